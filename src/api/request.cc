@@ -1,0 +1,57 @@
+#include "api/request.h"
+
+#include <algorithm>
+
+namespace conclave::api {
+namespace {
+
+bool writes(const TxnRequest& txn);
+
+bool writes(const Operation& operation) {
+  if (std::holds_alternative<RangeRequest>(operation.op)) return false;
+  if (const auto* nested = std::get_if<std::unique_ptr<TxnRequest>>(&operation.op)) {
+    return writes(**nested);
+  }
+  return true;
+}
+
+bool writes(const TxnRequest& txn) {
+  const auto any = [](const Operation& operation) { return writes(operation); };
+  return std::ranges::any_of(txn.success, any) || std::ranges::any_of(txn.failure, any);
+}
+
+// A transaction may be answered locally only if each Range in it may.
+bool serializable(const TxnRequest& txn) {
+  const auto local = [](const Operation& operation) {
+    if (const auto* range = std::get_if<RangeRequest>(&operation.op)) return range->serializable;
+    const auto* nested = std::get_if<std::unique_ptr<TxnRequest>>(&operation.op);
+    return nested != nullptr && serializable(**nested);
+  };
+  return std::ranges::all_of(txn.success, local) && std::ranges::all_of(txn.failure, local);
+}
+
+struct Router {
+  Route operator()(const RangeRequest& range) const {
+    return range.serializable ? Route::kLocalRead : Route::kLinearizableRead;
+  }
+  Route operator()(const PutRequest&) const { return Route::kWrite; }
+  Route operator()(const DeleteRangeRequest&) const { return Route::kWrite; }
+  Route operator()(const TxnRequest& txn) const {
+    if (writes(txn)) return Route::kWrite;
+    const bool has_operations = !txn.success.empty() || !txn.failure.empty();
+    return has_operations && serializable(txn) ? Route::kLocalRead : Route::kLinearizableRead;
+  }
+  Route operator()(const CompactRequest&) const { return Route::kWrite; }
+  Route operator()(const MemberListRequest&) const { return Route::kMember; }
+  Route operator()(const StatusRequest&) const { return Route::kMember; }
+  Route operator()(const HealthRequest& health) const {
+    return health.serializable ? Route::kMember : Route::kLinearizableRead;
+  }
+  Route operator()(const MetricsRequest&) const { return Route::kMember; }
+};
+
+}  // namespace
+
+Route route_of(const Request& request) { return std::visit(Router{}, request.body); }
+
+}  // namespace conclave::api

@@ -1,0 +1,148 @@
+#pragma once
+// Request and Response: everything a front-end can ask of a member, and what it can hear back. Plain values that can
+// cross a queue.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "api/kv.h"
+#include "base/bytes.h"
+#include "base/ids.h"
+
+namespace conclave::api {
+
+// --- about the member and the cluster ---------------------------------------------------------------------------
+
+struct MemberListRequest {};
+struct Member {
+  NodeId id;
+  std::string name;  // empty until the member has started once
+  std::vector<std::string> peer_urls;
+  std::vector<std::string> client_urls;
+  bool is_learner = false;
+
+  bool operator==(const Member&) const = default;
+};
+struct MemberListResponse {
+  std::vector<Member> members;
+};
+
+struct StatusRequest {};
+struct StatusResponse {
+  std::string version;
+  std::string role;  // "leader", "follower", "candidate", "learner"
+  std::int64_t db_size_bytes = 0;
+  std::int64_t db_size_in_use_bytes = 0;
+  NodeId leader;
+  LogIndex raft_index;  // commit
+  LogIndex applied_index;
+  Epoch raft_term;
+  bool is_learner = false;
+  std::uint64_t state_hash = 0;  // at applied_index
+  std::vector<std::string> errors;  // raised alarms, as etcd words them
+  // The leader's view of the others; empty elsewhere.
+  struct Peer {
+    NodeId id;
+    LogIndex match;
+    std::string state;  // "probe", "replicate", "snapshot"
+    bool active = false;
+  };
+  std::vector<Peer> peers;
+};
+
+// Is this member able to commit? Answered through a read barrier unless serializable.
+struct HealthRequest {
+  bool serializable = false;
+};
+struct HealthResponse {
+  bool healthy = false;
+  std::string reason;  // empty if healthy
+};
+
+// The text of /metrics (Prometheus exposition format).
+struct MetricsRequest {};
+struct MetricsResponse {
+  std::string text;
+};
+
+// --- the envelope around them -----------------------------------------------------------------------------------
+
+// A client's own name for a write: applied once however often it is sent, and answered alike each time.
+struct RequestId {
+  Bytes client;
+  std::uint64_t sequence = 0;
+
+  auto operator<=>(const RequestId&) const = default;
+};
+
+using Body = std::variant<RangeRequest, PutRequest, DeleteRangeRequest, TxnRequest, CompactRequest,
+                          MemberListRequest, StatusRequest, HealthRequest, MetricsRequest>;
+
+struct Request {
+  Body body;
+  std::optional<RequestId> id;             // writes only
+  std::optional<std::uint64_t> timeout_ms;  // the client's deadline, if it set one
+};
+
+// Where a request has to go. A transaction without puts and deletes in either branch is a read.
+enum class Route : std::uint8_t {
+  kWrite,             // through the log
+  kLinearizableRead,  // a read barrier, then this member's store
+  kLocalRead,         // this member's store as it is
+  kMember,            // about the member itself: the node answers
+};
+Route route_of(const Request& request);
+
+// What went wrong, in terms a client can act on. Front-ends know the codes and texts of their protocol for each.
+enum class ErrorCode : std::uint8_t {
+  kEmptyKey,
+  kKeyNotFound,
+  kValueProvided,  // ignore_value with a value
+  kLeaseProvided,  // ignore_lease with a lease
+  kTooManyOps,
+  kDuplicateKey,
+  kCompacted,
+  kFutureRevision,
+  kLeaseNotFound,
+  kInvalidSortOption,
+  kNoSpace,
+  kRequestTooLarge,
+  kTooManyRequests,
+  kNoLeader,
+  kTimeout,       // the fate of a write is unknown
+  kNotCapable,
+  kCorrupt,       // members disagree about the state
+  kStopped,
+  kLearner,       // a learner serves only local reads
+  kRequestIdTooOld,  // the answer to this request id is no longer kept; nothing was applied now
+  kInvalidRequestId,
+  kUnsupported,
+};
+
+struct Error {
+  ErrorCode code = ErrorCode::kTimeout;
+  std::string detail;  // for people; may be empty
+
+  bool operator==(const Error&) const = default;
+};
+
+struct Header {
+  ClusterId cluster;
+  NodeId member;
+  Revision revision = 0;
+  Epoch epoch;
+};
+
+using Answer =
+    std::variant<Error, RangeResponse, PutResponse, DeleteRangeResponse, TxnResponse, CompactResponse,
+                 MemberListResponse, StatusResponse, HealthResponse, MetricsResponse>;
+
+struct Response {
+  Header header;
+  Answer answer;
+};
+
+}  // namespace conclave::api

@@ -1,0 +1,53 @@
+#pragma once
+// One client connection's protocol, as a pure state machine: bytes in, requests and bytes out. It knows nothing of
+// sockets, time or the store; whoever owns the connection moves the effects.
+//
+// Each front-end implements Session; the node drives them all alike.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/request.h"
+#include "base/bytes.h"
+#include "base/time.h"
+
+namespace conclave::api {
+
+// Names a request within its session.
+using CallId = std::uint64_t;
+
+class Session {
+ public:
+  // What a call below made necessary; appended to, never cleared, by the session.
+  struct Effects {
+    struct Call {
+      CallId id = 0;
+      Request request;
+    };
+    Bytes send;                     // to the client, in order
+    std::vector<Call> calls;        // to be answered with on_response, in any order
+    std::vector<CallId> cancelled;  // the client is no longer interested: do not answer
+    bool close = false;             // close after `send` has left
+    std::string close_reason;       // for the log, if the client misbehaved
+  };
+
+  virtual ~Session() = default;
+
+  virtual void on_bytes(BytesView bytes, Effects& effects) = 0;
+  // Each call is answered at most once; answers to cancelled calls are ignored.
+  virtual void on_response(CallId call, Response response, Effects& effects) = 0;
+  // Called about once a second: where a client that sends one byte a minute is found out.
+  virtual void on_tick(Instant now, Effects& effects) = 0;
+  // The member is stopping: tell the client (GOAWAY) and finish what is open.
+  virtual void on_shutdown(Effects& effects) = 0;
+  // The connection accepts bytes again after having been full. A session that held data back sends it now.
+  virtual void on_drained(Effects& effects) = 0;
+};
+
+// Makes a session for an accepted connection. `peer` names the client for logs.
+using SessionFactory = std::move_only_function<std::unique_ptr<Session>(const std::string& peer)>;
+
+}  // namespace conclave::api

@@ -1,0 +1,45 @@
+#pragma once
+// Every bound of the server, by name. Nothing is unbounded: a queue, batch or message beyond its limit is answered
+// with a clear error (or, between members, cut into smaller pieces). Flags change those an operator may want to move.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace conclave::limits {
+
+inline constexpr std::size_t kKiB = 1024;
+inline constexpr std::size_t kMiB = 1024 * kKiB;
+
+// Clients. The first two are etcd's defaults (--max-request-bytes, --max-txn-ops).
+inline constexpr std::size_t kMaxRequestBytes = 3 * kMiB / 2;
+inline constexpr std::size_t kMaxTxnOps = 128;
+// Above this a request is refused while it is still arriving: etcd adds the same slack for gRPC overhead.
+inline constexpr std::size_t kRequestOverheadBytes = 512 * kKiB;
+inline constexpr std::size_t kMaxClientConnections = 20'000;
+inline constexpr std::size_t kMaxStreamsPerConnection = 4'096;
+// Unsent answers that one connection may hold before we stop reading from it.
+inline constexpr std::size_t kMaxUnsentBytes = 16 * kMiB;
+// A connection that has not completed a request's bytes in this time is closed.
+inline constexpr std::int64_t kClientIdleHeaderMs = 30'000;
+
+// Writes waiting in one member for the log; beyond it: "etcdserver: too many requests".
+inline constexpr std::size_t kMaxInflightWrites = 50'000;
+inline constexpr std::size_t kMaxInflightReads = 100'000;
+
+// One log entry carries many commands; a batch is closed at this size.
+inline constexpr std::size_t kMaxEntryBytes = 1 * kMiB;
+// One append to a follower carries at most this many bytes of entries (or one larger entry).
+inline constexpr std::size_t kMaxAppendBytes = 1 * kMiB;
+inline constexpr std::size_t kMaxInflightAppends = 64;
+inline constexpr std::size_t kSnapshotChunkBytes = 512 * kKiB;
+// Frames between members; larger ones are a protocol violation.
+inline constexpr std::size_t kMaxPeerFrameBytes = 8 * kMiB;
+// Unsent bytes to one peer before new messages to it are dropped: engines resend.
+inline constexpr std::size_t kMaxPeerUnsentBytes = 64 * kMiB;
+
+// Idempotency: answers kept per client, and clients kept in all (least recently used go first).
+inline constexpr std::size_t kRequestIdsPerClient = 64;
+inline constexpr std::size_t kRequestIdClients = 10'000;
+inline constexpr std::size_t kMaxRequestIdBytes = 128;
+
+}  // namespace conclave::limits

@@ -1,0 +1,44 @@
+#pragma once
+// What the engines and the log agree on: entries of a replicated log, and messages between replicas.
+
+#include <cstdint>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+
+namespace conclave::consensus {
+
+// Stored on disk and sent between members: values never change meaning.
+enum class EntryKind : std::uint8_t {
+  kCommand = 0,     // a batch of the store's commands
+  kNoop = 1,        // an engine's own filler (Raft: the start of a term; Paxos: a gap)
+  kMembership = 2,  // an encoded Membership (membership.h)
+};
+
+struct Entry {
+  LogIndex index;
+  Epoch epoch;
+  EntryKind kind = EntryKind::kCommand;
+  Bytes data;
+
+  bool operator==(const Entry&) const = default;
+};
+
+// A message between two replicas of a group. `message` is the engine's own encoding; only the engine reads it.
+struct Envelope {
+  GroupId group;
+  NodeId from;
+  NodeId to;
+  Bytes message;
+};
+
+// The place at which a proposal may end up. A place, not a promise: only an entry that comes back in
+// Output::committed with the same epoch has happened.
+struct Position {
+  LogIndex index;
+  Epoch epoch;
+
+  auto operator<=>(const Position&) const = default;
+};
+
+}  // namespace conclave::consensus

@@ -1,0 +1,79 @@
+#pragma once
+// The store's commands as they stand in the log: one log entry carries a batch of them (docs/formats/log.md).
+//
+// A batch is encoded by the leader, which stamps it with the cluster's time and the epoch in which it proposes. Each
+// command names its origin, so that the member at which a client waits recognises its answer when the entry is
+// applied there, and may carry the client's own request id.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "api/request.h"
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/time.h"
+
+namespace conclave::store {
+
+// Who waits for a command: a member, one run of it, and the number it gave the waiting call.
+struct Origin {
+  NodeId member;
+  std::uint64_t incarnation = 0;
+  std::uint64_t call = 0;
+
+  auto operator<=>(const Origin&) const = default;
+};
+
+// Sets what the cluster knows of a member (name, URLs); ids and votes are the engine's membership.
+struct PublishMember {
+  api::Member member;
+};
+
+enum class Alarm : std::uint8_t { kNoSpace = 1, kCorrupt = 2 };
+struct SetAlarm {
+  NodeId member;
+  Alarm alarm = Alarm::kCorrupt;
+  bool raised = true;
+};
+
+// A member's hash of the state after applying `index`: each member compares it with its own.
+struct CheckHash {
+  LogIndex index;
+  std::uint64_t hash = 0;
+};
+
+// Encodes one command, to be put into a batch. `request` must be a write (api::Route::kWrite).
+Bytes encode_command(const Origin& origin, const api::Request& request);
+Bytes encode_command(const Origin& origin, const PublishMember& publish);
+Bytes encode_command(const Origin& origin, const SetAlarm& alarm);
+Bytes encode_command(const Origin& origin, const CheckHash& check);
+
+// Puts commands together as the data of one log entry.
+class BatchEncoder {
+ public:
+  // REQUIRES: `command` came from encode_command, here or on another member.
+  void add(BytesView command);
+  bool empty() const { return count_ == 0; }
+  std::size_t size_bytes() const { return bytes_.size(); }
+  // The entry; the encoder is empty afterwards.
+  Bytes finish(Epoch epoch, Stamp stamp);
+
+ private:
+  Bytes bytes_;
+  std::size_t count_ = 0;
+};
+
+// The epoch and stamp of an encoded batch, without decoding its commands; kCorrupt if there are none.
+struct BatchHeader {
+  Epoch epoch;
+  Stamp stamp;
+};
+Result<BatchHeader> decode_batch_header(BytesView entry);
+// Whether `command` could be decoded: checked at the door, before a forwarded command enters the log.
+bool is_valid_command(BytesView command);
+
+}  // namespace conclave::store
