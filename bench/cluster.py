@@ -1,0 +1,179 @@
+"""Three members of one system on loopback: started fresh, asked through stock gRPC, stopped, gone.
+
+A System is a name and the words that start one member of it; what follows them are etcd's flags, which Conclave
+shares. A Cluster owns its processes and its data directory and removes both when its `with` block ends. Not for
+sharing between threads.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from etcd3.etcdrpc import rpc_pb2, rpc_pb2_grpc
+
+MEMBERS = 3
+START_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 20
+CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class System:
+    """`argv` starts one member once etcd's flags are appended."""
+    name: str
+    argv: tuple
+
+
+class ClusterError(Exception):
+    """A cluster that did not start, or that answered something else than it should; the text says what to look at."""
+
+
+class Cluster:
+    """`directory` is made for this cluster and removed with it, unless a member failed: then the logs stay."""
+
+    def __init__(self, system, directory, base_port):
+        self.system = system
+        self.directory = Path(directory)
+        self.ports = free_ports(base_port, 2 * MEMBERS)
+        self.endpoints = [f"127.0.0.1:{port}" for port in self.ports[:MEMBERS]]
+        self.processes = []
+        self.channels = {}
+
+    def __enter__(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(parents=True)
+        try:
+            for member in range(MEMBERS):
+                self._start(member)
+            self._wait_until_serving()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        self._stop()
+        if kind is None:
+            shutil.rmtree(self.directory)
+
+    def kv(self, endpoint):
+        return rpc_pb2_grpc.KVStub(self._channel(endpoint))
+
+    def status(self, endpoint, timeout_s=5):
+        stub = rpc_pb2_grpc.MaintenanceStub(self._channel(endpoint))
+        return stub.Status(rpc_pb2.StatusRequest(), timeout=timeout_s)
+
+    def leader(self):
+        """The endpoint that says of itself that it leads."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            self._check_running()
+            for endpoint in self.endpoints:
+                with contextlib.suppress(grpc.RpcError):
+                    status = self.status(endpoint, timeout_s=1)
+                    if status.leader != 0 and status.leader == status.header.member_id:
+                        return endpoint
+            time.sleep(0.05)
+        raise ClusterError(f"{self.system.name}: no member says that it leads; logs in {self.directory}")
+
+    def cpu_seconds(self):
+        """User and system time that the members used since they started, summed."""
+        return sum(process_cpu_seconds(process.pid) for process in self.processes)
+
+    def peak_memory_bytes(self):
+        """The largest resident set of any member so far."""
+        return max(process_peak_memory_bytes(process.pid) for process in self.processes)
+
+    def _channel(self, endpoint):
+        if endpoint not in self.channels:
+            self.channels[endpoint] = grpc.insecure_channel(endpoint)
+        return self.channels[endpoint]
+
+    def _start(self, member):
+        log = open(self.directory / f"m{member + 1}.log", "wb")
+        with log:
+            self.processes.append(subprocess.Popen(
+                [*self.system.argv, *self._flags(member)], stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+
+    def _flags(self, member):
+        urls = [f"http://127.0.0.1:{port}" for port in self.ports]
+        client, peer = urls[member], urls[MEMBERS + member]
+        peers = ",".join(f"m{i + 1}={urls[MEMBERS + i]}" for i in range(MEMBERS))
+        return ["--name", f"m{member + 1}", "--data-dir", str(self.directory / f"m{member + 1}"),
+                "--listen-client-urls", client, "--advertise-client-urls", client,
+                "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                "--initial-cluster", peers, "--initial-cluster-state", "new",
+                "--initial-cluster-token", "bench"]
+
+    def _wait_until_serving(self):
+        leader = self.leader()
+        probe = rpc_pb2.PutRequest(key=b"bench/started", value=b"yes")
+        for endpoint in [leader, *self.endpoints]:
+            self._retry(lambda: self.kv(endpoint).Put(probe, timeout=5))
+
+    def _retry(self, request):
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                return request()
+            except grpc.RpcError as error:
+                self._check_running()
+                if time.monotonic() > deadline:
+                    raise ClusterError(f"{self.system.name}: {error.details()}; logs in {self.directory}") from error
+                time.sleep(0.1)
+
+    def _check_running(self):
+        for member, process in enumerate(self.processes):
+            if process.poll() is not None:
+                raise ClusterError(f"{self.system.name}: member m{member + 1} ended with {process.returncode}; "
+                                   f"its log is {self.directory}/m{member + 1}.log")
+
+    def _stop(self):
+        for channel in self.channels.values():
+            channel.close()
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def free_ports(base, count):
+    """The first `count` ports from `base` up that nobody listens on."""
+    ports = []
+    port = base
+    while len(ports) < count:
+        if port > 65535:
+            raise ClusterError(f"fewer than {count} free ports above {base}")
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                ports.append(port)
+        port += 1
+    return ports
+
+
+def process_cpu_seconds(pid):
+    # The second field is the program's name in parentheses and may itself hold spaces and parentheses.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    user_ticks, system_ticks = int(fields[11]), int(fields[12])
+    return (user_ticks + system_ticks) / CLOCK_TICKS_PER_S
+
+
+def process_peak_memory_bytes(pid):
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise ClusterError(f"process {pid} has ended")
