@@ -1,0 +1,62 @@
+#pragma once
+// Writes on their way from a follower to the leader. Links lose, repeat and reorder frames; a command must reach the
+// leader's log at most once per epoch. So the frames of one origin are numbered within an epoch; the leader takes
+// each number once and in order, the origin repeats what was not acknowledged (go-back-N). Frames for another epoch
+// are refused, and what was sent in an epoch that has ended is the epoch fence's business (node/writes.h).
+//
+// Pure: no clock, no I/O.
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+
+namespace conclave::node {
+
+// The origin's side: frames sent in the current epoch and not answered yet.
+class ForwardSender {
+ public:
+  struct Frame {
+    std::uint64_t number = 0;
+    std::vector<std::uint64_t> calls;
+    Bytes encoded;
+  };
+
+  // Numbers start again at 1 when the epoch changes; frames of earlier epochs are forgotten.
+  std::uint64_t next_number(Epoch epoch);
+  // REQUIRES: frame.number == next_number(epoch).
+  void sent(Epoch epoch, Frame frame);
+  // The calls of frame `number`, now answered; frames before it are answered too, with their calls accepted.
+  // Empty if it was answered before.
+  std::vector<std::uint64_t> answered(Epoch epoch, std::uint64_t number);
+  // Everything unanswered, to be sent again after a link broke or an answer stayed away.
+  const std::deque<Frame>& unanswered(Epoch epoch);
+
+ private:
+  void enter(Epoch epoch);
+
+  Epoch epoch_;
+  std::uint64_t last_number_ = 0;
+  std::deque<Frame> frames_;
+};
+
+// The leader's side: which number of each origin comes next.
+class ForwardReceiver {
+ public:
+  enum class Verdict { kNew, kRepeated, kGap };
+
+  // REQUIRES: this member leads `epoch`. Changes nothing.
+  Verdict check(Epoch epoch, NodeId from, std::uint64_t incarnation, std::uint64_t number);
+  // The frame that check() called new has been dealt with.
+  void taken(NodeId from, std::uint64_t incarnation, std::uint64_t number);
+
+ private:
+  Epoch epoch_;
+  std::map<std::pair<NodeId, std::uint64_t>, std::uint64_t> last_;
+};
+
+}  // namespace conclave::node

@@ -1,0 +1,476 @@
+#include "node/group.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "base/limits.h"
+#include "base/log.h"
+
+namespace conclave::node {
+namespace {
+
+consensus::EngineConfig engine_config(GroupId id, const Options& options) {
+  return consensus::EngineConfig{
+      .group = id,
+      .self = options.self,
+      .heartbeat_ticks = options.heartbeat_ticks,
+      .election_ticks = options.election_ticks,
+      .max_append_bytes = limits::kMaxAppendBytes,
+      .max_inflight_appends = limits::kMaxInflightAppends,
+      .snapshot_chunk_bytes = limits::kSnapshotChunkBytes,
+  };
+}
+
+// Distinct for every member and every run: the incarnation is random.
+ReadId first_read_id(const Options& options, std::uint64_t incarnation) {
+  return ReadId{(options.self.value ^ incarnation) << 20 | 1};
+}
+
+}  // namespace
+
+Group::Group(GroupId id, GroupState state, Shared shared)
+    : id_(id),
+      shared_(std::move(shared)),
+      store_(std::move(state.store)),
+      engine_(engine_config(id, shared_.options), std::move(state.saved), shared_.options.seed ^ id.value),
+      reads_(first_read_id(shared_.options, shared_.incarnation)),
+      snapshot_(store_.applied_index()),
+      alive_(std::make_shared<char>()) {
+  Snapshots::Hooks hooks{
+      .taken = [this](const consensus::SnapshotMeta& meta) { snapshot_taken(meta); },
+      .chunk_read =
+          [this](const consensus::SnapshotRead& wanted, std::optional<Bytes> data, bool last) {
+            if (data) {
+              engine_.snapshot_chunk(wanted, std::move(*data), last);
+            } else {
+              engine_.snapshot_unavailable(wanted);
+            }
+            want_turn();
+          },
+      .chunk_stored =
+          [this](const consensus::SnapshotMeta& meta, std::uint64_t end, bool ok,
+                 std::optional<store::Store> store) {
+            if (ok && store) snapshot_installed(meta, std::move(*store));
+            engine_.snapshot_stored(meta.index, end, ok);
+            want_turn();
+          },
+  };
+  snapshots_.emplace(id_, shared_.snapshots,
+                     store::Limits{.max_txn_ops = shared_.options.max_txn_ops}, shared_.clock,
+                     shared_.disk, std::move(hooks));
+  want_turn();
+}
+
+Group::~Group() = default;
+
+// --- turns ------------------------------------------------------------------------------------------------------
+
+void Group::want_turn() {
+  if (turn_wanted_ || stopped_) return;
+  turn_wanted_ = true;
+  shared_.clock.post([this, alive = std::weak_ptr<char>(alive_)] {
+    if (!alive.expired()) turn();
+  });
+}
+
+void Group::turn() {
+  turn_wanted_ = false;
+  if (stopped_) return;
+  propose_writes();
+  begin_barrier();
+  consensus::Output out = engine_.take_output();
+  if (out.empty()) return;
+
+  send(out.send_now);  // followers write while our own disk does
+  persist(out);
+  apply(out.committed);
+  answer_reads(out.reads_ready);
+  move_snapshots(out);
+  want_turn();  // what was done may have given the engine more to say
+}
+
+void Group::send(std::vector<consensus::Envelope>& messages) {
+  for (const consensus::Envelope& message : messages) shared_.peers.send(message);
+}
+
+void Group::persist(consensus::Output& out) {
+  const bool writes = static_cast<bool>(out.ticket);
+  if (writes) {
+    CHECK(out.ticket > handed_out_);
+    handed_out_ = out.ticket;
+  }
+  if (!out.send_after_persist.empty()) {
+    held_.push_back(Held{handed_out_, std::move(out.send_after_persist)});
+  }
+  if (writes) {
+    shared_.log.append(id_, std::move(out.hard_state), std::move(out.append),
+                       [this, alive = std::weak_ptr<char>(alive_), ticket = out.ticket,
+                        since = shared_.clock.now()](Result<void> result) {
+                         if (!alive.expired()) on_persisted(ticket, since, result);
+                       });
+  }
+  release_held();
+}
+
+void Group::on_persisted(Ticket ticket, Instant since, const Result<void>& result) {
+  if (!result) {
+    stopped_ = true;
+    return shared_.fatal(result.error());
+  }
+  counters_.persist.add(shared_.clock.now() - since);
+  persisted_ = ticket;
+  engine_.persisted(ticket);
+  release_held();
+  want_turn();
+}
+
+void Group::release_held() {
+  while (!held_.empty() && held_.front().after <= persisted_) {
+    send(held_.front().messages);
+    held_.pop_front();
+  }
+}
+
+void Group::apply(const std::vector<consensus::Entry>& committed) {
+  for (const consensus::Entry& entry : committed) {
+    if (entry.index <= store_.applied_index()) continue;  // a snapshot brought it
+    CHECK(entry.index == store_.applied_index().next());
+    const Epoch before = store_.applied_epoch();
+    if (entry.kind != consensus::EntryKind::kCommand) {
+      store_.apply_empty(entry.index, entry.epoch);
+    } else if (!apply_commands(entry)) {
+      return;
+    }
+    if (store_.applied_epoch() != before) writes_.put_back_before(store_.applied_epoch());
+    after_apply(entry.index, entry.data.size());
+  }
+  if (!committed.empty()) maybe_take_snapshot();
+}
+
+bool Group::apply_commands(const consensus::Entry& entry) {
+  Result<store::ApplyResult> applied =
+      store_.apply(entry.index, entry.data, shared_.options.self, shared_.incarnation);
+  if (!applied) {
+    stopped_ = true;
+    shared_.fatal(applied.error());
+    return false;
+  }
+  for (store::Outcome& outcome : applied->outcomes) {
+    const std::optional<ClientCall> client = writes_.finish(outcome.origin.call);
+    if (!client) continue;
+    ++counters_.writes_applied;
+    answer(*client, std::move(outcome.response));
+  }
+  if (applied->diverged_at) raise_corrupt_alarm(*applied->diverged_at);
+  return true;
+}
+
+void Group::after_apply(LogIndex index, std::size_t bytes) {
+  recent_entries_.emplace_back(index, bytes);
+  bytes_since_snapshot_ += bytes;
+}
+
+void Group::answer_reads(const std::vector<consensus::ReadReady>& ready) {
+  for (const consensus::ReadReady& barrier : ready) reads_.barrier_done(barrier.id, barrier.index);
+  for (Reads::Read& read : reads_.take_ready(store_.applied_index())) {
+    if (std::holds_alternative<api::HealthRequest>(read.request.body)) {
+      answer(read.client, api::HealthResponse{.healthy = true, .reason = {}});
+    } else {
+      ++counters_.reads_served;
+      answer(read.client, store_.read(read.request));
+    }
+  }
+}
+
+bool Group::is_corrupt() const {
+  return corrupt_ || std::ranges::any_of(store_.alarms(), [](const auto& raised) {
+           return raised.second == store::Alarm::kCorrupt;
+         });
+}
+
+// --- writes -----------------------------------------------------------------------------------------------------
+
+void Group::write(ClientCall client, const api::Request& request) {
+  ++counters_.writes_received;
+  if (std::optional<api::Error> error = refusal(request)) {
+    ++counters_.writes_failed;
+    return answer(client, std::move(*error));
+  }
+  const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
+  Bytes command = store::encode_command(origin, request);
+  if (command.size() > shared_.options.max_request_bytes + limits::kRequestOverheadBytes) {
+    ++counters_.writes_failed;
+    return answer(client, api::Error{api::ErrorCode::kRequestTooLarge, {}});
+  }
+  writes_.add(client, std::move(command), request.id.has_value(), deadline(request));
+  want_turn();
+}
+
+// Why a write cannot even be tried now.
+std::optional<api::Error> Group::refusal(const api::Request& request) const {
+  using api::ErrorCode;
+  const store::Limits store_limits{.max_txn_ops = shared_.options.max_txn_ops};
+  if (auto error = store::Store::validate(request, store_limits)) return error;
+  if (is_corrupt()) return api::Error{ErrorCode::kCorrupt, {}};
+  if (writes_.waiting() >= limits::kMaxInflightWrites) {
+    return api::Error{ErrorCode::kTooManyRequests, {}};
+  }
+  const bool may_grow = std::holds_alternative<api::PutRequest>(request.body) ||
+                        std::holds_alternative<api::TxnRequest>(request.body);
+  const std::uint64_t quota = shared_.options.quota_bytes;
+  if (may_grow && quota != 0 && store_.size_bytes() >= quota) {
+    return api::Error{ErrorCode::kNoSpace, "the store has reached --quota-backend-bytes"};
+  }
+  if (no_space_ || shared_.log.is_full()) return api::Error{ErrorCode::kNoSpace, "disk full"};
+  return std::nullopt;
+}
+
+void Group::propose_writes() {
+  if (!engine_.is_leader()) {
+    forwarded_.clear();
+    forwarded_commands_ = 0;
+    return forward_writes();
+  }
+  while (propose_own() || propose_forwarded()) {
+  }
+}
+
+bool Group::propose(Bytes entry) {
+  if (!engine_.propose(std::move(entry))) return false;
+  ++counters_.entries_proposed;
+  return true;
+}
+
+// One log entry of this member's waiting writes. False: nothing more can be proposed now.
+bool Group::propose_own() {
+  if (!writes_.has_unsent()) return false;
+  const Epoch epoch = engine_.epoch();
+  std::vector<std::uint64_t> calls;
+  store::BatchEncoder batch;
+  for (const Writes::Sent& write : writes_.take_unsent(epoch, limits::kMaxEntryBytes)) {
+    calls.push_back(write.call);
+    batch.add(write.command);
+  }
+  if (batch.empty()) return false;
+  const Stamp stamp = cluster_clock_.stamp(epoch, shared_.clock.now(), store_.stamp());
+  if (propose(batch.finish(epoch, stamp))) return true;
+  writes_.put_back(calls);
+  return false;
+}
+
+// One log entry of what followers sent.
+bool Group::propose_forwarded() {
+  const Epoch epoch = engine_.epoch();
+  std::erase_if(forwarded_, [&](const ForwardedFrame& frame) { return frame.epoch != epoch; });
+  if (forwarded_.empty()) return false;
+  store::BatchEncoder batch;
+  std::size_t frames = 0;
+  for (const ForwardedFrame& frame : forwarded_) {
+    if (!batch.empty() && batch.size_bytes() > limits::kMaxEntryBytes / 2) break;
+    for (const Bytes& command : frame.commands) batch.add(command);
+    ++frames;
+  }
+  const Stamp stamp = cluster_clock_.stamp(epoch, shared_.clock.now(), store_.stamp());
+  if (!propose(batch.finish(epoch, stamp))) return false;
+  for (; frames > 0; --frames) {
+    forwarded_commands_ -= forwarded_.front().commands.size();
+    forwarded_.pop_front();
+  }
+  return true;
+}
+
+void Group::forward_writes() {
+  const NodeId leader = engine_.leader();
+  if (!leader || leader == shared_.options.self) return;
+  const Epoch epoch = engine_.epoch();
+  while (writes_.has_unsent()) {
+    ForwardSender::Frame frame;
+    frame.number = forward_sender_.next_number(epoch);
+    peer::v1::Forward message;
+    message.set_group(id_.value);
+    message.set_epoch(epoch.value);
+    message.set_incarnation(shared_.incarnation);
+    message.set_number(frame.number);
+    for (const Writes::Sent& write : writes_.take_unsent(epoch, limits::kMaxEntryBytes / 2)) {
+      frame.calls.push_back(write.call);
+      message.add_commands(Bytes(write.command));
+    }
+    if (frame.calls.empty()) return;
+    frame.encoded = message.SerializeAsString();
+    shared_.peers.send(leader, FrameType::kForward, frame.encoded);
+    forward_sender_.sent(epoch, std::move(frame));
+  }
+}
+
+void Group::resend_forwards() {
+  const NodeId leader = engine_.leader();
+  if (!leader || leader == shared_.options.self) return;
+  for (const ForwardSender::Frame& frame : forward_sender_.unanswered(engine_.epoch())) {
+    shared_.peers.send(leader, FrameType::kForward, frame.encoded);
+  }
+}
+
+void Group::on_forward(NodeId from, const peer::v1::Forward& forward) {
+  const Epoch epoch{forward.epoch()};
+  if (!engine_.is_leader() || engine_.epoch() != epoch) return;
+  const auto verdict =
+      forward_receiver_.check(epoch, from, forward.incarnation(), forward.number());
+  if (verdict == ForwardReceiver::Verdict::kGap) return;
+
+  peer::v1::ForwardReply reply;
+  reply.set_group(forward.group());
+  reply.set_epoch(forward.epoch());
+  reply.set_incarnation(forward.incarnation());
+  reply.set_number(forward.number());
+  if (verdict == ForwardReceiver::Verdict::kNew) {
+    ForwardedFrame frame{.epoch = epoch, .commands = {}};
+    for (const Bytes& command : forward.commands()) {
+      if (store::is_valid_command(command)) frame.commands.push_back(command);
+    }
+    if (no_space_ || shared_.log.is_full()) {
+      reply.set_verdict(peer::v1::ForwardReply::NO_SPACE);
+    } else if (forwarded_commands_ + frame.commands.size() > limits::kMaxInflightWrites) {
+      reply.set_verdict(peer::v1::ForwardReply::BUSY);
+    } else {
+      forwarded_commands_ += frame.commands.size();
+      forwarded_.push_back(std::move(frame));
+      want_turn();
+    }
+    forward_receiver_.taken(from, forward.incarnation(), forward.number());
+  }
+  shared_.peers.send(from, FrameType::kForwardReply, reply.SerializeAsString());
+}
+
+void Group::on_forward_reply(const peer::v1::ForwardReply& reply) {
+  if (reply.incarnation() != shared_.incarnation) return;
+  const auto calls = forward_sender_.answered(Epoch{reply.epoch()}, reply.number());
+  if (reply.verdict() == peer::v1::ForwardReply::ACCEPTED) return;
+  const api::ErrorCode code = reply.verdict() == peer::v1::ForwardReply::NO_SPACE
+                                  ? api::ErrorCode::kNoSpace
+                                  : api::ErrorCode::kTooManyRequests;
+  for (const std::uint64_t call : calls) {
+    const std::optional<ClientCall> client = writes_.finish(call);
+    if (!client) continue;
+    ++counters_.writes_failed;
+    answer(*client, api::Error{code, {}});
+  }
+}
+
+// --- reads ------------------------------------------------------------------------------------------------------
+
+void Group::read(ClientCall client, api::Request request) {
+  if (auto error = store::Store::validate(
+          request, store::Limits{.max_txn_ops = shared_.options.max_txn_ops})) {
+    ++counters_.reads_failed;
+    return answer(client, std::move(*error));
+  }
+  if (is_corrupt()) {
+    ++counters_.reads_failed;
+    return answer(client, api::Error{api::ErrorCode::kCorrupt, {}});
+  }
+  if (api::route_of(request) == api::Route::kLocalRead) {
+    ++counters_.reads_served;
+    return answer(client, store_.read(request));
+  }
+  if (reads_.waiting() >= limits::kMaxInflightReads) {
+    ++counters_.reads_failed;
+    return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
+  }
+  const Instant until = deadline(request);
+  reads_.add(Reads::Read{client, std::move(request), until});
+  want_turn();
+}
+
+void Group::begin_barrier() {
+  if (const std::optional<ReadId> id = reads_.begin_barrier()) {
+    ++counters_.barriers;
+    engine_.read_barrier(*id);
+  }
+}
+
+// --- what others tell us ----------------------------------------------------------------------------------------
+
+void Group::on_engine_message(const consensus::Envelope& envelope) {
+  const Result<void> stepped = engine_.step(envelope);
+  if (!stepped) {
+    LOG(kWarn, "message from member {:x} dropped: {}", envelope.from.value,
+        stepped.error().message);
+    return;
+  }
+  want_turn();
+}
+
+void Group::on_peer_lost(NodeId peer) {
+  engine_.peer_lost(peer);
+  want_turn();
+}
+
+void Group::on_peer_connected(NodeId peer) {
+  if (peer == engine_.leader()) resend_forwards();
+}
+
+bool Group::hand_over_leadership() {
+  if (!engine_.is_leader()) return false;
+  const consensus::EngineStatus status = engine_.status();
+  const consensus::PeerStatus* best = nullptr;
+  for (const consensus::PeerStatus& peer : status.peers) {
+    const bool able = peer.recently_active && engine_.membership().is_voter(peer.id);
+    if (able && (best == nullptr || peer.match > best->match)) best = &peer;
+  }
+  if (best == nullptr || !engine_.transfer(best->id)) return false;
+  want_turn();
+  return true;
+}
+
+// --- answers ----------------------------------------------------------------------------------------------------
+
+api::Header Group::header() const {
+  return api::Header{.cluster = shared_.options.cluster,
+                     .member = shared_.options.self,
+                     .revision = store_.revision(),
+                     .epoch = engine_.epoch()};
+}
+
+void Group::answer(ClientCall client, api::Answer answer) {
+  if (client.connection == 0) return;
+  shared_.reply(client, api::Response{header(), std::move(answer)});
+}
+
+void Group::answer(ClientCall client, api::Response response) {
+  if (client.connection == 0) return;
+  const api::Revision revision = response.header.revision;
+  response.header = header();
+  response.header.revision = revision;
+  shared_.reply(client, std::move(response));
+}
+
+Instant Group::deadline(const api::Request& request) const {
+  Duration timeout = shared_.options.request_timeout;
+  if (request.timeout_ms) {
+    const auto limit_ms = static_cast<std::uint64_t>(timeout.ms());
+    timeout = milliseconds(static_cast<std::int64_t>(std::min(*request.timeout_ms, limit_ms)));
+  }
+  return shared_.clock.now() + timeout;
+}
+
+void Group::add_to(Stats& stats) const {
+  const Stats gathered = stats;
+  stats = counters_;
+  stats.log = gathered.log;
+  stats.disk_full = gathered.disk_full;
+  stats.client_connections = gathered.client_connections;
+  stats.peers_connected = gathered.peers_connected;
+  stats.engine = engine_.status();
+  stats.applied = store_.applied_index();
+  stats.snapshot = snapshot_;
+  stats.revision = store_.revision();
+  stats.compact_revision = store_.compact_revision();
+  stats.keys = store_.key_count();
+  stats.store_bytes = store_.size_bytes();
+  stats.store_bytes_in_use = store_.size_in_use_bytes();
+  stats.writes_waiting = writes_.waiting();
+  stats.corrupt = is_corrupt();
+}
+
+}  // namespace conclave::node

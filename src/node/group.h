@@ -1,0 +1,170 @@
+#pragma once
+// One consensus group on this member: its engine, its store, and the clients that wait for either.
+//
+// Everything ends in turn(): waiting writes become log entries (or travel to the leader), waiting reads share a
+// barrier, and what the engine wants done is done in the one order that is safe (consensus/output.h). All other
+// functions note what happened and ask for a turn, so that work gathers into batches while the loop is busy.
+//
+// Threading: the loop.
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "api/request.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "consensus/output.h"
+#include "io/clock.h"
+#include "io/disk.h"
+#include "node/cluster_clock.h"
+#include "node/engine_choice.h"
+#include "node/forwarding.h"
+#include "node/options.h"
+#include "node/peers.h"
+#include "node/reads.h"
+#include "node/snapshots.h"
+#include "node/stats.h"
+#include "node/writes.h"
+#include "peer.pb.h"
+#include "store/store.h"
+#include "wal/log.h"
+
+namespace conclave::node {
+
+// What a group starts from (node/recovery.h).
+struct GroupState {
+  consensus::Saved saved;
+  store::Store store;
+};
+
+class Group {
+ public:
+  // The parts of the member that its groups share; all outlive them.
+  struct Shared {
+    const Options& options;
+    std::uint64_t incarnation = 0;
+    io::Clock& clock;
+    io::Disk& disk;
+    wal::Log& log;
+    Peers& peers;
+    const wal::SnapshotDir& snapshots;
+    std::function<void(ClientCall, api::Response)> reply;
+    std::function<void(const Error&)> fatal;
+  };
+
+  Group(GroupId id, GroupState state, Shared shared);
+  ~Group();
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
+
+  // Answers through Shared::reply, now or later.
+  void write(ClientCall client, const api::Request& request);
+  void read(ClientCall client, api::Request request);
+
+  void on_engine_message(const consensus::Envelope& envelope);
+  void on_forward(NodeId from, const peer::v1::Forward& forward);
+  void on_forward_reply(const peer::v1::ForwardReply& reply);
+  void on_peer_lost(NodeId peer);
+  void on_peer_connected(NodeId peer);
+  void tick();
+
+  // A quorum of members cannot write for lack of disk space: refuse new writes (false: accept again).
+  void set_no_space(bool no_space) { no_space_ = no_space; }
+
+  // Hands leadership to the voter that is furthest. False if this member does not lead or nobody can take it.
+  bool hand_over_leadership();
+
+  const Engine& engine() const { return engine_; }
+  const store::Store& store() const { return store_; }
+  std::size_t waiting() const { return writes_.waiting() + reads_.waiting(); }
+  api::Header header() const;
+  void add_to(Stats& stats) const;
+
+ private:
+  struct Held {
+    Ticket after;
+    std::vector<consensus::Envelope> messages;
+  };
+  struct ForwardedFrame {
+    Epoch epoch;
+    std::vector<Bytes> commands;
+  };
+
+  void want_turn();
+  void turn();
+
+  // Stages of a turn, in this order.
+  void propose_writes();
+  bool propose_own();
+  bool propose_forwarded();
+  void forward_writes();
+  void begin_barrier();
+  void persist(consensus::Output& out);
+  void apply(const std::vector<consensus::Entry>& committed);
+  void answer_reads(const std::vector<consensus::ReadReady>& ready);
+  void move_snapshots(consensus::Output& out);
+
+  bool propose(Bytes entry);
+  void on_persisted(Ticket ticket, Instant since, const Result<void>& result);
+  void release_held();
+  void send(std::vector<consensus::Envelope>& messages);
+  bool apply_commands(const consensus::Entry& entry);
+  void after_apply(LogIndex index, std::size_t bytes);
+
+  void submit_internal(Bytes command);
+  void publish_self();
+  void propose_hash_check();
+  void raise_corrupt_alarm(LogIndex index);
+  void maybe_take_snapshot();
+  void snapshot_taken(const consensus::SnapshotMeta& meta);
+  void snapshot_installed(const consensus::SnapshotMeta& meta, store::Store store);
+  LogIndex keep_from(LogIndex snapshot) const;
+  void expire();
+  void resend_forwards();
+
+  // Members disagree about the state, or did: nothing is answered until somebody has looked.
+  bool is_corrupt() const;
+  std::optional<api::Error> refusal(const api::Request& request) const;
+  void answer(ClientCall client, api::Answer answer);
+  void answer(ClientCall client, api::Response response);
+  Instant deadline(const api::Request& request) const;
+
+  GroupId id_;
+  Shared shared_;
+  store::Store store_;
+  Engine engine_;
+  Writes writes_;
+  Reads reads_;
+  ForwardSender forward_sender_;
+  ForwardReceiver forward_receiver_;
+  std::deque<ForwardedFrame> forwarded_;  // from followers, to be proposed
+  std::size_t forwarded_commands_ = 0;
+  std::optional<Snapshots> snapshots_;
+  ClusterClock cluster_clock_;
+
+  bool turn_wanted_ = false;
+  Ticket handed_out_;  // newest ticket given to the log
+  Ticket persisted_;
+  std::deque<Held> held_;
+
+  // Log entries since the last snapshot, for deciding when the next one is due and what to keep for followers.
+  std::deque<std::pair<LogIndex, std::size_t>> recent_entries_;
+  LogIndex snapshot_;
+  std::uint64_t bytes_since_snapshot_ = 0;
+
+  std::uint64_t ticks_ = 0;
+  NodeId last_leader_;
+  bool no_space_ = false;
+  bool corrupt_ = false;    // this member's state differs from the leader's
+  Instant publish_again_;
+  api::Revision checked_revision_ = 0;  // of the last hash check this member proposed
+  bool stopped_ = false;
+  std::shared_ptr<char> alive_;
+  Stats counters_;  // only the counters of this group
+};
+
+}  // namespace conclave::node

@@ -1,0 +1,81 @@
+#pragma once
+// One member of a cluster: where engine, log, store, peers and clients meet. It runs over the io interfaces alone, so
+// the simulator runs the same code as the server.
+//
+// Threading: everything happens on the loop that drives the Clock and Network it is given.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "api/session.h"
+#include "base/result.h"
+#include "base/rng.h"
+#include "io/clock.h"
+#include "io/disk.h"
+#include "io/network.h"
+#include "node/clients.h"
+#include "node/group.h"
+#include "node/options.h"
+#include "node/peers.h"
+#include "node/recovery.h"
+#include "node/stats.h"
+
+namespace conclave::node {
+
+class Node : private PeerHandler {
+ public:
+  // Recovers from the data directory, listens, and takes part. Blocks while it recovers. Clock, disk and network
+  // outlive the Node. Errors: those of recover(), and kBusy for a port in use.
+  static Result<std::unique_ptr<Node>> start(Options options, io::Clock& clock, io::Disk& disk,
+                                             io::Network& network, api::SessionFactory make_session);
+  ~Node() override;
+
+  // Hands leadership over, lets clients finish what is under way (a second or two at most), then calls `stopped`.
+  // The Node may be destroyed from then on.
+  void stop(std::move_only_function<void()> stopped);
+
+  Stats stats() const;
+  const Group& group() const { return *group_; }
+
+ private:
+  Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& disk, io::Network& network,
+       api::SessionFactory make_session);
+
+  void on_engine_message(consensus::Envelope envelope) override;
+  void on_peer_message(NodeId from, FrameType type, BytesView payload) override;
+  void on_peer_lost(NodeId peer) override;
+  void on_peer_connected(NodeId peer) override;
+
+  Result<void> listen();
+  void tick();
+  void every_second();
+  void report_disk();
+  void fail_for_good(const Error& error);
+  void finish_stop();
+
+  void submit(ClientCall client, api::Request request);
+  api::Answer answer_member_request(const api::Request& request) const;
+  api::MemberListResponse member_list() const;
+  api::StatusResponse status() const;
+  api::HealthResponse local_health() const;
+
+  Options options_;
+  io::Clock& clock_;
+  std::uint64_t incarnation_;
+  std::unique_ptr<io::DirectoryLock> lock_;
+  wal::SnapshotDir snapshots_;
+  std::unique_ptr<wal::Log> log_;
+  Peers peers_;
+  Clients clients_;
+  std::unique_ptr<Group> group_;
+  std::map<NodeId, bool> disk_full_;  // what the others reported last
+
+  io::Clock::TimerId timer_ = 0;
+  std::uint64_t ticks_ = 0;
+  bool failed_ = false;
+  std::move_only_function<void()> stopped_;
+  Instant stop_deadline_;
+};
+
+}  // namespace conclave::node

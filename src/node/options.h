@@ -1,0 +1,61 @@
+#pragma once
+// What a member is told at its start. Plain values; flags and files are the server's business.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "api/request.h"
+#include "base/ids.h"
+#include "base/limits.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "io/network.h"
+
+namespace conclave::node {
+
+struct Stats;
+
+struct PeerOptions {
+  NodeId id;
+  std::string name;
+  std::vector<std::string> peer_urls;
+  std::vector<io::Address> addresses;  // tried in turn
+};
+
+struct Options {
+  std::string name;
+  std::string cluster_token;
+  std::string data_dir;
+  ClusterId cluster;
+  NodeId self;
+  std::vector<PeerOptions> members;  // the initial cluster, this member among them
+  // The initial cluster is only a hint for a directory that exists already (--initial-cluster-state existing).
+  bool members_may_differ = false;
+  std::vector<std::string> client_urls;  // advertised
+  std::vector<io::Address> client_listen;
+  std::vector<io::Address> peer_listen;
+
+  Duration tick = milliseconds(10);
+  std::uint32_t heartbeat_ticks = 10;
+  std::uint32_t election_ticks = 100;
+  Duration request_timeout = seconds(7);  // etcd: 5 s + twice the election timeout
+
+  std::size_t max_request_bytes = limits::kMaxRequestBytes;
+  std::size_t max_txn_ops = limits::kMaxTxnOps;
+  std::uint64_t quota_bytes = 0;       // of the store; 0: none
+  std::uint64_t snapshot_entries = 0;  // 0: by size only
+  std::uint64_t snapshot_log_bytes = 64 * limits::kMiB;  // at least; more for a larger store
+  std::uint64_t segment_bytes = 64 * limits::kMiB;
+
+  std::string version;     // what Status reports
+  std::uint64_t seed = 0;  // of the engine's jitter and of this run's incarnation
+
+  std::function<std::string(const Stats&)> metrics_text;
+  // The member cannot go on (its log failed, its state is corrupt). Called once; it does nothing afterwards.
+  std::function<void(const Error&)> fatal;
+};
+
+}  // namespace conclave::node

@@ -1,0 +1,260 @@
+#include "node/peers.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "peer.pb.h"
+
+namespace conclave::node {
+namespace {
+
+constexpr std::uint32_t kProtocol = 1;
+constexpr Duration kFirstRetry = milliseconds(20);
+constexpr Duration kLongestRetry = milliseconds(500);
+// A link that takes nothing for this long is broken, whatever TCP believes.
+constexpr Duration kStuck = seconds(5);
+constexpr Duration kHelloTimeout = seconds(5);
+
+}  // namespace
+
+// The connection we dialled to one peer, and when to dial it next.
+struct Peers::Outbound : io::ConnectionHandler {
+  Outbound(Peers& peers, const PeerOptions& peer) : owner(peers), options(peer) {}
+
+  void on_bytes(BytesView bytes) override {
+    reader.feed(bytes);
+    Result<std::optional<Frame>> frame = reader.next();
+    if (!frame) return broken(frame.error().message);
+    if (!*frame) return;
+    peer::v1::HelloReply reply;
+    const BytesView payload = (*frame)->payload;
+    if ((*frame)->type != FrameType::kHelloReply ||
+        !reply.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
+      return broken("not a member's answer");
+    }
+    if (!reply.accepted()) return broken("refused: " + reply.reason());
+    ready = true;
+    retry = kFirstRetry;
+    last_complaint.clear();
+    LOG(kInfo, "connected to member {} ({:x})", options.name, options.id.value);
+    owner.handler_->on_peer_connected(options.id);
+  }
+  void on_drained() override { last_progress = owner.clock_.now(); }
+  void on_closed(const Error& why) override { broken(why.message); }
+
+  // Each complaint is logged once until it changes: dialling goes on several times a second.
+  void broken(const std::string& why) {
+    if (why != last_complaint) {
+      LOG(kWarn, "no link to member {} ({:x}): {}", options.name, options.id.value, why);
+      last_complaint = why;
+    }
+    const bool was_ready = ready;
+    ready = false;
+    connection.reset();
+    connector.reset();
+    reader = FrameReader();
+    next_dial = owner.clock_.now() + retry;
+    retry = std::min(retry * 2, kLongestRetry);
+    address = (address + 1) % options.addresses.size();
+    if (was_ready) owner.handler_->on_peer_lost(options.id);
+  }
+
+  Peers& owner;
+  const PeerOptions& options;
+  std::unique_ptr<io::Network::Connector> connector;
+  std::unique_ptr<io::Connection> connection;
+  FrameReader reader;
+  bool ready = false;  // the other side accepted our Hello
+  std::size_t address = 0;
+  Instant next_dial;
+  Instant last_progress;
+  Duration retry = kFirstRetry;
+  std::string last_complaint;
+};
+
+// A connection somebody dialled to us; anonymous until its Hello.
+struct Peers::Inbound : io::ConnectionHandler {
+  Inbound(Peers& peers, std::unique_ptr<io::Connection> accepted)
+      : owner(peers), connection(std::move(accepted)), since(peers.clock_.now()) {}
+
+  void on_bytes(BytesView bytes) override {
+    reader.feed(bytes);
+    while (!closed) {
+      Result<std::optional<Frame>> frame = reader.next();
+      if (!frame) return refuse(frame.error().message);
+      if (!*frame) return;
+      if (from) {
+        owner.deliver(from, **frame);
+      } else {
+        greet(**frame);
+      }
+    }
+  }
+  void on_drained() override {}
+  void on_closed(const Error&) override {
+    closed = true;
+    if (from) owner.handler_->on_peer_lost(from);
+  }
+
+  void greet(const Frame& frame) {
+    const Result<NodeId> sender = owner.accept_hello(frame);
+    if (!sender) return refuse(sender.error().message);
+    from = *sender;
+    peer::v1::HelloReply reply;
+    reply.set_accepted(true);
+    connection->send(encode_frame(FrameType::kHelloReply, reply.SerializeAsString()));
+  }
+
+  void refuse(const std::string& why) {
+    LOG(kWarn, "refused a peer connection from {}: {}", connection->peer_name(), why);
+    if (!from) {
+      peer::v1::HelloReply reply;
+      reply.set_reason(why);
+      connection->send(encode_frame(FrameType::kHelloReply, reply.SerializeAsString()));
+    }
+    closed = true;
+    connection->close_after_send();
+    since = owner.clock_.now();
+  }
+
+  Peers& owner;
+  std::unique_ptr<io::Connection> connection;
+  FrameReader reader;
+  NodeId from;          // none before the Hello
+  bool closed = false;  // to be destroyed at the next tick
+  Instant since;
+};
+
+Peers::Peers(const Options& options, std::uint64_t incarnation, io::Clock& clock,
+             io::Network& network, PeerHandler* handler)
+    : options_(options),
+      incarnation_(incarnation),
+      clock_(clock),
+      network_(network),
+      handler_(handler) {
+  for (const PeerOptions& member : options_.members) {
+    if (member.id == options_.self) continue;
+    outbound_.emplace(member.id, std::make_unique<Outbound>(*this, member));
+  }
+}
+
+Peers::~Peers() = default;
+
+Result<void> Peers::start() {
+  for (const io::Address& address : options_.peer_listen) {
+    auto accepted = [this](std::unique_ptr<io::Connection> connection) {
+      auto inbound = std::make_unique<Inbound>(*this, std::move(connection));
+      inbound->connection->start(inbound.get());
+      inbound_.emplace(next_inbound_++, std::move(inbound));
+    };
+    listeners_.push_back(TRY(network_.listen(address, std::move(accepted))));
+  }
+  for (auto& [id, link] : outbound_) dial(*link);
+  return {};
+}
+
+void Peers::dial(Outbound& link) {
+  link.connector = network_.connect(
+      link.options.addresses[link.address],
+      [this, &link](Result<std::unique_ptr<io::Connection>> connected) {
+        if (!connected) return link.broken(connected.error().message);
+        link.connector.reset();
+        link.connection = std::move(*connected);
+        link.last_progress = clock_.now();
+        link.connection->start(&link);
+        link.connection->send(hello_for(link.options.id));
+      });
+}
+
+Bytes Peers::hello_for(NodeId to) const {
+  peer::v1::Hello hello;
+  hello.set_protocol(kProtocol);
+  hello.set_cluster(options_.cluster.value);
+  hello.set_from(options_.self.value);
+  hello.set_to(to.value);
+  hello.set_incarnation(incarnation_);
+  return encode_frame(FrameType::kHello, hello.SerializeAsString());
+}
+
+Result<NodeId> Peers::accept_hello(const Frame& frame) {
+  peer::v1::Hello hello;
+  if (frame.type != FrameType::kHello ||
+      !hello.ParseFromArray(frame.payload.data(), static_cast<int>(frame.payload.size()))) {
+    return fail(ErrorCode::kCorrupt, "a connection must begin with Hello");
+  }
+  if (hello.protocol() != kProtocol) {
+    return fail(ErrorCode::kMismatch, fmt::format("peer protocol {} is not spoken here, {} is",
+                                                  hello.protocol(), kProtocol));
+  }
+  if (hello.cluster() != options_.cluster.value) {
+    return fail(ErrorCode::kMismatch,
+                fmt::format("member {:x} is of cluster {:x}, this member of cluster {:x}",
+                            hello.from(), hello.cluster(), options_.cluster.value));
+  }
+  if (hello.to() != options_.self.value) {
+    return fail(ErrorCode::kMismatch, fmt::format("this is member {:x}, not {:x}",
+                                                  options_.self.value, hello.to()));
+  }
+  if (!outbound_.contains(NodeId{hello.from()})) {
+    return fail(ErrorCode::kMismatch, fmt::format("{:x} is not a member", hello.from()));
+  }
+  return NodeId{hello.from()};
+}
+
+void Peers::deliver(NodeId from, const Frame& frame) {
+  if (frame.type != FrameType::kEngine) {
+    return handler_->on_peer_message(from, frame.type, frame.payload);
+  }
+  consensus::Envelope envelope{.group = {}, .from = from, .to = options_.self, .message = {}};
+  if (frame.payload.size() < sizeof(envelope.group.value)) return;
+  frame.payload.copy(reinterpret_cast<char*>(&envelope.group.value), sizeof(envelope.group.value));
+  envelope.message = frame.payload.substr(sizeof(envelope.group.value));
+  handler_->on_engine_message(std::move(envelope));
+}
+
+void Peers::send(NodeId to, FrameType type, BytesView payload) {
+  const auto found = outbound_.find(to);
+  if (found == outbound_.end() || !found->second->ready) return;
+  io::Connection& connection = *found->second->connection;
+  if (connection.unsent_bytes() > limits::kMaxPeerUnsentBytes) return;
+  connection.send(encode_frame(type, payload));
+}
+
+void Peers::send(const consensus::Envelope& envelope) {
+  const auto found = outbound_.find(envelope.to);
+  if (found == outbound_.end() || !found->second->ready) return;
+  io::Connection& connection = *found->second->connection;
+  if (connection.unsent_bytes() > limits::kMaxPeerUnsentBytes) return;
+  if (connection.unsent_bytes() == 0) found->second->last_progress = clock_.now();
+  connection.send(encode_engine_frame(envelope.group.value, envelope.message));
+}
+
+void Peers::broadcast(FrameType type, BytesView payload) {
+  for (const auto& [id, link] : outbound_) send(id, type, payload);
+}
+
+void Peers::tick() {
+  const Instant now = clock_.now();
+  for (auto& [id, link] : outbound_) {
+    if (link->connection != nullptr) {
+      const bool idle = link->ready && link->connection->unsent_bytes() == 0;
+      if (!idle && now - link->last_progress > kStuck) link->broken("it takes nothing any more");
+    } else if (link->connector == nullptr && now >= link->next_dial) {
+      dial(*link);
+    }
+  }
+  std::erase_if(inbound_, [now](const auto& entry) {
+    const Inbound& inbound = *entry.second;
+    const bool silent = !inbound.from && now - inbound.since > kHelloTimeout;
+    return silent || (inbound.closed && now - inbound.since > seconds(1));
+  });
+}
+
+std::size_t Peers::connected() const {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(outbound_, [](const auto& entry) { return entry.second->ready; }));
+}
+
+}  // namespace conclave::node

@@ -1,0 +1,153 @@
+#include "node/recovery.h"
+
+#include <fmt/core.h>
+#include <google/protobuf/util/json_util.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "node/engine_choice.h"
+#include "peer.pb.h"
+#include "store/snapshot.h"
+
+namespace conclave::node {
+namespace {
+
+constexpr std::uint32_t kIdentityFormat = 1;
+constexpr const char* kEngineName = "raft";
+
+peer::v1::MemberIdentity identity_of(const Options& options) {
+  peer::v1::MemberIdentity identity;
+  identity.set_format(kIdentityFormat);
+  identity.set_cluster(options.cluster.value);
+  identity.set_member(options.self.value);
+  identity.set_name(options.name);
+  identity.set_cluster_token(options.cluster_token);
+  identity.set_engine(kEngineName);
+  for (const PeerOptions& member : options.members) {
+    auto* peer = identity.add_initial_members();
+    peer->set_id(member.id.value);
+    peer->set_name(member.name);
+    for (const std::string& url : member.peer_urls) peer->add_peer_urls(url);
+  }
+  return identity;
+}
+
+Result<void> write_identity(const Options& options, io::Disk& disk, const std::string& path) {
+  google::protobuf::util::JsonPrintOptions print;
+  print.add_whitespace = true;
+  print.preserve_proto_field_names = true;
+  std::string json;
+  if (!MessageToJsonString(identity_of(options), &json, print).ok()) {
+    return fail(ErrorCode::kInvalid, "the member's identity cannot be written as JSON");
+  }
+  const std::string temporary = path + ".tmp";
+  auto file = TRY(disk.open(temporary, io::OpenMode::kCreate));
+  TRY(file->write(0, json));
+  TRY(file->sync());
+  TRY(disk.rename(temporary, path));
+  return disk.sync_directory(options.data_dir);
+}
+
+Result<peer::v1::MemberIdentity> read_identity(io::Disk& disk, const std::string& path) {
+  auto file = TRY(disk.open(path, io::OpenMode::kRead));
+  const std::uint64_t size = TRY(file->size());
+  const Bytes json = TRY(file->read(0, size));
+  peer::v1::MemberIdentity identity;
+  if (!google::protobuf::util::JsonStringToMessage(json, &identity).ok()) {
+    return fail(ErrorCode::kCorrupt,
+                path + " cannot be read: restore it, or move the directory away and replace this member");
+  }
+  return identity;
+}
+
+Result<void> check_identity(const peer::v1::MemberIdentity& found, const Options& options) {
+  const auto refuse = [&](const std::string& why) {
+    return fail(ErrorCode::kMismatch, fmt::format("data directory {}: {}", options.data_dir, why));
+  };
+  if (found.format() != kIdentityFormat) {
+    return refuse(fmt::format("format {} is not known to this version", found.format()));
+  }
+  if (found.engine() != kEngineName) {
+    return refuse(fmt::format("created with --consensus {}, not {}", found.engine(), kEngineName));
+  }
+  if (found.name() != options.name) {
+    return refuse(fmt::format("belongs to member \"{}\", not \"{}\"", found.name(), options.name));
+  }
+  const bool same = found.cluster() == options.cluster.value && found.member() == options.self.value;
+  if (!same && !options.members_may_differ) {
+    return refuse(fmt::format(
+        "belongs to member {:x} of cluster {:x} (token \"{}\"), but the flags describe member {:x} of cluster {:x} "
+        "(token \"{}\"). Use the directory of this cluster, or the flags with which it was created",
+        found.member(), found.cluster(), found.cluster_token(), options.self.value,
+        options.cluster.value, options.cluster_token));
+  }
+  if (!same) return refuse("the cluster it belongs to is not the one the flags describe");
+  return {};
+}
+
+Result<void> establish_identity(const Options& options, io::Disk& disk) {
+  const std::string path = options.data_dir + "/member.json";
+  if (TRY(disk.exists(path))) {
+    const peer::v1::MemberIdentity found = TRY(read_identity(disk, path));
+    return check_identity(found, options);
+  }
+  if (TRY(disk.exists(options.data_dir + "/wal"))) {
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("{} holds a log but no member.json: restore that file, or move the "
+                            "directory away and replace this member",
+                            options.data_dir));
+  }
+  LOG(kInfo, "new member {} ({:x}) of cluster {:x} in {}", options.name, options.self.value,
+      options.cluster.value, options.data_dir);
+  return write_identity(options, disk, path);
+}
+
+consensus::SnapshotMeta initial_meta(const Options& options) {
+  std::vector<NodeId> ids;
+  for (const PeerOptions& member : options.members) ids.push_back(member.id);
+  return consensus::SnapshotMeta{
+      .index = {}, .epoch = {}, .membership = consensus::Membership::of_majority(std::move(ids))};
+}
+
+}  // namespace
+
+Result<Recovered> recover(const Options& options, io::Disk& disk, io::Clock& clock) {
+  TRY(disk.create_directories(options.data_dir));
+  auto lock = TRY(disk.lock(options.data_dir));
+  TRY(establish_identity(options, disk));
+
+  const wal::Identity identity{options.cluster, options.self};
+  auto snapshots = TRY(wal::SnapshotDir::open(disk, options.data_dir, identity));
+  const store::Limits limits{.max_txn_ops = options.max_txn_ops};
+  consensus::Saved saved;
+  saved.snapshot = initial_meta(options);
+  store::SnapshotLoader loader(limits);
+  const auto meta = TRY(snapshots.load_newest(
+      kCoordinationGroup, [&](BytesView piece) { return loader.feed(piece); }));
+  if (meta) saved.snapshot = *meta;
+  store::Store store = meta ? TRY(loader.finish()) : store::Store(limits);
+
+  wal::Replay replay{
+      .on_hard_state =
+          [&](GroupId group, Bytes state) {
+            if (group == kCoordinationGroup) saved.hard_state = std::move(state);
+          },
+      .on_entry =
+          [&](GroupId group, consensus::Entry entry) {
+            if (group == kCoordinationGroup) Engine::absorb(saved, std::move(entry));
+          },
+  };
+  auto log = TRY(wal::Log::open(disk, clock, options.data_dir, identity,
+                                wal::Options{.segment_bytes = options.segment_bytes}, replay));
+  LOG(kInfo, "recovered: snapshot at index {}, {} log entries after it",
+      saved.snapshot.index.value, saved.entries.size());
+  return Recovered{.lock = std::move(lock),
+                   .snapshots = std::move(snapshots),
+                   .log = std::move(log),
+                   .saved = std::move(saved),
+                   .store = std::move(store)};
+}
+
+}  // namespace conclave::node

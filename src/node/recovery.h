@@ -1,0 +1,37 @@
+#pragma once
+// What a member finds in its data directory, put back together: who it is, its newest snapshot, and the log after it.
+//
+// The directory:
+//   LOCK          held while a process uses it
+//   member.json   who this member is and of which cluster (peer.v1.MemberIdentity), written once
+//   wal/          the log of all groups        (wal/log.h)
+//   snap/         snapshots of each group      (wal/snapshot_file.h)
+
+#include <memory>
+
+#include "base/result.h"
+#include "consensus/output.h"
+#include "io/clock.h"
+#include "io/disk.h"
+#include "node/options.h"
+#include "store/store.h"
+#include "wal/log.h"
+#include "wal/snapshot_file.h"
+
+namespace conclave::node {
+
+struct Recovered {
+  std::unique_ptr<io::DirectoryLock> lock;
+  wal::SnapshotDir snapshots;
+  std::unique_ptr<wal::Log> log;
+  consensus::Saved saved;  // of the coordination group
+  store::Store store;
+};
+
+// Opens the directory of `options`, or creates it for a new member. Blocks. Errors say what to do:
+//   kBusy      another process uses the directory
+//   kMismatch  it belongs to another cluster or member, or to another engine
+//   kCorrupt   a file is damaged: its name and offset
+Result<Recovered> recover(const Options& options, io::Disk& disk, io::Clock& clock);
+
+}  // namespace conclave::node

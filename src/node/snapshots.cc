@@ -1,0 +1,139 @@
+#include "node/snapshots.h"
+
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+
+namespace conclave::node {
+namespace {
+
+constexpr std::size_t kPieceBytes = 256 * 1024;
+
+}  // namespace
+
+// A snapshot of ours that is being written. `content` reads the store and is used on the loop only; `file` only by
+// jobs, one at a time.
+struct Snapshots::Writing {
+  consensus::SnapshotMeta meta;
+  std::unique_ptr<store::SnapshotWriter> content;
+  std::optional<wal::SnapshotDir::Writer> file;
+  std::uint64_t bytes = 0;
+  Instant since;
+};
+
+Snapshots::Snapshots(GroupId group, wal::SnapshotDir directory, store::Limits limits,
+                     io::Clock& clock, io::Disk& disk, Hooks hooks)
+    : group_(group),
+      directory_(std::move(directory)),
+      limits_(limits),
+      clock_(clock),
+      disk_(disk),
+      hooks_(std::move(hooks)),
+      alive_(std::make_shared<char>()) {}
+
+Snapshots::~Snapshots() { abort(); }
+
+void Snapshots::abort() {
+  if (writing_ != nullptr) writing_->content.reset();
+  writing_.reset();
+}
+
+void Snapshots::run(std::shared_ptr<Writing> writing, std::move_only_function<Result<void>()> job,
+                    std::move_only_function<void(Result<void>)> done) {
+  disk_.run(io::Lane::kSnapshot, std::move(job),
+            [this, alive = std::weak_ptr<char>(alive_), writing = std::move(writing),
+             done = std::move(done)](Result<void> result) mutable {
+              if (alive.expired()) return;
+              if (writing != nullptr && writing != writing_) return;
+              done(std::move(result));
+            });
+}
+
+void Snapshots::begin(store::Store& store, const consensus::SnapshotMeta& meta) {
+  CHECK(writing_ == nullptr);
+  CHECK(store.applied_index() == meta.index);
+  writing_ = std::make_shared<Writing>();
+  writing_->meta = meta;
+  writing_->content = store.begin_snapshot();
+  writing_->since = clock_.now();
+  create_file(writing_);
+}
+
+void Snapshots::create_file(std::shared_ptr<Writing> writing) {
+  auto create = [directory = directory_, group = group_, writing]() -> Result<void> {
+    writing->file = TRY(directory.create(group, writing->meta));
+    return {};
+  };
+  run(writing, std::move(create), [this, writing](Result<void> created) {
+    if (!created) return failed(writing, created.error());
+    write_next(writing);
+  });
+}
+
+void Snapshots::write_next(std::shared_ptr<Writing> writing) {
+  Bytes piece = writing->content->next(kPieceBytes);
+  if (piece.empty()) return finish(std::move(writing));
+  writing->bytes += piece.size();
+  auto append = [writing, piece = std::move(piece)] { return writing->file->append(piece); };
+  run(writing, std::move(append), [this, writing](Result<void> written) {
+    if (!written) return failed(writing, written.error());
+    write_next(writing);
+  });
+}
+
+void Snapshots::finish(std::shared_ptr<Writing> writing) {
+  writing->content.reset();
+  run(writing, [writing] { return writing->file->finish(); },
+      [this, writing](Result<void> finished) {
+        if (!finished) return failed(writing, finished.error());
+        LOG(kInfo, "snapshot at index {} written: {} bytes in {} ms", writing->meta.index.value,
+            writing->bytes, (clock_.now() - writing->since).ms());
+        failed_at_.reset();
+        writing_.reset();
+        hooks_.taken(writing->meta);
+      });
+}
+
+void Snapshots::failed(const std::shared_ptr<Writing>& writing, const Error& error) {
+  LOG(kWarn, "snapshot at index {} failed: {}", writing->meta.index.value, error.message);
+  failed_at_ = clock_.now();
+  abort();
+}
+
+void Snapshots::read(const consensus::SnapshotRead& wanted) {
+  auto chunk = std::make_shared<std::pair<Bytes, bool>>();
+  auto job = [directory = directory_, group = group_, wanted, chunk]() -> Result<void> {
+    *chunk = TRY(directory.read_raw(group, wanted.index, wanted.offset, wanted.max_bytes));
+    return {};
+  };
+  run(nullptr, std::move(job), [this, wanted, chunk](Result<void> done) {
+    if (!done) {
+      LOG(kWarn, "cannot send snapshot {}: {}", wanted.index.value, done.error().message);
+      return hooks_.chunk_read(wanted, std::nullopt, false);
+    }
+    hooks_.chunk_read(wanted, std::move(chunk->first), chunk->second);
+  });
+}
+
+void Snapshots::write(consensus::SnapshotWrite chunk) {
+  auto received = std::make_shared<consensus::SnapshotWrite>(std::move(chunk));
+  auto loaded = std::make_shared<std::optional<store::Store>>();
+  auto job = [directory = directory_, group = group_, limits = limits_, received,
+              loaded]() -> Result<void> {
+    TRY(directory.write_raw(group, received->meta.index, received->offset, received->data));
+    if (!received->last) return {};
+    store::SnapshotLoader loader(limits);
+    TRY(directory.verify_received(group, received->meta,
+                                  [&](BytesView piece) { return loader.feed(piece); }));
+    *loaded = TRY(loader.finish());
+    return {};
+  };
+  run(nullptr, std::move(job), [this, received, loaded](Result<void> done) {
+    if (!done) LOG(kWarn, "received snapshot refused: {}", done.error().message);
+    const std::uint64_t end = received->offset + received->data.size();
+    hooks_.chunk_stored(received->meta, end, done.has_value(), std::move(*loaded));
+  });
+}
+
+}  // namespace conclave::node

@@ -1,0 +1,73 @@
+#pragma once
+// A group's snapshots on this member: writing our own while the store goes on changing, reading pieces of it for
+// followers, and receiving one. All disk work runs on io::Lane::kSnapshot; the loop only hands pieces over.
+//
+// Jobs own what they touch, so this object may go while some are under way; their callbacks then do nothing.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "base/ids.h"
+#include "base/time.h"
+#include "consensus/output.h"
+#include "io/clock.h"
+#include "io/disk.h"
+#include "store/snapshot.h"
+#include "store/store.h"
+#include "wal/snapshot_file.h"
+
+namespace conclave::node {
+
+class Snapshots {
+ public:
+  struct Hooks {
+    // Our own snapshot up to `meta.index` is durable.
+    std::function<void(const consensus::SnapshotMeta& meta)> taken;
+    // What the engine wanted to read; no bytes: that snapshot is gone.
+    std::function<void(const consensus::SnapshotRead&, std::optional<Bytes>, bool last)> chunk_read;
+    // A received chunk is stored (`ok`) or refused. With the last one comes the store that it describes.
+    std::function<void(const consensus::SnapshotMeta&, std::uint64_t end, bool ok,
+                       std::optional<store::Store>)>
+        chunk_stored;
+  };
+
+  Snapshots(GroupId group, wal::SnapshotDir directory, store::Limits limits, io::Clock& clock,
+            io::Disk& disk, Hooks hooks);
+  ~Snapshots();
+
+  // Begins to write `store`'s state; REQUIRES: !writing(). A failure (a full disk) is logged; the owner may try again
+  // after a while.
+  void begin(store::Store& store, const consensus::SnapshotMeta& meta);
+  bool writing() const { return writing_ != nullptr; }
+  // When the last attempt failed; the owner waits a few seconds before the next.
+  std::optional<Instant> failed_at() const { return failed_at_; }
+  // Gives up the one being written. Call before the store goes.
+  void abort();
+
+  void read(const consensus::SnapshotRead& wanted);
+  void write(consensus::SnapshotWrite chunk);
+
+ private:
+  struct Writing;
+  void create_file(std::shared_ptr<Writing> writing);
+  void write_next(std::shared_ptr<Writing> writing);
+  void finish(std::shared_ptr<Writing> writing);
+  void failed(const std::shared_ptr<Writing>& writing, const Error& error);
+  // Runs `job`, then `done` if neither this object nor (if given) `writing` was given up meanwhile.
+  void run(std::shared_ptr<Writing> writing, std::move_only_function<Result<void>()> job,
+           std::move_only_function<void(Result<void>)> done);
+
+  GroupId group_;
+  wal::SnapshotDir directory_;
+  store::Limits limits_;
+  io::Clock& clock_;
+  io::Disk& disk_;
+  Hooks hooks_;
+  std::shared_ptr<Writing> writing_;
+  std::optional<Instant> failed_at_;
+  std::shared_ptr<char> alive_;
+};
+
+}  // namespace conclave::node

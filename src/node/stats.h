@@ -1,0 +1,66 @@
+#pragma once
+// What a member counts about itself, as values: the server turns them into metrics, tests read them.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "api/request.h"
+#include "base/ids.h"
+#include "base/time.h"
+#include "consensus/engine.h"
+#include "wal/log.h"
+
+namespace conclave::node {
+
+// Durations in buckets of powers of two, from 64 us to 2 s and beyond.
+struct Histogram {
+  static constexpr std::size_t kBuckets = 16;
+  // Upper bound of bucket `i`, in microseconds; the last one has none.
+  static constexpr std::int64_t upper_us(std::size_t i) { return std::int64_t{64} << i; }
+
+  void add(Duration duration) {
+    const std::int64_t us = duration.ns / 1000;
+    std::size_t i = 0;
+    while (i + 1 < kBuckets && us > upper_us(i)) ++i;
+    ++counts[i];
+    ++count;
+    sum_us += us;
+  }
+
+  std::array<std::uint64_t, kBuckets> counts{};
+  std::uint64_t count = 0;
+  std::int64_t sum_us = 0;
+};
+
+struct Stats {
+  consensus::EngineStatus engine;
+  wal::Log::Stats log;
+  bool disk_full = false;
+  LogIndex applied;
+  LogIndex snapshot;  // newest durable one
+  api::Revision revision = 0;
+  api::Revision compact_revision = 0;
+  std::uint64_t keys = 0;
+  std::uint64_t store_bytes = 0;
+  std::uint64_t store_bytes_in_use = 0;
+  bool corrupt = false;
+
+  std::uint64_t writes_received = 0;
+  std::uint64_t writes_applied = 0;   // commands of this member's clients
+  std::uint64_t writes_failed = 0;    // refused or timed out
+  std::uint64_t writes_waiting = 0;
+  std::uint64_t reads_served = 0;
+  std::uint64_t reads_failed = 0;
+  std::uint64_t barriers = 0;
+  std::uint64_t entries_proposed = 0;
+  std::uint64_t leader_changes = 0;
+  std::uint64_t snapshots_taken = 0;
+  std::uint64_t snapshots_installed = 0;
+  std::uint64_t client_connections = 0;
+  std::uint64_t peers_connected = 0;
+  Histogram persist;  // log append handed over until durable
+  Histogram commit;   // write received until applied here
+};
+
+}  // namespace conclave::node

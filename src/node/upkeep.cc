@@ -1,0 +1,168 @@
+// What a group does by the clock rather than for a client: deadlines, snapshots, reclaiming, comparing hashes,
+// publishing who this member is. Part of node/group.h.
+
+#include <algorithm>
+#include <utility>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "node/group.h"
+
+namespace conclave::node {
+namespace {
+
+// Entries kept in memory below a snapshot, so that followers a little behind need none of it.
+constexpr std::size_t kKeepEntries = 5'000;
+constexpr std::size_t kKeepBytes = 16 * limits::kMiB;
+constexpr Duration kSnapshotRetry = seconds(5);
+// Revisions reclaimed per step: well under a millisecond.
+constexpr std::size_t kReclaimStep = 2'000;
+
+}  // namespace
+
+void Group::tick() {
+  if (stopped_) return;
+  engine_.tick();
+  ++ticks_;
+  const std::uint64_t per_second =
+      static_cast<std::uint64_t>(std::max<std::int64_t>(1'000'000'000 / shared_.options.tick.ns, 1));
+  if (ticks_ % std::max<std::uint64_t>(per_second / 10, 1) == 0) expire();
+  if (ticks_ % per_second == 0) {
+    resend_forwards();
+    propose_hash_check();
+    publish_self();
+    maybe_take_snapshot();
+  }
+  store_.reclaim(kReclaimStep);
+  if (engine_.leader() != last_leader_) {
+    last_leader_ = engine_.leader();
+    ++counters_.leader_changes;
+    LOG(kInfo, "leader of epoch {}: {:x}{}", engine_.epoch().value, last_leader_.value,
+        last_leader_ == shared_.options.self ? " (this member)" : "");
+  }
+  want_turn();
+}
+
+void Group::expire() {
+  const Instant now = shared_.clock.now();
+  for (const Writes::Expired& write : writes_.expire(now)) {
+    ++counters_.writes_failed;
+    const auto code = write.fate_unknown ? api::ErrorCode::kTimeout : api::ErrorCode::kNoLeader;
+    answer(write.client, api::Error{code, {}});
+  }
+  for (const ClientCall& client : reads_.expire(now)) {
+    ++counters_.reads_failed;
+    answer(client, api::Error{api::ErrorCode::kTimeout, {}});
+  }
+}
+
+// --- the member's own commands ----------------------------------------------------------------------------------
+
+void Group::submit_internal(Bytes command) {
+  writes_.add(ClientCall{}, std::move(command), false,
+              shared_.clock.now() + shared_.options.request_timeout);
+  want_turn();
+}
+
+// Until the cluster knows this member's name and addresses as they are now.
+void Group::publish_self() {
+  const Options& options = shared_.options;
+  if (!engine_.leader() || no_space_ || shared_.log.is_full()) return;
+  if (shared_.clock.now() < publish_again_) return;
+  api::Member self{.id = options.self,
+                   .name = options.name,
+                   .peer_urls = {},
+                   .client_urls = options.client_urls,
+                   .is_learner = engine_.membership().is_learner(options.self)};
+  for (const PeerOptions& member : options.members) {
+    if (member.id == options.self) self.peer_urls = member.peer_urls;
+  }
+  if (std::ranges::find(store_.members(), self) != store_.members().end()) return;
+  publish_again_ = shared_.clock.now() + options.request_timeout;
+  const store::Origin origin{options.self, shared_.incarnation, writes_.next_call()};
+  submit_internal(store::encode_command(origin, store::PublishMember{std::move(self)}));
+}
+
+// The leader puts its hash into the log now and then; each member compares when it applies that entry.
+void Group::propose_hash_check() {
+  if (!engine_.is_leader() || no_space_ || shared_.log.is_full()) return;
+  if (std::exchange(checked_revision_, store_.revision()) == store_.revision()) return;
+  const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
+  submit_internal(store::encode_command(
+      origin, store::CheckHash{store_.applied_index(), store_.hash()}));
+}
+
+void Group::raise_corrupt_alarm(LogIndex index) {
+  LOG(kError,
+      "the state of this member differs from the leader's at index {}: refusing requests. Stop this member, move its "
+      "data directory away for examination and let it join again",
+      index.value);
+  if (std::exchange(corrupt_, true)) return;
+  const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
+  submit_internal(store::encode_command(
+      origin, store::SetAlarm{shared_.options.self, store::Alarm::kCorrupt, true}));
+}
+
+// --- snapshots --------------------------------------------------------------------------------------------------
+
+void Group::maybe_take_snapshot() {
+  const Options& options = shared_.options;
+  const LogIndex applied = store_.applied_index();
+  const std::uint64_t entries = applied.value - snapshot_.value;
+  const std::uint64_t by_size = std::max(options.snapshot_log_bytes, store_.size_bytes());
+  const bool due = bytes_since_snapshot_ >= by_size ||
+                   (options.snapshot_entries != 0 && entries >= options.snapshot_entries);
+  if (!due || snapshots_->writing()) return;
+  const auto failed_at = snapshots_->failed_at();
+  if (failed_at && shared_.clock.now() - *failed_at < kSnapshotRetry) return;
+  snapshots_->begin(store_, engine_.snapshot_meta(applied));
+  bytes_since_snapshot_ = 0;
+}
+
+void Group::snapshot_taken(const consensus::SnapshotMeta& meta) {
+  ++counters_.snapshots_taken;
+  snapshot_ = meta.index;
+  const LogIndex keep = keep_from(meta.index);
+  std::erase_if(recent_entries_, [&](const auto& entry) { return entry.first < keep; });
+  engine_.snapshot_taken(meta.index, keep);
+  shared_.log.release(id_, meta.index);
+  want_turn();
+}
+
+// The first index to keep in memory once `snapshot` is durable.
+LogIndex Group::keep_from(LogIndex snapshot) const {
+  std::size_t entries = 0;
+  std::size_t bytes = 0;
+  LogIndex keep = snapshot.next();
+  for (auto it = recent_entries_.rbegin(); it != recent_entries_.rend(); ++it) {
+    if (it->first > snapshot) continue;
+    bytes += it->second;
+    if (++entries > kKeepEntries || bytes > kKeepBytes) break;
+    keep = it->first;
+  }
+  return keep;
+}
+
+void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store store) {
+  if (meta.index <= store_.applied_index()) return;
+  LOG(kInfo, "snapshot at index {} received and loaded", meta.index.value);
+  ++counters_.snapshots_installed;
+  snapshots_->abort();
+  store_ = std::move(store);
+  snapshot_ = meta.index;
+  recent_entries_.clear();
+  bytes_since_snapshot_ = 0;
+  // Some of what we sent may be inside of it, with answers we did not see.
+  for (const ClientCall& client : writes_.forget_sent()) {
+    ++counters_.writes_failed;
+    answer(client, api::Error{api::ErrorCode::kTimeout, {}});
+  }
+  shared_.log.release(id_, meta.index);
+}
+
+void Group::move_snapshots(consensus::Output& out) {
+  for (const consensus::SnapshotRead& wanted : out.snapshot_reads) snapshots_->read(wanted);
+  for (consensus::SnapshotWrite& chunk : out.snapshot_writes) snapshots_->write(std::move(chunk));
+}
+
+}  // namespace conclave::node
