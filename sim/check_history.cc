@@ -1,5 +1,6 @@
-// conclave-check-history FILE...: judges histories of clients (docs/formats/history.md). Exits 0 if every one of them
-// is linearizable and its revisions are in order, 1 if one is not, 2 if one cannot be read or decided.
+// conclave-check-history FILE...: judges histories of clients (docs/formats/history.md). Exits 0 if
+// every one of them is linearizable and its revisions are in order, 1 if one is not, 2 if one
+// cannot be read or decided.
 
 #include <fmt/core.h>
 
@@ -48,7 +49,8 @@ int check_file(const char* file) {
     case sim::Decision::kLinearizable:
       break;
   }
-  fmt::print("{}: {} operations are linearizable ({} steps)\n", file, history->size(), verdict.steps);
+  fmt::print("{}: {} operations are linearizable ({} steps)\n", file, history->size(),
+             verdict.steps);
   return 0;
 }
 

@@ -28,7 +28,8 @@ void append_utf8(std::string& out, unsigned code) {
   }
 }
 
-// Reads one flat JSON object: strings, integers, booleans and null. All that a history line is made of.
+// Reads one flat JSON object: strings, integers, booleans and null. All that a history line is made
+// of.
 class LineParser {
  public:
   explicit LineParser(std::string_view text) : text_(text) {}
@@ -53,7 +54,8 @@ class LineParser {
 
  private:
   void skip_space() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\r')) ++at_;
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\r'))
+      ++at_;
   }
   bool take(char c) {
     skip_space();
@@ -100,14 +102,30 @@ class LineParser {
     if (at_ >= text_.size()) return invalid("a string does not end");
     const char c = text_[at_++];
     switch (c) {
-      case '"': case '\\': case '/': out += c; return {};
-      case 'n': out += '\n'; return {};
-      case 't': out += '\t'; return {};
-      case 'r': out += '\r'; return {};
-      case 'b': out += '\b'; return {};
-      case 'f': out += '\f'; return {};
-      case 'u': break;
-      default: return invalid("unknown escape in a string");
+      case '"':
+      case '\\':
+      case '/':
+        out += c;
+        return {};
+      case 'n':
+        out += '\n';
+        return {};
+      case 't':
+        out += '\t';
+        return {};
+      case 'r':
+        out += '\r';
+        return {};
+      case 'b':
+        out += '\b';
+        return {};
+      case 'f':
+        out += '\f';
+        return {};
+      case 'u':
+        break;
+      default:
+        return invalid("unknown escape in a string");
     }
     unsigned code = 0;
     const std::string_view digits = text_.substr(at_, 4);
@@ -175,10 +193,14 @@ Result<OpKind> kind_of(const std::string& name) {
 
 const char* name_of(OpKind kind) {
   switch (kind) {
-    case OpKind::kPut: return "put";
-    case OpKind::kGet: return "get";
-    case OpKind::kDelete: return "delete";
-    case OpKind::kCas: return "cas";
+    case OpKind::kPut:
+      return "put";
+    case OpKind::kGet:
+      return "get";
+    case OpKind::kDelete:
+      return "delete";
+    case OpKind::kCas:
+      return "cas";
   }
   return "";
 }
@@ -265,7 +287,8 @@ Result<Operation> parse_operation(std::string_view line) {
   op.returned_ns = TRY(fields.optional<std::int64_t>("return"));
   op.revision = TRY(fields.optional<std::int64_t>("rev")).value_or(0);
   op.store_revision = TRY(fields.optional<std::int64_t>("at")).value_or(0);
-  if (op.returned_ns && *op.returned_ns < op.called_ns) return invalid("returned before it was called");
+  if (op.returned_ns && *op.returned_ns < op.called_ns)
+    return invalid("returned before it was called");
 
   if (op.kind == OpKind::kPut) op.value = TRY(fields.required<std::string>("value"));
   if (op.kind == OpKind::kGet) {

@@ -12,14 +12,27 @@ std::string error_of(std::string_view line) {
 
 TEST(History, EveryKindOfOperationSurvivesWritingAndReading) {
   History history(7);
-  history[0] = {.client = 1, .kind = OpKind::kPut, .key = "k", .value = "v", .called_ns = 5,
-                .returned_ns = 9, .revision = 3, .store_revision = 3};
-  history[1] = {.kind = OpKind::kPut, .key = "quote\" back\\ line\n", .value = "\x01", .called_ns = -4};
+  history[0] = {.client = 1,
+                .kind = OpKind::kPut,
+                .key = "k",
+                .value = "v",
+                .called_ns = 5,
+                .returned_ns = 9,
+                .revision = 3,
+                .store_revision = 3};
+  history[1] = {
+      .kind = OpKind::kPut, .key = "quote\" back\\ line\n", .value = "\x01", .called_ns = -4};
   history[2] = {.kind = OpKind::kGet, .key = "k", .called_ns = 1, .returned_ns = 1};
   history[3] = {.kind = OpKind::kGet, .key = "k", .value = "", .called_ns = 1, .returned_ns = 1};
   history[4] = {.kind = OpKind::kDelete, .key = "k", .called_ns = 7, .returned_ns = 8};
-  history[5] = {.kind = OpKind::kCas, .key = "k", .value = "b", .expect = "a", .succeeded = false,
-                .actual_known = true, .called_ns = 7, .returned_ns = 8};
+  history[5] = {.kind = OpKind::kCas,
+                .key = "k",
+                .value = "b",
+                .expect = "a",
+                .succeeded = false,
+                .actual_known = true,
+                .called_ns = 7,
+                .returned_ns = 8};
   history[6] = {.kind = OpKind::kCas, .key = "k", .value = "b", .called_ns = 7};
   const auto read = parse_history(to_json_lines(history));
   ASSERT_TRUE(read) << read.error().message;
@@ -57,7 +70,8 @@ TEST(History, AMistakeIsNamed) {
 }
 
 TEST(History, TheLineOfAMistakeIsNamed) {
-  const auto read = parse_history("\n{\"client\":1,\"op\":\"delete\",\"key\":\"k\",\"call\":1}\n{}\n");
+  const auto read =
+      parse_history("\n{\"client\":1,\"op\":\"delete\",\"key\":\"k\",\"call\":1}\n{}\n");
   ASSERT_FALSE(read);
   EXPECT_EQ(read.error().message, "line 3: \"client\" is missing");
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <tuple>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -41,7 +42,9 @@ struct FingerprintHash {
 bool writes(const Call& call) {
   return call.kind != OpKind::kGet && (call.unknown || call.kind != OpKind::kCas || call.succeeded);
 }
-State written(const Call& call) { return call.kind == OpKind::kDelete ? Register::kAbsent : call.value; }
+State written(const Call& call) {
+  return call.kind == OpKind::kDelete ? Register::kAbsent : call.value;
+}
 
 // The one state in which the call can be taken, if it needs a particular one.
 std::optional<State> needs(const Call& call) {
@@ -87,11 +90,13 @@ class KeyHistory {
     return found->second;
   }
   Call number(const Operation& op) {
-    return {op.kind,      op.is_unknown(), op.is_unknown() || op.succeeded,
-            op.actual_known, id(op.value), id(op.expect), id(op.actual)};
+    return {op.kind,         op.is_unknown(), op.is_unknown() || op.succeeded,
+            op.actual_known, id(op.value),    id(op.expect),
+            id(op.actual)};
   }
 
-  // Operations of unknown fate whose effect nobody can have seen: whether they happened makes no difference.
+  // Operations of unknown fate whose effect nobody can have seen: whether they happened makes no
+  // difference.
   void drop_unseen() {
     if (opaque_) return;
     for (bool changed = true; changed;) {
@@ -129,23 +134,25 @@ class KeyHistory {
   bool opaque_ = false;
 };
 
-// Calls and returns that are not yet taken, in order of time, as a doubly linked list. Node 0 is the head; operation
-// i calls at node 2i+1 and returns at node 2i+2 (which an operation of unknown fate does not have).
+// Calls and returns that are not yet taken, in order of time, as a doubly linked list. Node 0 is
+// the head; operation i calls at node 2i+1 and returns at node 2i+2 (which an operation of unknown
+// fate does not have).
 class Timeline {
  public:
-  explicit Timeline(const KeyHistory& history) : next_(2 * history.size() + 1), prev_(next_.size()) {
+  explicit Timeline(const KeyHistory& history)
+      : next_(2 * history.size() + 1), prev_(next_.size()) {
     std::vector<std::size_t> order;
     for (std::size_t i = 0; i < history.size(); ++i) {
       order.push_back(2 * i + 1);
       if (!history.call(i).unknown) order.push_back(2 * i + 2);
     }
     const auto time = [&](std::size_t node) {
-      return is_call(node) ? history.op(op_of(node)).called_ns : *history.op(op_of(node)).returned_ns;
+      return is_call(node) ? history.op(op_of(node)).called_ns
+                           : *history.op(op_of(node)).returned_ns;
     };
     // A call at the very moment of a return counts as concurrent with it.
-    std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) {
-      return std::pair(time(a), !is_call(a)) < std::pair(time(b), !is_call(b));
-    });
+    std::ranges::sort(
+        order, {}, [&](std::size_t node) { return std::tuple(time(node), !is_call(node), node); });
     std::size_t last = 0;
     for (const std::size_t node : order) {
       next_[last] = node;
@@ -223,17 +230,17 @@ class Search {
 
   std::uint64_t steps() const { return steps_; }
 
-  // Where the search got furthest: what it had taken last, what could not be next, and who still needs the value that
-  // would be lost.
+  // Where the search got furthest: what it had taken last, what could not be next, and who still
+  // needs the value that would be lost.
   Violation explain() const {
     Violation out;
     for (const std::size_t op : deepest_before_) out.around.push_back(history_.op(op));
     for (const std::size_t op : deepest_next_) out.around.push_back(history_.op(op));
     const Cell& held = history_.name(deepest_state_);
     out.what = "after " + std::to_string(deepest_) + " operations the key " +
-               (held ? "holds \"" + *held + "\"" : std::string("is absent")) + "; of those shown, the " +
-               std::to_string(deepest_next_.size()) + " after the first " +
-               std::to_string(deepest_before_.size()) + " cannot come next";
+               (held ? "holds \"" + *held + "\"" : std::string("is absent")) +
+               "; of those shown, the " + std::to_string(deepest_next_.size()) +
+               " after the first " + std::to_string(deepest_before_.size()) + " cannot come next";
     if (const std::size_t reader = later_reader(); reader != kNone) {
       out.around.push_back(history_.op(reader));
       out.what += " before the last one has been told so";
@@ -251,7 +258,8 @@ class Search {
     bool free = false;  // taken without loss of generality: no alternatives to go back to
   };
 
-  // Whether `value` could be left, or lost, without anybody missing it later. `op` itself does not count.
+  // Whether `value` could be left, or lost, without anybody missing it later. `op` itself does not
+  // count.
   bool nobody_needs(State value, std::size_t op) const {
     const bool self = needs(history_.call(op)) == value && !history_.call(op).unknown;
     return must_[value] == (self ? 1 : 0);
@@ -276,7 +284,8 @@ class Search {
     return unused(call.value) && unused(state_);
   }
 
-  // The operations that may be next in real time are those called before the first return that is left.
+  // The operations that may be next in real time are those called before the first return that is
+  // left.
   bool take_free() {
     for (std::size_t node = timeline_.first(); node != 0 && Timeline::is_call(node);
          node = timeline_.next(node)) {
@@ -291,7 +300,8 @@ class Search {
   }
 
   bool take_any(std::size_t from) {
-    for (std::size_t node = from; node != 0 && Timeline::is_call(node); node = timeline_.next(node)) {
+    for (std::size_t node = from; node != 0 && Timeline::is_call(node);
+         node = timeline_.next(node)) {
       const std::size_t op = Timeline::op_of(node);
       const auto after = possible(op);
       if (!after) continue;
@@ -365,7 +375,7 @@ class Search {
   const KeyHistory& history_;
   Timeline timeline_;
   std::vector<std::uint32_t> must_, may_;  // of what is left
-  std::vector<std::size_t> twin_;          // an equal operation of unknown fate, to be used before this one
+  std::vector<std::size_t> twin_;  // an equal operation of unknown fate, to be used before this one
   std::vector<bool> taken_;
   std::vector<Taken> path_;
   State state_ = Register::init();
@@ -384,10 +394,14 @@ class Search {
 
 std::optional<State> Register::step(State state, const Call& call) {
   switch (call.kind) {
-    case OpKind::kPut: return call.value;
-    case OpKind::kDelete: return kAbsent;
-    case OpKind::kGet: return call.value == state ? std::optional(state) : std::nullopt;
-    case OpKind::kCas: break;
+    case OpKind::kPut:
+      return call.value;
+    case OpKind::kDelete:
+      return kAbsent;
+    case OpKind::kGet:
+      return call.value == state ? std::optional(state) : std::nullopt;
+    case OpKind::kCas:
+      break;
   }
   if (call.unknown) return state == call.expect ? call.value : state;
   if (call.succeeded) return state == call.expect ? std::optional(call.value) : std::nullopt;
@@ -401,7 +415,7 @@ Verdict check_linearizable(const History& history, const SearchLimits& limits) {
   for (const Operation& op : history) keys[op.key].push_back(&op);
   Verdict verdict;
   for (auto& [key, ops] : keys) {
-    std::ranges::stable_sort(ops, {}, [](const Operation* op) { return op->called_ns; });
+    std::ranges::sort(ops, {}, [](const Operation* op) { return std::pair(op->called_ns, op); });
     const KeyHistory one(std::move(ops));
     Search search(one);
     verdict.decision = search.run(limits.max_steps_per_key);

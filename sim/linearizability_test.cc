@@ -50,7 +50,7 @@ std::string revision_violation(const History& history) {
   return found ? found->what : "";
 }
 
-// --- histories whose verdict is known ---------------------------------------------------------------------------
+// --- histories whose verdict is known ---
 
 TEST(Linearizability, NothingAndOneOfEach) {
   EXPECT_TRUE(linearizable({}));
@@ -68,13 +68,12 @@ TEST(Linearizability, AConcurrentReadMaySeeEitherValue) {
 }
 
 TEST(Linearizability, AValueSeenOnceCannotBeUnseen) {
-  EXPECT_FALSE(linearizable({put("k", "a", 1, 2), put("k", "b", 3, 9), get("k", "b", 4, 5),
-                             get("k", "a", 6, 7)}));
+  EXPECT_FALSE(linearizable(
+      {put("k", "a", 1, 2), put("k", "b", 3, 9), get("k", "b", 4, 5), get("k", "a", 6, 7)}));
 }
 
 TEST(Linearizability, StaleRead) {
-  EXPECT_FALSE(
-      linearizable({put("k", "a", 1, 2), put("k", "b", 3, 4), get("k", "a", 5, 6)}));
+  EXPECT_FALSE(linearizable({put("k", "a", 1, 2), put("k", "b", 3, 4), get("k", "a", 5, 6)}));
 }
 
 TEST(Linearizability, LostWrite) {
@@ -87,8 +86,8 @@ TEST(Linearizability, ReadFromNowhere) {
 }
 
 TEST(Linearizability, ReorderedWrites) {
-  EXPECT_FALSE(linearizable({put("k", "a", 1, 2), put("k", "b", 3, 4), get("k", "b", 5, 6),
-                             get("k", "a", 7, 8)}));
+  EXPECT_FALSE(linearizable(
+      {put("k", "a", 1, 2), put("k", "b", 3, 4), get("k", "b", 5, 6), get("k", "a", 7, 8)}));
 }
 
 TEST(Linearizability, TwoReadersMustAgreeOnTheOrderOfConcurrentWrites) {
@@ -101,8 +100,8 @@ TEST(Linearizability, AppliedTwice) {
   EXPECT_FALSE(linearizable({put("k", "a", 1, 4), get("k", "a", 2, 3), put("k", "b", 5, 6),
                              get("k", "b", 7, 8), get("k", "a", 9, 10)}));
   // Two winners of one compare-and-swap.
-  EXPECT_FALSE(linearizable({put("k", "a", 1, 2), cas("k", "a", "b", true, 3, 9),
-                             cas("k", "a", "c", true, 3, 9)}));
+  EXPECT_FALSE(linearizable(
+      {put("k", "a", 1, 2), cas("k", "a", "b", true, 3, 9), cas("k", "a", "c", true, 3, 9)}));
 }
 
 TEST(Linearizability, AFailedCasIsARead) {
@@ -129,8 +128,8 @@ TEST(Linearizability, UnknownDeletesAndCasesExplainWhatIsSeen) {
   EXPECT_TRUE(linearizable({put("k", "a", 1, 2), del("k", 3, kNever), get("k", {}, 4, 5)}));
   EXPECT_TRUE(linearizable({put("k", "a", 1, 2), cas("k", "a", "b", true, 3, kNever),
                             cas("k", "b", "c", true, 3, kNever), get("k", "c", 4, 5)}));
-  EXPECT_FALSE(linearizable({put("k", "a", 1, 2), cas("k", "z", "b", true, 3, kNever),
-                             get("k", "b", 4, 5)}));
+  EXPECT_FALSE(linearizable(
+      {put("k", "a", 1, 2), cas("k", "z", "b", true, 3, kNever), get("k", "b", 4, 5)}));
 }
 
 TEST(Linearizability, KeysAreIndependentAndTheOffenderIsNamed) {
@@ -139,9 +138,10 @@ TEST(Linearizability, KeysAreIndependentAndTheOffenderIsNamed) {
   ASSERT_EQ(verdict.decision, Decision::kViolated);
   EXPECT_EQ(verdict.violation->key, "bad");
   EXPECT_EQ(verdict.violation->around.back(), get("bad", {}, 3, 4));
-  EXPECT_EQ(verdict.violation->what,
-            "after 0 operations the key is absent; of those shown, the 1 after the first 0 cannot come "
-            "next before the last one has been told so");
+  EXPECT_EQ(
+      verdict.violation->what,
+      "after 0 operations the key is absent; of those shown, the 1 after the first 0 cannot come "
+      "next before the last one has been told so");
 }
 
 TEST(Linearizability, GivingUpIsSaid) {
@@ -152,7 +152,7 @@ TEST(Linearizability, GivingUpIsSaid) {
   EXPECT_EQ(check_linearizable(history).decision, Decision::kViolated);
 }
 
-// --- revisions ---------------------------------------------------------------------------------------------------
+// --- revisions ---
 
 TEST(RevisionOrder, AnOrderedHistoryPasses) {
   EXPECT_EQ(revision_violation({at(2, 2, put("a", "1", 1, 2)), at(3, 3, put("b", "1", 3, 8)),
@@ -192,11 +192,11 @@ TEST(RevisionOrder, ARevisionOfAKeyHasOneValue) {
             "revision 6 is newer than the store that answered");
 }
 
-// --- random histories -------------------------------------------------------------------------------------------
+// --- random histories ---
 
 struct Shape {
   int operations = 0;
-  int clients = 4;
+  std::size_t clients = 4;
   int keys = 1;
   int distinct_values = 0;  // 0: each write has a value of its own
   std::uint64_t unknown_one_in = 8;
@@ -204,11 +204,13 @@ struct Shape {
   bool deletes = true;
 };
 
-// Runs clients against a real register in random interleavings: each call takes effect at one moment between its
-// call and its return. A call of unknown fate takes effect later, or never; its client goes on as another one.
+// Runs clients against a real register in random interleavings: each call takes effect at one
+// moment between its call and its return. A call of unknown fate takes effect later, or never; its
+// client goes on as another one.
 class Workload {
  public:
-  Workload(const Shape& shape, std::uint64_t seed) : shape_(shape), rng_(seed), busy_(shape_.clients) {}
+  Workload(const Shape& shape, std::uint64_t seed)
+      : shape_(shape), rng_(seed), busy_(shape_.clients) {}
 
   History run() {
     while (started_ < shape_.operations || pending_ > 0) {
@@ -245,8 +247,8 @@ class Workload {
     Operation op;
     op.key = "k" + std::to_string(rng_.below(static_cast<std::uint64_t>(shape_.keys)));
     const std::uint64_t dice = rng_.below(10);
-    op.kind = dice < 4   ? OpKind::kGet
-              : dice < 7 ? OpKind::kPut
+    op.kind = dice < 4                      ? OpKind::kGet
+              : dice < 7                    ? OpKind::kPut
               : dice < 9 || !shape_.deletes ? OpKind::kCas
                                             : OpKind::kDelete;
     if (op.kind == OpKind::kPut || op.kind == OpKind::kCas) op.value = fresh_value();
@@ -270,10 +272,17 @@ class Workload {
   void effect(Operation& op) {
     Cell& cell = cells_[op.key];
     switch (op.kind) {
-      case OpKind::kGet: op.value = cell; return;
-      case OpKind::kPut: cell = op.value; return;
-      case OpKind::kDelete: cell = std::nullopt; return;
-      case OpKind::kCas: break;
+      case OpKind::kGet:
+        op.value = cell;
+        return;
+      case OpKind::kPut:
+        cell = op.value;
+        return;
+      case OpKind::kDelete:
+        cell = std::nullopt;
+        return;
+      case OpKind::kCas:
+        break;
     }
     op.succeeded = cell == op.expect;
     if (op.succeeded) {
@@ -399,9 +408,9 @@ TEST(Linearizability, AHundredThousandOperationsWithUnknownOnesAreJudged) {
 TEST(Linearizability, OneWrongAnswerAmongAHundredThousandIsFound) {
   const Shape shape{.operations = 100'000, .clients = 16, .keys = 10, .unknown_one_in = 200};
   History history = Workload(shape, 2).run();
-  const auto late = std::ranges::find_if(history.begin() + 60'000, history.end(), [](const auto& one) {
-    return one.kind == OpKind::kGet && one.value && !one.is_unknown();
-  });
+  const auto late = std::ranges::find_if(
+      history.begin() + 60'000, history.end(),
+      [](const auto& one) { return one.kind == OpKind::kGet && one.value && !one.is_unknown(); });
   ASSERT_NE(late, history.end());
   const auto early = std::ranges::find_if(history, [&](const auto& one) {
     return one.kind == OpKind::kPut && !one.is_unknown() && one.key == late->key;

@@ -17,34 +17,39 @@ bool is_read(const Operation& op) {
   if (op.is_unknown()) return false;
   return op.kind == OpKind::kGet || (op.kind == OpKind::kCas && !op.succeeded && op.actual_known);
 }
-const Cell& cell_read(const Operation& op) { return op.kind == OpKind::kGet ? op.value : op.actual; }
+const Cell& cell_read(const Operation& op) {
+  return op.kind == OpKind::kGet ? op.value : op.actual;
+}
 
 Violation violation(const Operation& earlier, const Operation& later, std::string what) {
   return {later.key, std::move(what), {earlier, later}};
 }
 
-// Real time: whoever is called after an answer knows of at least the revision that answer proved, and a write called
-// after it makes a higher one.
+// Real time: whoever is called after an answer knows of at least the revision that answer proved,
+// and a write called after it makes a higher one.
 std::optional<Violation> check_real_time(const std::vector<const Operation*>& answered) {
   std::vector<const Operation*> by_call = answered;
   std::vector<const Operation*> by_return = answered;
-  std::ranges::stable_sort(by_call, {}, [](const Operation* op) { return op->called_ns; });
-  std::ranges::stable_sort(by_return, {}, [](const Operation* op) { return *op->returned_ns; });
+  std::ranges::sort(by_call, {}, [](const Operation* op) { return std::pair(op->called_ns, op); });
+  std::ranges::sort(by_return, {},
+                    [](const Operation* op) { return std::pair(*op->returned_ns, op); });
   const Operation* highest = nullptr;
   std::size_t returned = 0;
   for (const Operation* op : by_call) {
-    for (; returned < by_return.size() && *by_return[returned]->returned_ns < op->called_ns; ++returned)
+    for (; returned < by_return.size() && *by_return[returned]->returned_ns < op->called_ns;
+         ++returned)
       if (highest == nullptr || proven(*by_return[returned]) > proven(*highest))
         highest = by_return[returned];
     if (highest == nullptr) continue;
     const std::string known = std::to_string(proven(*highest));
     if (is_recorded_write(*op) && op->revision <= proven(*highest))
-      return violation(*highest, *op, "a write made revision " + std::to_string(op->revision) +
-                                          " although " + known + " was known before it was called");
+      return violation(*highest, *op,
+                       "a write made revision " + std::to_string(op->revision) + " although " +
+                           known + " was known before it was called");
     if (op->store_revision != 0 && op->store_revision < proven(*highest))
-      return violation(*highest, *op, "the store answered at revision " +
-                                          std::to_string(op->store_revision) + " although " + known +
-                                          " was known before it was asked");
+      return violation(*highest, *op,
+                       "the store answered at revision " + std::to_string(op->store_revision) +
+                           " although " + known + " was known before it was asked");
   }
   return std::nullopt;
 }
@@ -104,11 +109,12 @@ class KeyRevisions {
     if (after == writes_.begin()) return std::nullopt;
     const Operation& newest = *std::prev(after)->second;
     const bool absent = !cell_read(op).has_value();
-    if (absent && (may_be_deleted_ || incomplete_ || newest.kind == OpKind::kDelete)) return std::nullopt;
+    if (absent && (may_be_deleted_ || incomplete_ || newest.kind == OpKind::kDelete))
+      return std::nullopt;
     if (absent || (op.revision != 0 && op.revision < newest.revision))
-      return violation(newest, op, "a read at revision " + std::to_string(op.store_revision) +
-                                       " misses the write of revision " +
-                                       std::to_string(newest.revision));
+      return violation(newest, op,
+                       "a read at revision " + std::to_string(op.store_revision) +
+                           " misses the write of revision " + std::to_string(newest.revision));
     return std::nullopt;
   }
 

@@ -1,0 +1,478 @@
+"""Starts, kills, restarts and stops real clusters for the whole-binary tests.
+
+A cluster runs in a temporary directory on free loopback ports, from `build/conclave` or from stock `etcd` (the same
+flags): a test that passes on etcd states what etcd does. Processes are children of the test, die with it, and are
+only ever ended by the handle they were started with. When a test fails the end of each member's log is printed.
+
+    class MyTest(harness.ClusterTest):
+        members = 3
+        def test_it(self):
+            self.cluster.leader().kv.Put(...)
+
+    if __name__ == '__main__':
+        harness.main()
+"""
+
+import argparse
+import atexit
+import ctypes
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+import grpc
+from etcd3 import etcdrpc as rpc
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LOG_TAIL_LINES = 25
+HEALTHY_SECONDS = 30
+
+
+class Options:
+    """How this run was asked to go; set by main()."""
+    binary = os.environ.get('CONCLAVE_BINARY', os.path.join(ROOT, 'build', 'conclave'))
+    quick = False
+
+
+def is_etcd(binary=None):
+    return os.path.basename(binary or Options.binary).startswith('etcd')
+
+
+def server_command(binary):
+    return [binary] if is_etcd(binary) else [binary, 'serve']
+
+
+# --- ports ---------------------------------------------------------------------------------------------------------
+
+def _port_range():
+    low, high = os.environ.get('CONCLAVE_TEST_PORTS', '26000-27999').split('-')
+    return int(low), int(high)
+
+
+_given_ports = set()
+
+
+def free_port():
+    """A loopback port that nobody listens on, below the range the kernel takes for outgoing connections."""
+    low, high = _port_range()
+    for _ in range(1000):
+        port = random.SystemRandom().randint(low, high)
+        if port in _given_ports:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(('127.0.0.1', port))
+            except OSError:
+                continue
+        _given_ports.add(port)
+        return port
+    raise RuntimeError(f'no free port between {low} and {high}')
+
+
+# --- processes -----------------------------------------------------------------------------------------------------
+
+_running = set()
+_prctl = ctypes.CDLL(None).prctl
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent():
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def spawn(command, **options):
+    """A child that cannot outlive this process."""
+    process = subprocess.Popen(command, preexec_fn=_die_with_parent, **options)
+    _running.add(process)
+    return process
+
+
+def reap(process, timeout=10):
+    """Waits for an ending child; SIGKILL if it takes longer than `timeout`. Returns its exit code."""
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    _running.discard(process)
+    return process.returncode
+
+
+@atexit.register
+def _kill_all():
+    for process in list(_running):
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+    _running.clear()
+
+
+def _exit_on_signal(number, _frame):
+    sys.exit(128 + number)
+
+
+def run(command, timeout=60, stdin=None, env=None):
+    """Runs a command to its end; returns the CompletedProcess with text output."""
+    return subprocess.run(command, timeout=timeout, input=stdin, env=env, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+
+
+# --- members and clusters ------------------------------------------------------------------------------------------
+
+class Member:
+    """One server process and how to reach it."""
+
+    def __init__(self, cluster, name):
+        self.cluster = cluster
+        self.name = name
+        self.binary = cluster.binary
+        self.client_port = free_port()
+        self.peer_port = free_port()
+        self.data_dir = os.path.join(cluster.directory, name)
+        self.log_path = os.path.join(cluster.directory, name + '.log')
+        self.process = None
+        self._channel = None
+
+    @property
+    def endpoint(self):
+        return f'127.0.0.1:{self.client_port}'
+
+    @property
+    def url(self):
+        return f'http://127.0.0.1:{self.client_port}'
+
+    @property
+    def peer_url(self):
+        return f'http://127.0.0.1:{self.peer_port}'
+
+    def command(self):
+        return server_command(self.binary) + [
+            '--name', self.name, '--data-dir', self.data_dir,
+            '--listen-client-urls', self.url, '--advertise-client-urls', self.url,
+            '--listen-peer-urls', self.peer_url, '--initial-advertise-peer-urls', self.peer_url,
+            '--initial-cluster', self.cluster.initial_cluster(),
+            '--initial-cluster-state', 'new', '--initial-cluster-token', self.cluster.token,
+        ] + self.cluster.flags
+
+    def start(self):
+        assert not self.is_running(), f'{self.name} is already running'
+        with open(self.log_path, 'ab') as log:
+            self.process = spawn(self.command(), stdin=subprocess.DEVNULL, stdout=log,
+                                 stderr=subprocess.STDOUT)
+        return self
+
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        """SIGKILL, and gone when this returns."""
+        self.process.kill()
+        reap(self.process)
+
+    def terminate(self, timeout=15):
+        """SIGTERM; returns the exit code."""
+        self.process.terminate()
+        return reap(self.process, timeout)
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def wait_exit(self, timeout=15):
+        """The exit code of a member that is expected to stop by itself; None if it does not."""
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+        _running.discard(self.process)
+        return self.process.returncode
+
+    def log(self):
+        try:
+            with open(self.log_path, errors='replace') as log:
+                return log.read()
+        except FileNotFoundError:
+            return ''
+
+    # Requests. One lazily made channel serves them all; it reconnects by itself.
+
+    @property
+    def channel(self):
+        if self._channel is None:
+            self._channel = new_channel(self.endpoint)
+        return self._channel
+
+    @property
+    def kv(self):
+        return rpc.KVStub(self.channel)
+
+    def status(self, timeout=2):
+        return rpc.MaintenanceStub(self.channel).Status(rpc.StatusRequest(), timeout=timeout)
+
+    def member_list(self, timeout=5):
+        return rpc.ClusterStub(self.channel).MemberList(rpc.MemberListRequest(), timeout=timeout)
+
+    def put(self, key, value, timeout=5, **fields):
+        return self.kv.Put(rpc.PutRequest(key=as_bytes(key), value=as_bytes(value), **fields),
+                           timeout=timeout)
+
+    def get(self, key, timeout=5, **fields):
+        return self.kv.Range(rpc.RangeRequest(key=as_bytes(key), **fields), timeout=timeout)
+
+    def value(self, key, **fields):
+        """The value of one key, or None."""
+        kvs = self.get(key, **fields).kvs
+        return kvs[0].value if kvs else None
+
+    def close(self):
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+
+class Cluster:
+    """Members that know of each other. `flags` go to each of them."""
+
+    def __init__(self, members=3, binary=None, flags=(), directory=None, token=None):
+        self.binary = binary or Options.binary
+        self.flags = list(flags)
+        self._owns_directory = directory is None
+        self.directory = directory or tempfile.mkdtemp(prefix='conclave-test-')
+        self.token = token or f'test-{os.path.basename(self.directory)}'
+        self.members = []
+        for number in range(1, members + 1):
+            self.members.append(Member(self, f'm{number}'))
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, _value, _trace):
+        if kind is not None:
+            self.print_logs()
+        self.stop()
+
+    def initial_cluster(self):
+        return ','.join(f'{m.name}={m.peer_url}' for m in self.members)
+
+    @property
+    def endpoints(self):
+        return ','.join(m.endpoint for m in self.members)
+
+    def start(self):
+        try:
+            for member in self.members:
+                member.start()
+            self.wait_healthy()
+        except BaseException:
+            self.print_logs()
+            self.stop()
+            raise
+        return self
+
+    def stop(self):
+        for member in self.members:
+            member.close()
+            if member.is_running():
+                member.resume()
+                member.kill()
+        if self._owns_directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def running(self):
+        return [m for m in self.members if m.is_running()]
+
+    def wait_healthy(self, timeout=HEALTHY_SECONDS):
+        """Returns once every running member answers a linearizable read and knows the same leader."""
+        wait_until(self._all_agree, timeout, f'{self.directory}: members to agree on a leader')
+
+    def _all_agree(self):
+        for member in self.running():
+            member.get('health', timeout=1)
+        leaders = {m.status(timeout=1).leader for m in self.running()}
+        return len(leaders) == 1 and 0 not in leaders
+
+    def leader(self, timeout=HEALTHY_SECONDS):
+        """The member that leads, as it says itself and as a majority of the members agrees."""
+        found = []
+
+        def look():
+            statuses = {m: m.status(timeout=1) for m in self.running()}
+            leaders = [m for m, s in statuses.items() if s.leader == s.header.member_id]
+            found[:] = [m for m in leaders
+                        if sum(s.leader == statuses[m].leader for s in statuses.values())
+                        > len(self.members) // 2]
+            return len(found) == 1
+
+        wait_until(look, timeout, 'a leader')
+        return found[0]
+
+    def followers(self):
+        leader = self.leader()
+        return [m for m in self.running() if m is not leader]
+
+    def print_logs(self):
+        for member in self.members:
+            lines = member.log().splitlines()[-LOG_TAIL_LINES:]
+            state = 'running' if member.is_running() else 'stopped'
+            print(f'--- log of {member.name} ({state}), its last {len(lines)} lines', file=sys.stderr)
+            for line in lines:
+                print('    ' + line[:400], file=sys.stderr)
+
+
+def wait_until(condition, timeout, what):
+    """Calls `condition` until it is true. A failed request counts as false."""
+    deadline = time.monotonic() + timeout
+    last = None
+    while True:
+        try:
+            if condition():
+                return
+            last = None
+        except (grpc.RpcError, OSError) as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f'waited {timeout} s in vain for {what}' +
+                                 (f'; the last try said: {describe(last)}' if last else ''))
+        time.sleep(0.05)
+
+
+def describe(error):
+    if isinstance(error, grpc.RpcError):
+        return f'{error.code().name}: {error.details()}'
+    return repr(error)
+
+
+def as_bytes(text):
+    return text.encode() if isinstance(text, str) else text
+
+
+def new_channel(endpoint, **options):
+    """A channel of its own (gRPC shares sockets between channels with equal options), that reconnects quickly."""
+    settings = {
+        'grpc.use_local_subchannel_pool': 1,
+        'grpc.initial_reconnect_backoff_ms': 50,
+        'grpc.min_reconnect_backoff_ms': 2000,  # how long one attempt may take
+        'grpc.max_reconnect_backoff_ms': 200,
+        'grpc.max_receive_message_length': 64 << 20,
+        'grpc.max_send_message_length': 64 << 20,
+        'grpc.enable_http_proxy': 0,
+    }
+    settings.update(options)
+    channel = grpc.insecure_channel(endpoint, options=list(settings.items()))
+    # Python's gRPC makes progress only while somebody polls; a request that fails at once does not. A subscriber
+    # polls all the time, so that a channel to a member that was down comes back.
+    channel.subscribe(lambda _state: None, try_to_connect=True)
+    return channel
+
+
+# --- running tests -------------------------------------------------------------------------------------------------
+
+class ClusterTest(unittest.TestCase):
+    """A test class with one cluster for all its tests."""
+
+    members = 3
+    flags = ()
+    cluster = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster(cls.members, flags=cls.flags).start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.stop()
+
+
+class _Result(unittest.TestResult):
+    """One line per test; the logs of a failed test's cluster; counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.passed = 0
+        self._started = 0.0
+
+    def startTest(self, test):
+        super().startTest(test)
+        self._started = time.monotonic()
+
+    def _line(self, test, outcome):
+        seconds = time.monotonic() - self._started
+        print(f'  {outcome:4} {seconds:6.2f} s  {test.id().removeprefix("__main__.")}', flush=True)
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        self.passed += 1
+        self._line(test, 'ok')
+
+    def _failed(self, test, error):
+        self._line(test, 'FAIL')
+        print(self._exc_info_to_string(error, test), file=sys.stderr, flush=True)
+        cluster = getattr(test, 'cluster', None)
+        if cluster is not None:
+            cluster.print_logs()
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self._failed(test, err)
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self._failed(test, err)
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            print(f'  in {subtest._subDescription()}', file=sys.stderr)
+            self._failed(test, err)
+
+    def addSkip(self, test, reason):
+        """A skipped test would be one that nobody notices missing."""
+        self.addError(test, (AssertionError, AssertionError('skipped: ' + reason), None))
+
+
+def arguments(description):
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('--binary', default=Options.binary,
+                        help='the server to test: build/conclave, or a stock etcd')
+    parser.add_argument('--quick', action='store_true', help='fewer repetitions')
+    return parser
+
+
+def apply_arguments(parsed):
+    Options.binary = shutil.which(parsed.binary) or parsed.binary
+    Options.quick = parsed.quick
+    if not os.access(Options.binary, os.X_OK):
+        sys.exit(f'{parsed.binary} is not there: build it first (scripts/build), or name it with --binary')
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+
+
+def run_tests(module='__main__', pattern=None):
+    """Runs the tests of a module; prints the count that tests/run.py adds up. Returns the exit code."""
+    loader = unittest.TestLoader()
+    if pattern:
+        loader.testNamePatterns = [f'*{pattern}*']
+    result = _Result()
+    loader.loadTestsFromModule(sys.modules[module]).run(result)
+    failed = len(result.failures) + len(result.errors)
+    if result.testsRun == 0:
+        print('no test was run', file=sys.stderr)
+        return 1
+    print(f'{result.passed} passed, {failed} failed', flush=True)
+    return 1 if failed else 0
+
+
+def main():
+    parser = arguments(sys.modules['__main__'].__doc__)
+    parser.add_argument('-k', metavar='PATTERN', help='only tests whose name contains this')
+    parsed = parser.parse_args()
+    apply_arguments(parsed)
+    sys.exit(run_tests(pattern=parsed.k))
