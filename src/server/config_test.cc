@@ -1,0 +1,283 @@
+#include "server/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "server/flags.h"
+
+namespace conclave::server {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+using Arguments = std::vector<std::string>;
+
+Config parsed(const Arguments& arguments, const Environment& environment = {}) {
+  auto config = parse_config(arguments, environment);
+  if (config) return *config;
+  ADD_FAILURE() << config.error().message;
+  return {};
+}
+
+std::string refused(const Arguments& arguments, const Environment& environment = {}) {
+  const auto config = parse_config(arguments, environment);
+  if (config) return "accepted";
+  EXPECT_EQ(config.error().code, ErrorCode::kInvalid);
+  return config.error().message;
+}
+
+TEST(Config, DefaultsAreEtcds) {
+  const Config config = parsed({});
+  EXPECT_EQ(config.name, "default");
+  EXPECT_EQ(config.data_dir, "default.conclave");
+  EXPECT_EQ(join(config.listen_client_urls), "http://localhost:2379");
+  EXPECT_EQ(join(config.advertise_client_urls), "http://localhost:2379");
+  EXPECT_EQ(join(config.listen_peer_urls), "http://localhost:2380");
+  EXPECT_EQ(join(config.initial_advertise_peer_urls), "http://localhost:2380");
+  EXPECT_THAT(config.initial_cluster, SizeIs(1));
+  EXPECT_EQ(join(config.initial_cluster.at("default")), "http://localhost:2380");
+  EXPECT_EQ(config.initial_cluster_state, Config::ClusterState::kNew);
+  EXPECT_EQ(config.initial_cluster_token, "etcd-cluster");
+  EXPECT_EQ(config.heartbeat_interval, milliseconds(100));
+  EXPECT_EQ(config.election_timeout, seconds(1));
+  EXPECT_EQ(config.snapshot_count, 0U);
+  EXPECT_EQ(config.quota_backend_bytes, 0);
+  EXPECT_EQ(config.max_request_bytes, 1'572'864U);
+  EXPECT_EQ(config.max_txn_ops, 128U);
+  EXPECT_EQ(config.auto_compaction.mode, AutoCompaction::Mode::kOff);
+  EXPECT_EQ(config.log_level, LogLevel::kInfo);
+  EXPECT_THAT(config.warnings, IsEmpty());
+}
+
+// The first member of the cluster in etcd's own Procfile.
+TEST(Config, AnEtcdCommandLineWorks) {
+  const Config config = parsed({"--name",
+                                "infra1",
+                                "--listen-client-urls",
+                                "http://127.0.0.1:2379",
+                                "--advertise-client-urls",
+                                "http://127.0.0.1:2379",
+                                "--listen-peer-urls",
+                                "http://127.0.0.1:12380",
+                                "--initial-advertise-peer-urls",
+                                "http://127.0.0.1:12380",
+                                "--initial-cluster-token",
+                                "etcd-cluster-1",
+                                "--initial-cluster",
+                                "infra1=http://127.0.0.1:12380,infra2=http://127.0.0.1:22380,"
+                                "infra3=http://127.0.0.1:32380",
+                                "--initial-cluster-state",
+                                "new",
+                                "--enable-pprof=false",
+                                "--logger=zap",
+                                "--log-outputs=stderr",
+                                "--enable-v2=false",
+                                "--strict-reconfig-check"});
+  EXPECT_EQ(config.name, "infra1");
+  EXPECT_EQ(config.data_dir, "infra1.conclave");
+  EXPECT_THAT(config.initial_cluster, SizeIs(3));
+  EXPECT_EQ(config.initial_cluster_token, "etcd-cluster-1");
+  EXPECT_THAT(config.warnings, IsEmpty());
+}
+
+TEST(Config, FlagsAreWrittenAsGoAllows) {
+  EXPECT_EQ(parsed({"-name=x"}).name, "x");
+  EXPECT_EQ(parsed({"--name=x"}).name, "x");
+  EXPECT_EQ(parsed({"-name", "x"}).name, "x");
+  EXPECT_EQ(parsed({"--name", "x", "--name", "y"}).name, "y");
+  EXPECT_EQ(parsed({"--debug"}).log_level, LogLevel::kDebug);
+  EXPECT_EQ(parsed({"--debug=false"}).log_level, LogLevel::kInfo);
+  EXPECT_EQ(refused({"--debug", "false"}), "\"false\" is not a flag");
+  EXPECT_EQ(refused({"name"}), "\"name\" is not a flag");
+  EXPECT_EQ(refused({"--name"}), "--name needs a value");
+}
+
+TEST(Config, UnknownFlagsSuggestTheNearest) {
+  EXPECT_EQ(refused({"--data-dri=x"}), "unknown flag --data-dri (did you mean --data-dir?)");
+  EXPECT_EQ(refused({"--listen-client-url", "x"}),
+            "unknown flag --listen-client-url (did you mean --listen-client-urls?)");
+  EXPECT_EQ(refused({"--qqqqqq"}), "unknown flag --qqqqqq");
+}
+
+TEST(Config, FlagsWinOverOurVariablesAndTheseOverEtcds) {
+  const Environment environment{{"ETCD_NAME", "etcd"},      {"CONCLAVE_NAME", "ours"},
+                                {"ETCD_DATA_DIR", "/d"},    {"ETCD_SNAPSHOT_COUNT", ""},
+                                {"ETCDCTL_API", "3"},       {"PATH", "/bin"},
+                                {"ETCD_LOG_LEVEL", "error"}};
+  const Config config = parsed({"--log-level=warn"}, environment);
+  EXPECT_EQ(config.name, "ours");
+  EXPECT_EQ(config.data_dir, "/d");
+  EXPECT_EQ(config.log_level, LogLevel::kWarn);
+  EXPECT_THAT(config.warnings,
+              ElementsAre("environment variable ETCD_LOG_LEVEL is ignored: --log-level is given"));
+}
+
+TEST(Config, UnknownVariablesAreMentioned) {
+  EXPECT_THAT(parsed({}, {{"ETCD_VERSION", "3.4"}, {"ETCD_PORT", "x"}}).warnings,
+              ElementsAre("environment variable ETCD_PORT is not known",
+                          "environment variable ETCD_VERSION is not known"));
+}
+
+TEST(Config, WhatIsNotSupportedIsRefusedByName) {
+  EXPECT_EQ(refused({"--cert-file=x"}), "--cert-file is not supported: TLS is not supported");
+  EXPECT_THAT(refused({"--client-cert-auth"}), HasSubstr("--client-cert-auth is not supported"));
+  EXPECT_THAT(refused({}, {{"ETCD_WAL_DIR", "/w"}}), HasSubstr("--wal-dir is not supported"));
+  EXPECT_THAT(refused({"--force-new-cluster"}), HasSubstr("not supported"));
+  EXPECT_EQ(parsed({"--cert-file=", "--client-cert-auth=false", "--cors=*"}).name, "default");
+}
+
+TEST(Config, WhatIsHarmlessIsAcceptedWithAWarning) {
+  EXPECT_THAT(parsed({"--max-wals", "3", "--enable-v2"}).warnings,
+              ElementsAre("--enable-v2 has no effect: the v2 API is not served",
+                          "--max-wals has no effect: log files go once a snapshot covers them"));
+}
+
+TEST(Config, BadUrlsNameFlagValueAndReason) {
+  EXPECT_EQ(refused({"--listen-peer-urls=htp://x:1"}),
+            "--listen-peer-urls: \"htp://x:1\": the scheme must be http");
+  EXPECT_THAT(refused({"--initial-cluster=default=https://a:1"}),
+              AllOf(HasSubstr("--initial-cluster"), HasSubstr("TLS")));
+  EXPECT_THAT(refused({"--initial-cluster=http://a:1"}), HasSubstr("form name=http"));
+}
+
+TEST(Config, ListeningElsewhereNeedsAnAdvertisedUrl) {
+  EXPECT_EQ(refused({"--listen-client-urls=http://0.0.0.0:2379"}),
+            "--advertise-client-urls is required when --listen-client-urls is set explicitly");
+}
+
+TEST(Config, AMemberAloneIsItsOwnCluster) {
+  const Config config =
+      parsed({"--name=solo", "--initial-advertise-peer-urls=http://b:1,http://a:1"});
+  EXPECT_EQ(join(config.initial_cluster.at("solo")), "http://a:1,http://b:1");
+}
+
+TEST(Config, TheInitialClusterMustHaveThisMemberAsItSeesItself) {
+  EXPECT_EQ(refused({"--name=a", "--initial-cluster=b=http://localhost:2380"}),
+            "--initial-cluster: this member's name \"a\" is not in it");
+  EXPECT_EQ(refused({"--name=a", "--initial-cluster=a=http://h:1"}),
+            "--initial-cluster: it has a=http://h:1, but --initial-advertise-peer-urls is "
+            "http://localhost:2380");
+  EXPECT_EQ(refused({"--initial-cluster=default=http://localhost:2380,b=http://localhost:2380"}),
+            "--initial-cluster: http://localhost:2380 is there twice");
+  EXPECT_EQ(parsed({"--initial-cluster=default=http://b:1,default=http://a:1,c=http://c:1",
+                    "--initial-advertise-peer-urls=http://a:1,http://b:1"})
+                .initial_cluster.size(),
+            2U);
+}
+
+TEST(Config, ValuesAreChecked) {
+  EXPECT_THAT(refused({"--heartbeat-interval=x"}), HasSubstr("--heartbeat-interval: \"x\""));
+  EXPECT_THAT(refused({"--heartbeat-interval=0"}), HasSubstr("between 1"));
+  EXPECT_THAT(refused({"--heartbeat-interval=300"}), HasSubstr("less than 5 times"));
+  EXPECT_THAT(refused({"--election-timeout=50001"}), HasSubstr("more than 50000 ms"));
+  EXPECT_THAT(refused({"--initial-cluster-state=old"}), HasSubstr("neither new nor existing"));
+  EXPECT_THAT(refused({"--consensus=paxos"}), HasSubstr("--consensus: \"paxos\" is not known"));
+  EXPECT_THAT(refused({"--log-level=loud"}), HasSubstr("\"loud\" is not debug"));
+  EXPECT_THAT(refused({"--max-txn-ops=0"}), HasSubstr("--max-txn-ops"));
+  EXPECT_THAT(refused({"--quota-backend-bytes=1G"}), HasSubstr("\"1G\""));
+  EXPECT_THAT(refused({"--name="}), HasSubstr("--name"));
+  EXPECT_THAT(refused({"--name=a=b"}), HasSubstr("--name"));
+  EXPECT_EQ(parsed({"--quota-backend-bytes=-1"}).quota_backend_bytes, -1);
+}
+
+TEST(Config, AutoCompactionIsByAgeOrByRevisions) {
+  EXPECT_EQ(parsed({"--auto-compaction-retention=2"}).auto_compaction.period, seconds(7200));
+  EXPECT_EQ(parsed({"--auto-compaction-retention=5m"}).auto_compaction.period, seconds(300));
+  const auto by_revision =
+      parsed({"--auto-compaction-mode=revision", "--auto-compaction-retention=1000"});
+  EXPECT_EQ(by_revision.auto_compaction.mode, AutoCompaction::Mode::kRevision);
+  EXPECT_EQ(by_revision.auto_compaction.revisions, 1000U);
+  EXPECT_THAT(refused({"--auto-compaction-retention=soon"}),
+              HasSubstr("--auto-compaction-retention"));
+  EXPECT_THAT(refused({"--auto-compaction-mode=x"}), HasSubstr("neither periodic nor revision"));
+}
+
+TEST(Config, HelpAndVersionComeBeforeEverythingElse) {
+  EXPECT_EQ(parsed({"--help"}, {{"ETCD_CERT_FILE", "x"}}).wanted, Config::Wanted::kHelp);
+  EXPECT_EQ(parsed({"-h"}).wanted, Config::Wanted::kHelp);
+  EXPECT_EQ(parsed({"--version"}).wanted, Config::Wanted::kVersion);
+}
+
+TEST(Config, HelpHasEveryFlag) {
+  const std::string help = serve_help();
+  for (const Flag& flag : all_flags()) {
+    EXPECT_THAT(help, HasSubstr("--" + std::string(flag.name)));
+  }
+}
+
+class ConfigFile : public testing::Test {
+ protected:
+  ~ConfigFile() override { std::filesystem::remove(path_); }
+  Arguments written(const std::string& yaml) {
+    std::ofstream(path_) << yaml;
+    return {"--config-file", path_};
+  }
+  std::string path_ = testing::TempDir() + "conclave-config-test.yml";
+};
+
+// The keys of etcd's sample file.
+TEST_F(ConfigFile, HasEtcdsKeys) {
+  const Config config = parsed(written(R"(# comment
+name: 'infra1'
+data-dir: /var/lib/x
+wal-dir:
+snapshot-count: 10000
+heartbeat-interval: 50
+listen-client-urls: http://10.0.0.1:2379,http://127.0.0.1:2379
+advertise-client-urls: [http://10.0.0.1:2379]
+cors:
+discovery-fallback: 'proxy'
+initial-cluster-state: 'existing'
+strict-reconfig-check: false
+enable-v2: true
+proxy: 'off'
+client-transport-security:
+  cert-file:
+  client-cert-auth: false
+peer-transport-security:
+log-level: debug
+log-outputs: [stderr]
+)"));
+  EXPECT_EQ(config.name, "infra1");
+  EXPECT_EQ(config.data_dir, "/var/lib/x");
+  EXPECT_EQ(config.snapshot_count, 10'000U);
+  EXPECT_EQ(config.heartbeat_interval, milliseconds(50));
+  EXPECT_THAT(config.listen_client_urls, SizeIs(2));
+  EXPECT_EQ(join(config.advertise_client_urls), "http://10.0.0.1:2379");
+  EXPECT_EQ(config.initial_cluster_state, Config::ClusterState::kExisting);
+  EXPECT_EQ(config.log_level, LogLevel::kDebug);
+  EXPECT_THAT(config.warnings, SizeIs(2));
+}
+
+TEST_F(ConfigFile, StandsAlone) {
+  Arguments arguments = written("data-dir: /d\n");
+  arguments.push_back("--name=ignored");
+  const Config config = parsed(arguments, {{"ETCD_NAME", "ignored too"}});
+  EXPECT_EQ(config.name, "default");
+  EXPECT_THAT(config.warnings, ElementsAre("--config-file is given: all other flags are ignored"));
+  EXPECT_EQ(parsed({}, {{"ETCD_CONFIG_FILE", path_}}).data_dir, "/d");
+}
+
+TEST_F(ConfigFile, ErrorsNameTheFile) {
+  EXPECT_EQ(refused({"--config-file=/no/such/file"}),
+            "configuration file /no/such/file: cannot be read");
+  EXPECT_THAT(refused(written("name: [")), HasSubstr("configuration file " + path_));
+  EXPECT_THAT(refused(written("- a\n- b\n")), HasSubstr("keys and values are expected"));
+  EXPECT_THAT(refused(written("nam: x\n")), HasSubstr("unknown key nam in " + path_));
+  EXPECT_THAT(refused(written("name: {a: b}\n")), HasSubstr("name must be a value"));
+  EXPECT_THAT(refused(written("log-level: loud\n")), HasSubstr("log-level in " + path_));
+  EXPECT_THAT(refused(written("client-transport-security: {cert-file: x}\n")),
+              HasSubstr("cert-file in " + path_ + " is not supported"));
+  EXPECT_THAT(refused(written("peer-transport-security: {cert-file: x}\n")),
+              HasSubstr("peer-cert-file in " + path_ + " is not supported"));
+}
+
+}  // namespace
+}  // namespace conclave::server

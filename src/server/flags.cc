@@ -1,0 +1,196 @@
+#include "server/flags.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+namespace conclave::server {
+
+namespace {
+
+constexpr std::string_view kNoTls = "TLS is not supported";
+constexpr std::string_view kNoDiscovery = "members are named by --initial-cluster";
+constexpr std::string_view kNoProxy = "there is no proxy mode";
+constexpr std::string_view kNoBackend = "there is no backend database to tune";
+constexpr std::string_view kNoKeepalive = "connections are kept alive by TCP";
+constexpr std::string_view kNoOldLogger = "there is one log, with one level";
+constexpr std::string_view kAlwaysChecked = "members compare their state all the time";
+
+using enum Support;
+
+constexpr auto kFlags = std::to_array<Flag>({
+    // Member
+    {"name", kUsed, false, "default", "Name of this member, unique in its cluster."},
+    {"data-dir", kUsed, false, "", "Where everything is kept; ${name}.conclave if not given."},
+    {"listen-client-urls", kUsed, false, "http://localhost:2379", "URLs to listen on for clients."},
+    {"listen-peer-urls", kUsed, false, "http://localhost:2380",
+     "URLs to listen on for the other members."},
+    {"heartbeat-interval", kUsed, false, "100", "Milliseconds between a leader's heartbeats."},
+    {"election-timeout", kUsed, false, "1000",
+     "Milliseconds without a leader before an election; at least 5 heartbeats, at most 50000."},
+    {"snapshot-count", kUsed, false, "0",
+     "Log entries between snapshots; 0 decides by the log's size."},
+    {"quota-backend-bytes", kUsed, false, "0",
+     "Data size from which writes are refused with NOSPACE; 0 is 2 GiB, below 0 no limit."},
+    {"max-txn-ops", kUsed, false, "128", "Most operations in a transaction."},
+    {"max-request-bytes", kUsed, false, "1572864", "Largest request of a client."},
+    {"config-file", kUsed, false, "",
+     "YAML file with these names as keys; other flags and the environment are then ignored."},
+    // Clustering
+    {"advertise-client-urls", kUsed, false, "http://localhost:2379",
+     "URLs at which clients reach this member."},
+    {"initial-advertise-peer-urls", kUsed, false, "http://localhost:2380",
+     "URLs at which the other members reach this one."},
+    {"initial-cluster", kUsed, false, "",
+     "The members a new cluster starts with, as name=URL,...; this member alone if not given."},
+    {"initial-cluster-state", kUsed, false, "new",
+     "'new' to start a cluster, 'existing' to join one."},
+    {"initial-cluster-token", kUsed, false, "etcd-cluster",
+     "Tells clusters apart: members with another token are refused."},
+    {"auto-compaction-mode", kUsed, false, "periodic",
+     "'periodic' keeps history by age, 'revision' by number of revisions."},
+    {"auto-compaction-retention", kUsed, false, "0",
+     "How much history to keep: hours, or a duration like 5m; or revisions. 0 keeps all."},
+    {"consensus", kUsed, false, "raft", "Consensus engine: raft."},
+    // Logging
+    {"log-level", kUsed, false, "info", "Lowest level that is logged: debug, info, warn, error."},
+    {"debug", kUsed, true, "false", "The same as --log-level=debug."},
+    {"help", kUsed, true, "false", "Prints this text."},
+    {"version", kUsed, true, "false", "Prints the version."},
+
+    // What else etcd knows.
+    {"logger", kAccepted, false, "", "there is one log format"},
+    {"strict-reconfig-check", kIgnored, true, "true", "a quorum is never given up"},
+    {"pre-vote", kAccepted, true, "false", "pre-vote is always on"},
+    {"max-snapshots", kIgnored, false, "5", "the newest snapshots are kept"},
+    {"max-wals", kIgnored, false, "5", "log files go once a snapshot covers them"},
+    {"initial-election-tick-advance", kIgnored, true, "true", "elections start when due"},
+    {"enable-v2", kIgnored, true, "false", "the v2 API is not served"},
+    {"log-outputs", kIgnored, false, "default", "the log goes to standard error"},
+    {"log-package-levels", kIgnored, false, "", kNoOldLogger},
+    {"max-concurrent-streams", kIgnored, false, "4294967295", "the limit is fixed"},
+    {"backend-batch-interval", kIgnored, false, "", kNoBackend},
+    {"backend-batch-limit", kIgnored, false, "0", kNoBackend},
+    {"grpc-keepalive-min-time", kIgnored, false, "5s", kNoKeepalive},
+    {"grpc-keepalive-interval", kIgnored, false, "2h", kNoKeepalive},
+    {"grpc-keepalive-timeout", kIgnored, false, "20s", kNoKeepalive},
+    {"bcrypt-cost", kIgnored, false, "10", "there are no users"},
+    {"auth-token-ttl", kIgnored, false, "300", "there are no users"},
+    {"enable-pprof", kIgnored, true, "false", "there is no profile server"},
+    {"metrics", kIgnored, false, "basic", "all metrics are exported"},
+    {"discovery-fallback", kIgnored, false, "proxy", kNoDiscovery},
+    {"discovery-proxy", kIgnored, false, "", kNoDiscovery},
+    {"proxy-failure-wait", kIgnored, false, "5000", kNoProxy},
+    {"proxy-refresh-interval", kIgnored, false, "30000", kNoProxy},
+    {"proxy-dial-timeout", kIgnored, false, "1000", kNoProxy},
+    {"proxy-write-timeout", kIgnored, false, "5000", kNoProxy},
+    {"proxy-read-timeout", kIgnored, false, "0", kNoProxy},
+    {"experimental-initial-corrupt-check", kIgnored, true, "false", kAlwaysChecked},
+    {"experimental-corrupt-check-time", kIgnored, false, "0s", kAlwaysChecked},
+    {"experimental-backend-bbolt-freelist-type", kIgnored, false, "array", kNoBackend},
+    {"experimental-enable-lease-checkpoint", kIgnored, true, "false",
+     "leases run in the cluster's own time"},
+    {"experimental-compaction-batch-limit", kIgnored, false, "1000", "steps are always small"},
+    {"experimental-watch-progress-notify-interval", kIgnored, false, "10m",
+     "the interval is fixed"},
+    {"experimental-warning-apply-duration", kIgnored, false, "100ms", "the threshold is fixed"},
+    {"experimental-peer-skip-client-san-verification", kIgnored, true, "false", kNoTls},
+    {"wal-dir", kRefused, false, "", "the log is kept in --data-dir"},
+    {"discovery", kRefused, false, "", kNoDiscovery},
+    {"discovery-srv", kRefused, false, "", kNoDiscovery},
+    {"discovery-srv-name", kRefused, false, "", kNoDiscovery},
+    {"cert-file", kRefused, false, "", kNoTls},
+    {"key-file", kRefused, false, "", kNoTls},
+    {"client-cert-auth", kRefused, true, "false", kNoTls},
+    {"client-crl-file", kRefused, false, "", kNoTls},
+    {"client-cert-allowed-hostname", kRefused, false, "", kNoTls},
+    {"trusted-ca-file", kRefused, false, "", kNoTls},
+    {"auto-tls", kRefused, true, "false", kNoTls},
+    {"peer-cert-file", kRefused, false, "", kNoTls},
+    {"peer-key-file", kRefused, false, "", kNoTls},
+    {"peer-client-cert-auth", kRefused, true, "false", kNoTls},
+    {"peer-trusted-ca-file", kRefused, false, "", kNoTls},
+    {"peer-cert-allowed-cn", kRefused, false, "", kNoTls},
+    {"peer-cert-allowed-hostname", kRefused, false, "", kNoTls},
+    {"peer-auto-tls", kRefused, true, "false", kNoTls},
+    {"peer-crl-file", kRefused, false, "", kNoTls},
+    {"cipher-suites", kRefused, false, "", kNoTls},
+    {"cors", kRefused, false, "*", "requests of all origins are answered"},
+    {"host-whitelist", kRefused, false, "*", "requests are not filtered by host name"},
+    {"auth-token", kRefused, false, "simple", "there are no users"},
+    {"listen-metrics-urls", kRefused, false, "", "metrics are served on the client URLs"},
+    {"proxy", kRefused, false, "off", kNoProxy},
+    {"experimental-enable-v2v3", kRefused, false, "", "the v2 API is not served"},
+    {"force-new-cluster", kRefused, true, "false", "it would give up what a quorum agreed on"},
+    {"unsafe-no-fsync", kRefused, true, "false", "what is acknowledged is on disk"},
+});
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i + 1);
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = std::exchange(row[j + 1], std::min({replaced, row[j] + 1, row[j + 1] + 1}));
+    }
+  }
+  return row.back();
+}
+
+std::string names_with(Support support) {
+  std::string names;
+  std::size_t column = 0;
+  for (const Flag& flag : kFlags) {
+    if (flag.support != support) continue;
+    if (column + flag.name.size() > 90) column = 0;
+    names += column == 0 ? "\n   " : "";
+    names += fmt::format(" --{}", flag.name);
+    column += flag.name.size() + 3;
+  }
+  return names + "\n";
+}
+
+}  // namespace
+
+std::span<const Flag> all_flags() { return kFlags; }
+
+const Flag* find_flag(std::string_view name) {
+  const auto found = std::ranges::find(kFlags, name, &Flag::name);
+  return found == kFlags.end() ? nullptr : &*found;
+}
+
+std::string suggestion(std::string_view unknown) {
+  const Flag* nearest = nullptr;
+  std::size_t best = std::max<std::size_t>(2, unknown.size() / 3) + 1;
+  for (const Flag& flag : kFlags) {
+    const std::size_t distance = edit_distance(unknown, flag.name);
+    if (distance >= best) continue;
+    best = distance;
+    nearest = &flag;
+  }
+  return nearest == nullptr ? "" : fmt::format(" (did you mean --{}?)", nearest->name);
+}
+
+std::string serve_help() {
+  std::string text =
+      "Usage: conclave serve [flags]\n\n"
+      "Runs one member of a cluster. The flags are etcd's, where etcd has the flag. Each can also\n"
+      "be given as an environment variable, CONCLAVE_DATA_DIR or ETCD_DATA_DIR for --data-dir;\n"
+      "a flag wins over the environment.\n\n";
+  for (const Flag& flag : kFlags) {
+    if (flag.support != kUsed) continue;
+    const std::string value = flag.boolean ? "" : fmt::format(" '{}'", flag.fallback);
+    text += fmt::format("  --{}{}\n      {}\n", flag.name, value, flag.help);
+  }
+  text += "\nFlags of etcd that are accepted and have no effect:";
+  text += names_with(kAccepted) + names_with(kIgnored).substr(1);
+  text += "\nFlags of etcd that are refused, unless they have etcd's default value:";
+  return text + names_with(kRefused);
+}
+
+}  // namespace conclave::server

@@ -1,0 +1,148 @@
+#include "server/metrics.h"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <limits>
+#include <utility>
+#include <vector>
+
+namespace conclave::server {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+class Page {
+ public:
+  void gauge(std::string name, std::string help, double value) {
+    ClientMetric metric;
+    metric.gauge.value = value;
+    add(std::move(name), std::move(help), MetricType::Gauge, std::move(metric));
+  }
+  void counter(std::string name, std::string help, double value) {
+    ClientMetric metric;
+    metric.counter.value = value;
+    add(std::move(name), std::move(help), MetricType::Counter, std::move(metric));
+  }
+  void histogram(std::string name, std::string help, const node::Histogram& histogram) {
+    ClientMetric metric;
+    metric.histogram.sample_count = histogram.count;
+    metric.histogram.sample_sum = static_cast<double>(histogram.sum_us) / 1e6;
+    std::uint64_t cumulative = 0;
+    for (std::size_t i = 0; i < node::Histogram::kBuckets; ++i) {
+      cumulative += histogram.counts[i];
+      const bool last = i + 1 == node::Histogram::kBuckets;
+      const double bound = last ? std::numeric_limits<double>::infinity()
+                                : static_cast<double>(node::Histogram::upper_us(i)) / 1e6;
+      metric.histogram.bucket.push_back({cumulative, bound});
+    }
+    add(std::move(name), std::move(help), MetricType::Histogram, std::move(metric));
+  }
+  std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
+
+ private:
+  void add(std::string name, std::string help, MetricType type, ClientMetric metric) {
+    MetricFamily family;
+    family.name = std::move(name);
+    family.help = std::move(help);
+    family.type = type;
+    family.metric.push_back(std::move(metric));
+    families_.push_back(std::move(family));
+  }
+
+  std::vector<MetricFamily> families_;
+};
+
+double number(std::uint64_t value) { return static_cast<double>(value); }
+double number(bool value) { return value ? 1 : 0; }
+double number(api::Revision value) { return static_cast<double>(value); }
+
+void add_consensus(Page& page, const node::Stats& stats) {
+  const consensus::EngineStatus& engine = stats.engine;
+  page.gauge("etcd_server_has_leader", "Whether this member knows a leader.",
+             number(static_cast<bool>(engine.leader)));
+  page.gauge("etcd_server_is_leader", "Whether this member leads.",
+             number(engine.role == consensus::Role::kLeader));
+  page.gauge("etcd_server_is_learner", "Whether this member is a learner.",
+             number(engine.role == consensus::Role::kLearner));
+  page.counter("etcd_server_leader_changes_seen_total", "Changes of leader this member has seen.",
+               number(stats.leader_changes));
+  page.gauge("etcd_server_proposals_committed_total", "Index of the newest committed log entry.",
+             number(engine.commit.value));
+  page.gauge("etcd_server_proposals_applied_total", "Index of the newest applied log entry.",
+             number(stats.applied.value));
+  page.gauge("etcd_server_proposals_pending", "Writes of clients that wait at this member.",
+             number(stats.writes_waiting));
+  page.counter("etcd_server_proposals_failed_total",
+               "Writes of clients that were refused or timed out.", number(stats.writes_failed));
+  page.gauge("conclave_epoch", "The engine's epoch (Raft: term).", number(engine.epoch.value));
+  page.gauge("conclave_peers_connected", "Other members this one is connected to.",
+             number(stats.peers_connected));
+  page.counter("conclave_log_entries_proposed_total",
+               "Log entries this member proposed as leader; each carries a batch of writes.",
+               number(stats.entries_proposed));
+}
+
+void add_disk(Page& page, const node::Stats& stats) {
+  page.histogram("etcd_disk_wal_fsync_duration_seconds",
+                 "From handing an append to the log until it is durable.", stats.persist);
+  page.counter("etcd_disk_wal_write_bytes_total", "Bytes written to the log.",
+               number(stats.log.bytes));
+  page.counter("conclave_wal_syncs_total", "Syncs of the log; each covers all that waited.",
+               number(stats.log.syncs));
+  page.gauge("conclave_wal_segments", "Segment files of the log.", number(stats.log.segments));
+  page.gauge("conclave_wal_queued_bytes", "Bytes accepted by the log and not durable yet.",
+             number(static_cast<std::uint64_t>(stats.log.queued_bytes)));
+  page.gauge("conclave_disk_full", "Whether the disk has no room for another log segment.",
+             number(stats.disk_full));
+  page.gauge("conclave_snapshot_index", "Log index of the newest durable snapshot.",
+             number(stats.snapshot.value));
+  page.counter("conclave_snapshots_taken_total", "Snapshots written.",
+               number(stats.snapshots_taken));
+  page.counter("conclave_snapshots_installed_total", "Snapshots received from a leader.",
+               number(stats.snapshots_installed));
+}
+
+void add_store(Page& page, const node::Stats& stats) {
+  page.gauge("etcd_debugging_mvcc_keys_total", "Keys in the store.", number(stats.keys));
+  page.gauge("etcd_debugging_mvcc_current_revision", "The store's revision.",
+             number(stats.revision));
+  page.gauge("etcd_debugging_mvcc_compact_revision", "The revision up to which history is gone.",
+             number(stats.compact_revision));
+  page.gauge("etcd_mvcc_db_total_size_in_bytes", "Memory of keys, values and history.",
+             number(stats.store_bytes));
+  page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes",
+             "Of that, what the newest revision of each key needs.",
+             number(stats.store_bytes_in_use));
+  page.gauge("conclave_corrupt", "Whether members disagree about the state.",
+             number(stats.corrupt));
+}
+
+void add_clients(Page& page, const node::Stats& stats) {
+  page.gauge("conclave_client_connections", "Open client connections.",
+             number(stats.client_connections));
+  page.counter("conclave_writes_received_total", "Writes received from clients.",
+               number(stats.writes_received));
+  page.counter("conclave_writes_applied_total", "Writes of this member's clients applied.",
+               number(stats.writes_applied));
+  page.counter("conclave_reads_served_total", "Reads answered.", number(stats.reads_served));
+  page.counter("conclave_reads_failed_total", "Reads refused or timed out.",
+               number(stats.reads_failed));
+  page.counter("conclave_read_barriers_total", "Read barriers; all waiting reads share one.",
+               number(stats.barriers));
+}
+
+}  // namespace
+
+std::string metrics_text(const node::Stats& stats) {
+  Page page;
+  add_consensus(page, stats);
+  add_disk(page, stats);
+  add_store(page, stats);
+  add_clients(page, stats);
+  return page.text();
+}
+
+}  // namespace conclave::server

@@ -1,0 +1,31 @@
+#pragma once
+// Small parsers that the command line, the configuration file and URLs share.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time.h"
+
+namespace conclave::server {
+
+// Without the spaces at both ends.
+std::string_view trim(std::string_view text);
+
+// The pieces between separators, each trimmed; none for an empty text.
+std::vector<std::string_view> split(std::string_view text, char separator);
+
+std::string lower_case(std::string_view text);
+
+// Decimal digits only.
+Result<std::uint64_t> parse_number(std::string_view text);
+
+// As Go writes durations: "90s", "1h30m", "1.5h", "100ms"; "0" needs no unit.
+Result<Duration> parse_duration(std::string_view text);
+
+// Go's spellings: 1, t, true, 0, f, false, in any case.
+Result<bool> parse_bool(std::string_view text);
+
+}  // namespace conclave::server
