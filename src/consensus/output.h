@@ -1,7 +1,11 @@
 #pragma once
-// What an engine wants done. The types say the order: `send_now` may leave at once; everything in
-// `send_after_persist` only after `hard_state` and `append` of the same Output (and of all before it) are durable.
+// What an engine wants done. The types say the order: `send_now` may leave at once; `send_after_persist` waits for
+// everything handed out so far, that is for `hard_state` and `append` of this Output and of all before it. An Output
+// may have something to send after persist and nothing to write (no ticket): its messages wait for the newest ticket
+// handed out before, and leave at once if that is durable already (a second ack of entries whose write still runs).
 // Whoever drives the engine keeps that rule and needs to know nothing else about the protocol.
+//
+// Writes become durable in the order of their tickets, each as a whole; persisted(t) says that of t and all before.
 
 #include <cstdint>
 #include <optional>
@@ -19,6 +23,8 @@ struct SnapshotMeta {
   LogIndex index;
   Epoch epoch;            // of the entry at `index`
   Membership membership;  // in force at `index`
+
+  bool operator==(const SnapshotMeta&) const = default;
 };
 
 // A read barrier that has ended. `index`: the state at or after that index answers a linearizable read. Without one

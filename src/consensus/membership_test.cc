@@ -1,0 +1,99 @@
+#include "consensus/membership.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace conclave::consensus {
+namespace {
+
+std::vector<NodeId> nodes(std::initializer_list<std::uint64_t> ids) {
+  std::vector<NodeId> out;
+  for (const std::uint64_t id : ids) out.push_back({id});
+  return out;
+}
+
+Membership joint(std::initializer_list<std::uint64_t> old_ids,
+                 std::initializer_list<std::uint64_t> new_ids) {
+  Membership membership = Membership::of_majority(nodes(new_ids));
+  membership.outgoing = Quorum::majority(nodes(old_ids));
+  return membership;
+}
+
+auto among(std::initializer_list<std::uint64_t> ids) {
+  return [ids = nodes(ids)](NodeId id) { return std::ranges::find(ids, id) != ids.end(); };
+}
+
+// Raft paper, section 6: agreement requires separate majorities from both the old and new configurations.
+TEST(Membership, JointNeedsBothMajorities) {
+  const Membership membership = joint({1, 2, 3}, {3, 4, 5});
+  EXPECT_FALSE(membership.reached(among({1, 2, 3})));
+  EXPECT_FALSE(membership.reached(among({3, 4, 5})));
+  EXPECT_TRUE(membership.reached(among({2, 3, 4})));
+  EXPECT_EQ(membership.agreed([](NodeId id) { return LogIndex{id.value}; }), LogIndex{2});
+}
+
+TEST(Membership, JointTallyIsLostWhenOneSideIs) {
+  const Membership membership = joint({1, 2, 3}, {4});
+  const auto tally = [&](std::initializer_list<std::uint64_t> yes, std::initializer_list<std::uint64_t> no) {
+    return membership.tally([&](NodeId id) -> std::optional<bool> {
+      if (among(yes)(id)) return true;
+      if (among(no)(id)) return false;
+      return std::nullopt;
+    });
+  };
+  EXPECT_EQ(tally({1, 2}, {}), VoteResult::kPending);
+  EXPECT_EQ(tally({1, 2}, {4}), VoteResult::kLost);
+  EXPECT_EQ(tally({1, 2, 4}, {3}), VoteResult::kWon);
+}
+
+TEST(Membership, AllListsEverybodyOnce) {
+  Membership membership = joint({1, 2, 3}, {2, 3, 4});
+  membership.learners = nodes({1, 9});
+  EXPECT_EQ(membership.all(), nodes({1, 2, 3, 4, 9}));
+  EXPECT_TRUE(membership.is_voter(NodeId{1}));
+  EXPECT_FALSE(membership.is_learner(NodeId{1})) << "a voter until the change is final";
+  EXPECT_TRUE(membership.is_learner(NodeId{9}));
+}
+
+TEST(Membership, EncodingRoundTrips) {
+  Membership plain = Membership::of_majority(nodes({1, 2, 3}));
+  plain.learners = nodes({7});
+  Membership weighted;
+  weighted.voters = Quorum::weighted({{NodeId{5}, 3}, {NodeId{4}, 1}});
+  for (const Membership& membership : {plain, weighted, joint({1, 2, 3}, {3, 4, 5})}) {
+    const auto decoded = decode_membership(encode(membership));
+    ASSERT_TRUE(decoded.has_value());
+    EXPECT_EQ(*decoded, membership);
+  }
+}
+
+TEST(Membership, DecodeRefusesWhatEncodeDidNotWrite) {
+  Membership membership = joint({1, 2}, {2, 3});
+  membership.learners = nodes({8});
+  const Bytes good = encode(membership);
+  for (std::size_t size = 0; size < good.size(); ++size) {
+    EXPECT_FALSE(decode_membership(BytesView(good).substr(0, size)).has_value()) << size;
+  }
+  EXPECT_FALSE(decode_membership(good + '\0').has_value());
+  // Whatever one flipped bit makes of it, it is refused or is the one form of another membership.
+  for (std::size_t bit = 0; bit < good.size() * 8; ++bit) {
+    Bytes bad = good;
+    bad[bit / 8] = static_cast<char>(bad[bit / 8] ^ (1 << (bit % 8)));
+    if (const auto decoded = decode_membership(bad)) {
+      EXPECT_EQ(encode(*decoded), bad);
+    }
+  }
+}
+
+TEST(Membership, InvalidOnes) {
+  EXPECT_FALSE(Membership{}.is_valid()) << "no voters";
+  Membership both = Membership::of_majority(nodes({1}));
+  both.learners = nodes({1});
+  EXPECT_FALSE(both.is_valid()) << "voter and learner";
+  both.learners = nodes({3, 2});
+  EXPECT_FALSE(both.is_valid()) << "unsorted";
+}
+
+}  // namespace
+}  // namespace conclave::consensus

@@ -1,0 +1,39 @@
+#include "raft/membership_log.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace conclave::raft {
+
+MembershipLog::MembershipLog(LogIndex index, consensus::Membership membership) {
+  CHECK(membership.is_valid(), "the membership at {} is invalid", index.value);
+  changes_.push_back({index, std::move(membership)});
+}
+
+const consensus::Membership& MembershipLog::at(LogIndex index) const {
+  CHECK(index >= changes_.front().index, "{} is before {}", index.value,
+        changes_.front().index.value);
+  const auto after = std::find_if(changes_.begin(), changes_.end(),
+                                  [index](const Change& change) { return change.index > index; });
+  return std::prev(after)->membership;
+}
+
+void MembershipLog::append(LogIndex index, consensus::Membership membership) {
+  CHECK(index > current_index());
+  CHECK(membership.is_valid(), "the membership at {} is invalid", index.value);
+  changes_.push_back({index, std::move(membership)});
+}
+
+void MembershipLog::truncate_from(LogIndex index) {
+  CHECK(index > changes_.front().index);
+  while (current_index() >= index) changes_.pop_back();
+}
+
+void MembershipLog::compact_to(LogIndex index) {
+  Change first{index, at(index)};
+  std::erase_if(changes_, [index](const Change& change) { return change.index <= index; });
+  changes_.insert(changes_.begin(), std::move(first));
+}
+
+}  // namespace conclave::raft
