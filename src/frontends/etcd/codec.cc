@@ -1,0 +1,182 @@
+#include "frontends/etcd/codec.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/check.h"
+#include "base/limits.h"
+#include "etcd.pb.h"
+#include "etcd_health.pb.h"
+#include "frontends/etcd/errors.h"
+#include "frontends/etcd/translate.h"
+#include "wire/json.h"
+
+namespace conclave::etcd {
+namespace {
+
+using wire::GrpcCode;
+using wire::GrpcStatus;
+using Decoded = std::expected<api::Body, GrpcStatus>;
+
+// A kept message gives its memory back once it has carried more than this.
+constexpr std::size_t kKeptMessageBytes = 16 * limits::kKiB;
+
+std::expected<void, GrpcStatus> parse(google::protobuf::Message& message, Format format,
+                                      BytesView bytes) {
+  if (format == Format::kJson) {
+    if (auto parsed = wire::from_json(bytes, message); !parsed) {
+      return std::unexpected(GrpcStatus{GrpcCode::kInvalidArgument, parsed.error().message});
+    }
+    return {};
+  }
+  if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return std::unexpected(GrpcStatus{
+        GrpcCode::kInternal, fmt::format("grpc: error unmarshalling request: proto: cannot parse {}",
+                                         message.GetDescriptor()->full_name())});
+  }
+  return {};
+}
+
+template <class Message>
+Decoded decode_as(Message& message, Format format, BytesView bytes) {
+  if (auto parsed = parse(message, format, bytes); !parsed) return std::unexpected(parsed.error());
+  auto translated = to_api(message);
+  if (!translated) return std::unexpected(status_of({translated.error(), {}}));
+  return api::Body(std::move(*translated));
+}
+
+template <class Message>
+Decoded decode_as(Format format, BytesView bytes) {
+  Message message;
+  return decode_as(message, format, bytes);
+}
+
+// For requests whose fields do not matter here.
+template <class Message>
+Decoded decode_empty(Format format, BytesView bytes, api::Body body) {
+  Message message;
+  if (auto parsed = parse(message, format, bytes); !parsed) return std::unexpected(parsed.error());
+  return body;
+}
+
+Decoded decode_health(Format format, BytesView bytes) {
+  grpc::health::v1::HealthCheckRequest message;
+  if (auto parsed = parse(message, format, bytes); !parsed) return std::unexpected(parsed.error());
+  // The server as a whole is what etcd registers.
+  if (!message.service().empty()) {
+    return std::unexpected(GrpcStatus{GrpcCode::kNotFound, "unknown service"});
+  }
+  return api::HealthRequest{};
+}
+
+void write(const google::protobuf::Message& message, Format format, Bytes& out) {
+  if (format == Format::kJson) {
+    out += wire::to_json(message);
+    return;
+  }
+  const std::size_t begin = out.size();
+  const std::size_t size = message.ByteSizeLong();
+  out.resize(begin + size);
+  message.SerializeWithCachedSizesToArray(reinterpret_cast<std::uint8_t*>(out.data() + begin));
+}
+
+// The alternative that the method's request asks for.
+template <class Expected>
+Expected& get(api::Answer& answer) {
+  auto* expected = std::get_if<Expected>(&answer);
+  CHECK(expected != nullptr, "answer of kind {}", answer.index());
+  return *expected;
+}
+
+template <class Expected, class Message>
+void encode_as(Message& message, Format format, const api::Header& header, api::Answer& answer,
+               Bytes& out) {
+  to_proto(header, *message.mutable_header());
+  to_proto(get<Expected>(answer), message);
+  write(message, format, out);
+}
+
+template <class Expected, class Message>
+void encode_kept(Message& message, Format format, const api::Header& header, api::Answer& answer,
+                 Bytes& out) {
+  const std::size_t begin = out.size();
+  message.Clear();
+  encode_as<Expected>(message, format, header, answer, out);
+  if (out.size() - begin > kKeptMessageBytes) message = Message();
+}
+
+}  // namespace
+
+struct Codec::Messages {
+  pb::PutRequest put_request;
+  pb::RangeRequest range_request;
+  pb::PutResponse put_response;
+  pb::RangeResponse range_response;
+};
+
+Codec::Codec() : messages_(std::make_unique<Messages>()) {}
+Codec::~Codec() = default;
+
+Decoded Codec::decode(Method method, Format format, BytesView bytes) {
+  switch (method) {
+    case Method::kPut: return decode_as(messages_->put_request, format, bytes);
+    case Method::kRange: return decode_as(messages_->range_request, format, bytes);
+    case Method::kTxn: return decode_as<pb::TxnRequest>(format, bytes);
+    case Method::kDeleteRange: return decode_as<pb::DeleteRangeRequest>(format, bytes);
+    case Method::kCompact: return decode_as<pb::CompactionRequest>(format, bytes);
+    case Method::kMemberList:
+      return decode_empty<pb::MemberListRequest>(format, bytes, api::MemberListRequest{});
+    case Method::kStatus:
+      return decode_empty<pb::StatusRequest>(format, bytes, api::StatusRequest{});
+    case Method::kHealthCheck:
+    case Method::kHealthWatch: return decode_health(format, bytes);
+  }
+  std::unreachable();
+}
+
+void Codec::encode(Method method, Format format, const api::Header& header, api::Answer& answer,
+                   Bytes& out) {
+  switch (method) {
+    case Method::kPut:
+      return encode_kept<api::PutResponse>(messages_->put_response, format, header, answer, out);
+    case Method::kRange:
+      return encode_kept<api::RangeResponse>(messages_->range_response, format, header, answer,
+                                             out);
+    case Method::kTxn: {
+      pb::TxnResponse message;
+      to_proto(header, *message.mutable_header());
+      to_proto(get<api::TxnResponse>(answer), header.revision, message);
+      return write(message, format, out);
+    }
+    case Method::kDeleteRange: {
+      pb::DeleteRangeResponse message;
+      return encode_as<api::DeleteRangeResponse>(message, format, header, answer, out);
+    }
+    case Method::kCompact: {
+      pb::CompactionResponse message;
+      get<api::CompactResponse>(answer);
+      to_proto(header, *message.mutable_header());
+      return write(message, format, out);
+    }
+    case Method::kMemberList: {
+      pb::MemberListResponse message;
+      return encode_as<api::MemberListResponse>(message, format, header, answer, out);
+    }
+    case Method::kStatus: {
+      pb::StatusResponse message;
+      return encode_as<api::StatusResponse>(message, format, header, answer, out);
+    }
+    case Method::kHealthCheck:
+    case Method::kHealthWatch: {
+      using grpc::health::v1::HealthCheckResponse;
+      HealthCheckResponse message;
+      message.set_status(get<api::HealthResponse>(answer).healthy ? HealthCheckResponse::SERVING
+                                                                  : HealthCheckResponse::NOT_SERVING);
+      return write(message, format, out);
+    }
+  }
+  std::unreachable();
+}
+
+}  // namespace conclave::etcd

@@ -1,0 +1,105 @@
+#include "frontends/etcd/errors.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/check.h"
+
+namespace conclave::etcd {
+namespace {
+
+using api::ErrorCode;
+using wire::GrpcCode;
+using Row = std::pair<GrpcCode, BytesView>;
+
+Row row_of(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kEmptyKey:
+      return {GrpcCode::kInvalidArgument, "etcdserver: key is not provided"};
+    case ErrorCode::kKeyNotFound:
+      return {GrpcCode::kInvalidArgument, "etcdserver: key not found"};
+    case ErrorCode::kValueProvided:
+      return {GrpcCode::kInvalidArgument, "etcdserver: value is provided"};
+    case ErrorCode::kLeaseProvided:
+      return {GrpcCode::kInvalidArgument, "etcdserver: lease is provided"};
+    case ErrorCode::kTooManyOps:
+      return {GrpcCode::kInvalidArgument, "etcdserver: too many operations in txn request"};
+    case ErrorCode::kDuplicateKey:
+      return {GrpcCode::kInvalidArgument, "etcdserver: duplicate key given in txn request"};
+    case ErrorCode::kCompacted:
+      return {GrpcCode::kOutOfRange, "etcdserver: mvcc: required revision has been compacted"};
+    case ErrorCode::kFutureRevision:
+      return {GrpcCode::kOutOfRange, "etcdserver: mvcc: required revision is a future revision"};
+    case ErrorCode::kLeaseNotFound:
+      return {GrpcCode::kNotFound, "etcdserver: requested lease not found"};
+    case ErrorCode::kInvalidSortOption:
+      return {GrpcCode::kInvalidArgument, "etcdserver: invalid sort option"};
+    case ErrorCode::kNoSpace:
+      return {GrpcCode::kResourceExhausted, "etcdserver: mvcc: database space exceeded"};
+    case ErrorCode::kRequestTooLarge:
+      return {GrpcCode::kInvalidArgument, "etcdserver: request is too large"};
+    case ErrorCode::kTooManyRequests:
+      return {GrpcCode::kResourceExhausted, "etcdserver: too many requests"};
+    case ErrorCode::kNoLeader:
+      return {GrpcCode::kUnavailable, "etcdserver: no leader"};
+    case ErrorCode::kTimeout:
+      return {GrpcCode::kUnavailable, "etcdserver: request timed out"};
+    case ErrorCode::kNotCapable:
+      return {GrpcCode::kUnavailable, "etcdserver: not capable"};
+    case ErrorCode::kCorrupt:
+      return {GrpcCode::kDataLoss, "etcdserver: corrupt cluster"};
+    case ErrorCode::kStopped:
+      return {GrpcCode::kUnavailable, "etcdserver: server stopped"};
+    case ErrorCode::kLearner:
+      return {GrpcCode::kUnavailable, "etcdserver: rpc not supported for learner"};
+    // etcd has no such errors; the rest are Conclave's own.
+    case ErrorCode::kRequestIdTooOld:
+      return {GrpcCode::kFailedPrecondition, "conclave: the answer to this request id is no longer kept"};
+    case ErrorCode::kInvalidRequestId:
+      return {GrpcCode::kInvalidArgument, "conclave: invalid request id"};
+    case ErrorCode::kUnsupported:
+      return {GrpcCode::kUnimplemented, "conclave: not supported"};
+  }
+  CHECK(false, "error code {}", static_cast<int>(code));
+  std::unreachable();
+}
+
+bool is_own(ErrorCode code) {
+  return code == ErrorCode::kRequestIdTooOld || code == ErrorCode::kInvalidRequestId ||
+         code == ErrorCode::kUnsupported;
+}
+
+}  // namespace
+
+wire::GrpcStatus status_of(const api::Error& error) {
+  const auto [code, text] = row_of(error.code);
+  // Clients compare etcd's texts as a whole, so a detail may only follow our own.
+  if (!is_own(error.code) || error.detail.empty()) return {code, Bytes(text)};
+  return {code, fmt::format("{}: {}", text, error.detail)};
+}
+
+int http_status_of(GrpcCode code) {
+  switch (code) {
+    case GrpcCode::kOk: return 200;
+    case GrpcCode::kCancelled: return 408;
+    case GrpcCode::kInvalidArgument: return 400;
+    case GrpcCode::kDeadlineExceeded: return 504;
+    case GrpcCode::kNotFound: return 404;
+    case GrpcCode::kAlreadyExists: return 409;
+    case GrpcCode::kPermissionDenied: return 403;
+    case GrpcCode::kUnauthenticated: return 401;
+    case GrpcCode::kResourceExhausted: return 429;
+    case GrpcCode::kFailedPrecondition: return 412;
+    case GrpcCode::kAborted: return 409;
+    case GrpcCode::kOutOfRange: return 400;
+    case GrpcCode::kUnimplemented: return 501;
+    case GrpcCode::kUnavailable: return 503;
+    case GrpcCode::kUnknown:
+    case GrpcCode::kInternal:
+    case GrpcCode::kDataLoss: return 500;
+  }
+  return 500;
+}
+
+}  // namespace conclave::etcd

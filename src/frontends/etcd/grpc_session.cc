@@ -1,0 +1,215 @@
+#include "frontends/etcd/grpc_session.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <utility>
+
+#include "base/check.h"
+#include "frontends/etcd/errors.h"
+#include "frontends/etcd/request_id.h"
+
+namespace conclave::etcd {
+namespace {
+
+using wire::GrpcCode;
+using wire::GrpcMessage;
+using wire::GrpcStatus;
+using wire::HeaderField;
+using wire::Http2Stream;
+
+// Http2Stream::state: what has become of a call, and above the low byte, its method.
+enum Progress : std::uint32_t {
+  kNew,
+  kReading,  // the request is still arriving
+  kWaiting,  // complete, held back
+  kCalling,  // handed to the node
+  kDone,     // answered or refused
+};
+
+Progress progress_of(const Http2Stream& stream) {
+  return static_cast<Progress>(stream.state & 0xff);
+}
+Method method_of(const Http2Stream& stream) { return static_cast<Method>(stream.state >> 8); }
+void set_progress(Http2Stream& stream, Progress progress) {
+  stream.state = (stream.state & ~std::uint32_t{0xff}) | progress;
+}
+void set_method(Http2Stream& stream, Method method) {
+  stream.state = static_cast<std::uint32_t>(method) << 8 | kReading;
+}
+
+constexpr std::array<HeaderField, 2> kResponseHeaders = {
+    {{":status", "200"}, {"content-type", "application/grpc"}}};
+constexpr std::array<HeaderField, 1> kOkTrailers = {{{"grpc-status", "0"}}};
+
+wire::Http2Options http2_options(const SessionOptions& options) {
+  constexpr std::size_t kMessagePrefixBytes = 5;
+  wire::Http2Options http2;
+  http2.max_body_bytes = options.max_message_bytes() + kMessagePrefixBytes;
+  http2.request_deadline = options.request_deadline;
+  return http2;
+}
+
+}  // namespace
+
+GrpcSession::GrpcSession(const SessionOptions& options)
+    : options_(options), http2_(http2_options(options)) {}
+
+void GrpcSession::on_bytes(BytesView bytes, Effects& effects) {
+  http2_.receive(bytes);
+  take_news(effects);
+  settle(effects);
+}
+
+void GrpcSession::on_response(api::CallId id, api::Response response, Effects& effects) {
+  Http2Stream* stream = http2_.find(id);
+  if (stream == nullptr || progress_of(*stream) != kCalling) return;
+  answer(*stream, response);
+  settle(effects);
+}
+
+void GrpcSession::on_tick(Instant now, Effects& effects) {
+  http2_.tick(now);
+  settle(effects);
+}
+
+void GrpcSession::on_shutdown(Effects& effects) {
+  http2_.shutdown();
+  settle(effects);
+}
+
+void GrpcSession::on_drained(Effects& effects) { settle(effects); }
+
+// Sends what can be sent, starts what was held back, and sees whether the connection has ended.
+void GrpcSession::settle(Effects& effects) {
+  http2_.flush(effects.send);
+  take_news(effects);
+  call_waiting(effects);
+  if (!http2_.finished()) return;
+  effects.close = true;
+  if (!http2_.complaint().empty()) effects.close_reason = http2_.complaint();
+}
+
+void GrpcSession::take_news(Effects& effects) {
+  http2_.take_news([&](Http2Stream& stream) { on_stream(stream, effects); });
+}
+
+void GrpcSession::on_stream(Http2Stream& stream, Effects& effects) {
+  if (stream.closed) {
+    if (progress_of(stream) == kCalling) effects.cancelled.push_back(stream.key());
+    set_progress(stream, kDone);
+    return;
+  }
+  if (progress_of(stream) == kNew && !accept(stream)) return;
+  if (progress_of(stream) == kReading) read_message(stream, effects);
+}
+
+// Looks at the header. False: refused.
+bool GrpcSession::accept(Http2Stream& stream) {
+  if (stream.header_too_large) {
+    refuse(stream, {GrpcCode::kResourceExhausted, "grpc: the header list is too large"});
+    return false;
+  }
+  const auto content_type = stream.headers.find("content-type");
+  if (!content_type || !wire::is_grpc_content_type(*content_type)) {
+    constexpr std::array<HeaderField, 1> kUnsupportedMedia = {{{":status", "415"}}};
+    http2_.respond(stream, kUnsupportedMedia);
+    set_progress(stream, kDone);
+    return false;
+  }
+  if (stream.method != "POST") {
+    constexpr std::array<HeaderField, 1> kNotAllowed = {{{":status", "405"}}};
+    http2_.respond(stream, kNotAllowed);
+    set_progress(stream, kDone);
+    return false;
+  }
+  const auto method = find_method(stream.path);
+  if (!method) {
+    refuse(stream, unknown_method(stream.path));
+    return false;
+  }
+  set_method(stream, *method);
+  return true;
+}
+
+void GrpcSession::read_message(Http2Stream& stream, Effects& effects) {
+  const GrpcMessage message = wire::front_message(stream.body, options_.max_message_bytes());
+  if (message.state == GrpcMessage::State::kRefused) return refuse(stream, message.refusal);
+  if (stream.body_too_large) return refuse(stream, status_of({api::ErrorCode::kTooManyRequests, {}}));
+  if (!stream.ended) return;
+  if (message.state == GrpcMessage::State::kIncomplete) {
+    return refuse(stream, {GrpcCode::kInternal, stream.body.empty() ? "EOF" : "unexpected EOF"});
+  }
+  if (http2_.held_bytes() <= limits::kMaxUnsentBytes) return call(stream, effects);
+  set_progress(stream, kWaiting);
+  waiting_.push_back(stream.key());
+}
+
+// Hands a complete request to the node.
+void GrpcSession::call(Http2Stream& stream, Effects& effects) {
+  const GrpcMessage message = wire::front_message(stream.body, options_.max_message_bytes());
+  auto request = request_of(stream, message.payload);
+  if (!request) return refuse(stream, request.error());
+  http2_.consume(stream, stream.body.size());
+  set_progress(stream, kCalling);
+  effects.calls.push_back({stream.key(), std::move(*request)});
+}
+
+std::expected<api::Request, GrpcStatus> GrpcSession::request_of(const Http2Stream& stream,
+                                                                BytesView message) {
+  auto body = codec_.decode(method_of(stream), Format::kProtobuf, message);
+  if (!body) return std::unexpected(std::move(body.error()));
+  api::Request request{std::move(*body), std::nullopt, std::nullopt};
+  if (const auto timeout = stream.headers.find("grpc-timeout")) {
+    request.timeout_ms = wire::parse_grpc_timeout_ms(*timeout);
+    if (!request.timeout_ms) {
+      return std::unexpected(
+          GrpcStatus{GrpcCode::kInternal, fmt::format("malformed time-out: {}", *timeout)});
+    }
+  }
+  if (const auto text = stream.headers.find(kRequestIdHeader); text && is_write(request.body)) {
+    auto id = parse_request_id(*text);
+    if (!id) return std::unexpected(status_of(id.error()));
+    request.id = std::move(*id);
+  }
+  return request;
+}
+
+// A header alone ("trailers-only"): there is no message to send.
+void GrpcSession::refuse(Http2Stream& stream, const GrpcStatus& status) {
+  const std::string code = std::to_string(static_cast<int>(status.code));
+  const Bytes text = wire::percent_encode(status.message);
+  const std::array<HeaderField, 4> headers = {{{":status", "200"},
+                                               {"content-type", "application/grpc"},
+                                               {"grpc-status", code},
+                                               {"grpc-message", text}}};
+  http2_.respond(stream, headers);
+  http2_.consume(stream, stream.body.size());
+  set_progress(stream, kDone);
+}
+
+void GrpcSession::answer(Http2Stream& stream, api::Response& response) {
+  const Method method = method_of(stream);
+  if (const auto* error = std::get_if<api::Error>(&response.answer)) {
+    return refuse(stream, status_of(*error));
+  }
+  http2_.start(stream, kResponseHeaders);
+  Bytes& out = http2_.body_of(stream);
+  const std::size_t begin = wire::begin_message(out);
+  codec_.encode(method, Format::kProtobuf, response.header, response.answer, out);
+  wire::end_message(out, begin);
+  set_progress(stream, kDone);
+  if (method == Method::kHealthWatch) return http2_.wrote(stream);
+  http2_.finish(stream, kOkTrailers);
+}
+
+void GrpcSession::call_waiting(Effects& effects) {
+  if (waiting_.empty() || http2_.held_bytes() > limits::kMaxUnsentBytes) return;
+  for (const wire::Http2Key key : std::exchange(waiting_, {})) {
+    Http2Stream* stream = http2_.find(key);
+    if (stream != nullptr && progress_of(*stream) == kWaiting) call(*stream, effects);
+  }
+  http2_.flush(effects.send);
+}
+
+}  // namespace conclave::etcd

@@ -1,0 +1,42 @@
+#pragma once
+// gRPC on one connection. Calls are unary but for Health/Watch, which answers with the present state and stays open.
+
+#include <vector>
+
+#include "api/session.h"
+#include "frontends/etcd/codec.h"
+#include "frontends/etcd/session.h"
+#include "wire/http2_server.h"
+
+namespace conclave::etcd {
+
+class GrpcSession final : public api::Session {
+ public:
+  explicit GrpcSession(const SessionOptions& options);
+
+  void on_bytes(BytesView bytes, Effects& effects) override;
+  void on_response(api::CallId call, api::Response response, Effects& effects) override;
+  void on_tick(Instant now, Effects& effects) override;
+  void on_shutdown(Effects& effects) override;
+  void on_drained(Effects& effects) override;
+
+ private:
+  void take_news(Effects& effects);
+  void on_stream(wire::Http2Stream& stream, Effects& effects);
+  bool accept(wire::Http2Stream& stream);
+  void read_message(wire::Http2Stream& stream, Effects& effects);
+  void call(wire::Http2Stream& stream, Effects& effects);
+  std::expected<api::Request, wire::GrpcStatus> request_of(const wire::Http2Stream& stream,
+                                                           BytesView message);
+  void refuse(wire::Http2Stream& stream, const wire::GrpcStatus& status);
+  void answer(wire::Http2Stream& stream, api::Response& response);
+  void settle(Effects& effects);
+  void call_waiting(Effects& effects);
+
+  SessionOptions options_;
+  wire::Http2Server http2_;
+  Codec codec_;
+  std::vector<wire::Http2Key> waiting_;  // complete requests held back while too many answers are unsent
+};
+
+}  // namespace conclave::etcd

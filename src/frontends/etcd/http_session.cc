@@ -1,0 +1,227 @@
+#include "frontends/etcd/http_session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/check.h"
+#include "frontends/etcd/errors.h"
+#include "frontends/etcd/request_id.h"
+#include "wire/json.h"
+
+namespace conclave::etcd {
+namespace {
+
+using wire::GrpcStatus;
+using wire::Http1Request;
+using wire::Http1Response;
+using Page = HttpSession::Page;
+
+constexpr BytesView kJsonType = "application/json";
+
+struct GatewayRoute {
+  BytesView path;  // after /v3 or /v3beta
+  Method method;
+};
+constexpr std::array kGateway = {
+    GatewayRoute{"/kv/range", Method::kRange},
+    GatewayRoute{"/kv/put", Method::kPut},
+    GatewayRoute{"/kv/deleterange", Method::kDeleteRange},
+    GatewayRoute{"/kv/txn", Method::kTxn},
+    GatewayRoute{"/kv/compaction", Method::kCompact},
+    GatewayRoute{"/maintenance/status", Method::kStatus},
+    GatewayRoute{"/cluster/member/list", Method::kMemberList},
+};
+
+// The path below the gateway's prefix; nullopt: not the gateway's. etcd 3.4 serves both.
+std::optional<BytesView> gateway_path(BytesView path) {
+  for (const BytesView prefix : {BytesView("/v3/"), BytesView("/v3beta/")}) {
+    if (path.starts_with(prefix)) return path.substr(prefix.size() - 1);
+  }
+  return std::nullopt;
+}
+
+Page find_page(BytesView path) {
+  if (gateway_path(path)) return Page::kGateway;
+  if (path == "/health") return Page::kHealth;
+  if (path == "/livez") return Page::kLivez;
+  if (path == "/readyz") return Page::kReadyz;
+  if (path == "/version") return Page::kVersion;
+  if (path == "/metrics") return Page::kMetrics;
+  return Page::kNone;
+}
+
+Http1Response error_page(const GrpcStatus& status) {
+  const Bytes text = wire::json_string(status.message);
+  return {.status = http_status_of(status.code),
+          .content_type = kJsonType,
+          .body = fmt::format(R"({{"error":{},"message":{},"code":{}}})", text, text,
+                              static_cast<int>(status.code))};
+}
+
+Http1Response not_allowed() {
+  return {.status = 405, .body = "Method Not Allowed\n", .extra_header = "Allow: GET"};
+}
+
+bool asks_serializable(BytesView query) {
+  return query == "serializable=true" || query.starts_with("serializable=true&") ||
+         query.find("&serializable=true") != BytesView::npos;
+}
+
+Http1Response health_page(const api::HealthResponse& health) {
+  if (health.healthy) return {.body = R"({"health":"true"})"};
+  return {.status = 503,
+          .body = fmt::format(R"({{"health":"false","reason":{}}})",
+                              wire::json_string(health.reason))};
+}
+
+Http1Response probe_page(const api::HealthResponse& health) {
+  if (health.healthy) return {.body = "ok\n"};
+  return {.status = 503, .body = health.reason + "\n"};
+}
+
+wire::Http1Options http1_options(const SessionOptions& options) {
+  wire::Http1Options http;
+  // Base64 takes four bytes for three.
+  http.max_body_bytes = options.max_message_bytes() / 3 * 4;
+  http.request_deadline = options.request_deadline;
+  return http;
+}
+
+// A gRPC header of the gateway, which clients may also give with etcd's prefix for metadata.
+std::optional<BytesView> metadata(const Http1Request& request, BytesView name) {
+  if (const auto value = request.headers.find(name)) return value;
+  return request.headers.find(fmt::format("grpc-metadata-{}", name));
+}
+
+}  // namespace
+
+HttpSession::HttpSession(const SessionOptions& options)
+    : options_(options), http_(http1_options(options)) {}
+
+void HttpSession::on_bytes(BytesView bytes, Effects& effects) {
+  http_.receive(bytes, effects.send);
+  serve(effects);
+}
+
+void HttpSession::on_response(api::CallId id, api::Response response, Effects& effects) {
+  if (!calling_ || id != last_call_) return;
+  calling_ = false;
+  http_.respond(page_of(response), effects.send);
+  serve(effects);
+}
+
+void HttpSession::on_tick(Instant now, Effects& effects) {
+  http_.tick(now, effects.send);
+  end_if_finished(effects);
+}
+
+void HttpSession::on_shutdown(Effects& effects) {
+  http_.shutdown();
+  end_if_finished(effects);
+}
+
+void HttpSession::on_drained(Effects&) {}
+
+// Answers the requests that have arrived until one needs the node.
+void HttpSession::serve(Effects& effects) {
+  while (!calling_ && !http_.finished() && http_.request() != nullptr) {
+    serve_request(*http_.request(), effects);
+  }
+  end_if_finished(effects);
+}
+
+void HttpSession::serve_request(const Http1Request& request, Effects& effects) {
+  const Page page = find_page(request.path);
+  if (page == Page::kNone) {
+    return http_.respond({.status = 404, .body = "404 page not found\n"}, effects.send);
+  }
+  if (page == Page::kGateway) return call_gateway(request, effects);
+  if (request.method != "GET") return http_.respond(not_allowed(), effects.send);
+  if (page == Page::kVersion) {
+    Http1Response version;
+    version.content_type = kJsonType;
+    version.body = fmt::format(R"({{"etcdserver":"{}","etcdcluster":"{}","conclave":"{}"}})",
+                               options_.etcd_version, options_.cluster_version,
+                               options_.conclave_version);
+    return http_.respond(version, effects.send);
+  }
+  if (page == Page::kMetrics) {
+    return call(page, {api::MetricsRequest{}, std::nullopt, std::nullopt}, effects);
+  }
+  // A process is alive if it answers at all; it is ready if it can commit.
+  const bool local = page == Page::kLivez || asks_serializable(request.query);
+  call(page, {api::HealthRequest{local}, std::nullopt, std::nullopt}, effects);
+}
+
+void HttpSession::call_gateway(const Http1Request& request, Effects& effects) {
+  const BytesView path = *gateway_path(request.path);
+  const auto* route = std::ranges::find(kGateway, path, &GatewayRoute::path);
+  if (route == kGateway.end()) {
+    return http_.respond({.status = 404, .body = "Not Found\n"}, effects.send);
+  }
+  if (request.method != "POST") {
+    return http_.respond({.status = 405, .body = "Method Not Allowed\n"}, effects.send);
+  }
+  auto body = codec_.decode(route->method, Format::kJson, request.body);
+  if (!body) return http_.respond(error_page(body.error()), effects.send);
+  api::Request wanted{std::move(*body), std::nullopt, std::nullopt};
+  if (const auto timeout = metadata(request, "grpc-timeout")) {
+    wanted.timeout_ms = wire::parse_grpc_timeout_ms(*timeout);
+  }
+  if (const auto text = metadata(request, kRequestIdHeader); text && is_write(wanted.body)) {
+    auto id = parse_request_id(*text);
+    if (!id) return http_.respond(error_page(status_of(id.error())), effects.send);
+    wanted.id = std::move(*id);
+  }
+  method_ = route->method;
+  call(Page::kGateway, std::move(wanted), effects);
+}
+
+void HttpSession::call(Page page, api::Request request, Effects& effects) {
+  page_ = page;
+  calling_ = true;
+  effects.calls.push_back({++last_call_, std::move(request)});
+}
+
+Http1Response HttpSession::page_of(api::Response& response) {
+  if (page_ == Page::kGateway) return gateway_answer(response);
+  const auto* error = std::get_if<api::Error>(&response.answer);
+  if (page_ == Page::kMetrics) {
+    if (error != nullptr) return {.status = 503, .body = status_of(*error).message + "\n"};
+    auto* metrics = std::get_if<api::MetricsResponse>(&response.answer);
+    CHECK(metrics != nullptr);
+    return {.content_type = "text/plain; version=0.0.4; charset=utf-8",
+            .body = std::move(metrics->text)};
+  }
+  api::HealthResponse health;
+  if (error != nullptr) {
+    health.reason = status_of(*error).message;
+  } else {
+    auto* given = std::get_if<api::HealthResponse>(&response.answer);
+    CHECK(given != nullptr);
+    health = std::move(*given);
+  }
+  return page_ == Page::kHealth ? health_page(health) : probe_page(health);
+}
+
+Http1Response HttpSession::gateway_answer(api::Response& response) {
+  if (const auto* error = std::get_if<api::Error>(&response.answer)) {
+    return error_page(status_of(*error));
+  }
+  Http1Response page;
+  page.content_type = kJsonType;
+  page.extra_header = "Grpc-Metadata-Content-Type: application/grpc";
+  codec_.encode(method_, Format::kJson, response.header, response.answer, page.body);
+  return page;
+}
+
+void HttpSession::end_if_finished(Effects& effects) {
+  if (!http_.finished()) return;
+  effects.close = true;
+  if (!http_.complaint().empty()) effects.close_reason = http_.complaint();
+}
+
+}  // namespace conclave::etcd

@@ -1,0 +1,53 @@
+#include "frontends/etcd/methods.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace conclave::etcd {
+namespace {
+
+// The hot ones first: the table is searched from the front.
+constexpr std::array kMethods = {
+    std::pair<BytesView, Method>{"/etcdserverpb.KV/Put", Method::kPut},
+    std::pair<BytesView, Method>{"/etcdserverpb.KV/Range", Method::kRange},
+    std::pair<BytesView, Method>{"/etcdserverpb.KV/Txn", Method::kTxn},
+    std::pair<BytesView, Method>{"/etcdserverpb.KV/DeleteRange", Method::kDeleteRange},
+    std::pair<BytesView, Method>{"/etcdserverpb.KV/Compact", Method::kCompact},
+    std::pair<BytesView, Method>{"/etcdserverpb.Cluster/MemberList", Method::kMemberList},
+    std::pair<BytesView, Method>{"/etcdserverpb.Maintenance/Status", Method::kStatus},
+    std::pair<BytesView, Method>{"/grpc.health.v1.Health/Check", Method::kHealthCheck},
+    std::pair<BytesView, Method>{"/grpc.health.v1.Health/Watch", Method::kHealthWatch},
+};
+
+constexpr std::array<BytesView, 7> kServices = {
+    "etcdserverpb.KV",          "etcdserverpb.Watch", "etcdserverpb.Lease",   "etcdserverpb.Cluster",
+    "etcdserverpb.Maintenance", "etcdserverpb.Auth",  "grpc.health.v1.Health"};
+
+}  // namespace
+
+std::optional<Method> find_method(BytesView path) {
+  for (const auto& [known, method] : kMethods) {
+    if (known == path) return method;
+  }
+  return std::nullopt;
+}
+
+wire::GrpcStatus unknown_method(BytesView path) {
+  using wire::GrpcCode;
+  const BytesView name = path.starts_with('/') ? path.substr(1) : path;
+  const std::size_t slash = name.rfind('/');
+  if (slash == BytesView::npos) {
+    return {GrpcCode::kUnimplemented, fmt::format("malformed method name: \"{}\"", path)};
+  }
+  const BytesView service = name.substr(0, slash);
+  if (std::ranges::find(kServices, service) == kServices.end()) {
+    return {GrpcCode::kUnimplemented, fmt::format("unknown service {}", service)};
+  }
+  return {GrpcCode::kUnimplemented,
+          fmt::format("unknown method {} for service {}", name.substr(slash + 1), service)};
+}
+
+}  // namespace conclave::etcd

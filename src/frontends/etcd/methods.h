@@ -1,0 +1,30 @@
+#pragma once
+// The gRPC methods that are served, by their paths.
+
+#include <cstdint>
+#include <optional>
+
+#include "base/bytes.h"
+#include "wire/grpc.h"
+
+namespace conclave::etcd {
+
+enum class Method : std::uint8_t {
+  kRange,
+  kPut,
+  kDeleteRange,
+  kTxn,
+  kCompact,
+  kMemberList,
+  kStatus,
+  kHealthCheck,
+  kHealthWatch,
+};
+
+// "/etcdserverpb.KV/Put" -> kPut.
+std::optional<Method> find_method(BytesView path);
+
+// What a client is told about a path that is none of them, in grpc-go's words.
+wire::GrpcStatus unknown_method(BytesView path);
+
+}  // namespace conclave::etcd

@@ -1,0 +1,41 @@
+#include "frontends/etcd/request_id.h"
+
+#include <charconv>
+
+#include "base/limits.h"
+
+namespace conclave::etcd {
+namespace {
+
+std::unexpected<api::Error> invalid(std::string why) {
+  return std::unexpected(api::Error{api::ErrorCode::kInvalidRequestId, std::move(why)});
+}
+
+}  // namespace
+
+std::expected<api::RequestId, api::Error> parse_request_id(BytesView text) {
+  const std::size_t slash = text.rfind('/');
+  if (slash == BytesView::npos) return invalid("expected <client>/<sequence>");
+  const BytesView client = text.substr(0, slash);
+  const BytesView number = text.substr(slash + 1);
+  if (client.empty()) return invalid("the client is empty");
+  if (client.size() > limits::kMaxRequestIdBytes) return invalid("the client is too long");
+
+  api::RequestId id;
+  const char* end_of_number = number.data() + number.size();
+  const auto [end, error] = std::from_chars(number.data(), end_of_number, id.sequence);
+  if (error != std::errc{} || end != end_of_number) {
+    return invalid("the sequence is not a number of up to 64 bits");
+  }
+  id.client = client;
+  return id;
+}
+
+bool is_write(const api::Body& body) {
+  return std::holds_alternative<api::PutRequest>(body) ||
+         std::holds_alternative<api::DeleteRangeRequest>(body) ||
+         std::holds_alternative<api::TxnRequest>(body) ||
+         std::holds_alternative<api::CompactRequest>(body);
+}
+
+}  // namespace conclave::etcd

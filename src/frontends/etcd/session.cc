@@ -1,0 +1,89 @@
+#include "frontends/etcd/session.h"
+
+#include "frontends/etcd/grpc_session.h"
+#include "frontends/etcd/http_session.h"
+#include "wire/http2_frames.h"
+
+namespace conclave::etcd {
+namespace {
+
+class EtcdSession final : public api::Session {
+ public:
+  EtcdSession(const SessionOptions& options, const std::string& peer)
+      : options_(options), peer_(peer) {}
+
+  void on_bytes(BytesView bytes, Effects& effects) override {
+    if (chosen_ == nullptr) {
+      opening_.append(bytes);
+      if (!choose()) return;
+      chosen_->on_bytes(opening_, effects);
+      Bytes().swap(opening_);
+    } else {
+      chosen_->on_bytes(bytes, effects);
+    }
+    name_peer(effects);
+  }
+
+  void on_response(api::CallId call, api::Response response, Effects& effects) override {
+    if (chosen_ == nullptr) return;
+    chosen_->on_response(call, std::move(response), effects);
+    name_peer(effects);
+  }
+
+  void on_tick(Instant now, Effects& effects) override {
+    if (chosen_ == nullptr) {
+      if (opened_.ns == 0) opened_ = now;
+      if (now - opened_ < options_.request_deadline) return;
+      effects.close = true;
+      effects.close_reason = "nothing recognizable was sent in time";
+    } else {
+      chosen_->on_tick(now, effects);
+    }
+    name_peer(effects);
+  }
+
+  void on_shutdown(Effects& effects) override {
+    if (chosen_ == nullptr) {
+      effects.close = true;
+    } else {
+      chosen_->on_shutdown(effects);
+    }
+  }
+
+  void on_drained(Effects& effects) override {
+    if (chosen_ != nullptr) chosen_->on_drained(effects);
+  }
+
+ private:
+  // False while what has arrived could still become HTTP/2's preface.
+  bool choose() {
+    const BytesView preface = wire::kHttp2Preface;
+    if (BytesView(opening_).starts_with(preface)) {
+      chosen_ = std::make_unique<GrpcSession>(options_);
+    } else if (!preface.starts_with(opening_)) {
+      chosen_ = std::make_unique<HttpSession>(options_);
+    }
+    return chosen_ != nullptr;
+  }
+
+  void name_peer(Effects& effects) {
+    if (effects.close_reason.empty() || named_) return;
+    named_ = true;
+    effects.close_reason = peer_ + ": " + effects.close_reason;
+  }
+
+  SessionOptions options_;
+  std::string peer_;
+  Bytes opening_;  // until it is clear what the client speaks
+  std::unique_ptr<api::Session> chosen_;
+  Instant opened_;  // by tick; 0: not yet
+  bool named_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<api::Session> make_session(const SessionOptions& options, const std::string& peer) {
+  return std::make_unique<EtcdSession>(options, peer);
+}
+
+}  // namespace conclave::etcd

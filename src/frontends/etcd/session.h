@@ -1,0 +1,31 @@
+#pragma once
+// One client's connection to the etcd port: gRPC over HTTP/2, or HTTP/1.1 (health, version, metrics, JSON gateway).
+// The first bytes decide which.
+
+#include <memory>
+#include <string>
+
+#include "api/session.h"
+#include "base/limits.h"
+#include "base/time.h"
+
+namespace conclave::etcd {
+
+struct SessionOptions {
+  // As etcd's --max-request-bytes. What is larger is refused while it is still arriving (with some slack for what
+  // gRPC adds); the exact limit is the node's to check.
+  std::size_t max_request_bytes = limits::kMaxRequestBytes;
+  // What /version says: clients read etcd's two, people the third.
+  std::string etcd_version = "3.4.23";
+  std::string cluster_version = "3.4.0";
+  std::string conclave_version = "0.1.0";
+  // A connection that has not completed a request's bytes in this time is closed.
+  Duration request_deadline = milliseconds(limits::kClientIdleHeaderMs);
+
+  std::size_t max_message_bytes() const { return max_request_bytes + limits::kRequestOverheadBytes; }
+};
+
+// Effects say when to close. `peer` names the client for logs.
+std::unique_ptr<api::Session> make_session(const SessionOptions& options, const std::string& peer);
+
+}  // namespace conclave::etcd

@@ -1,0 +1,228 @@
+#include "frontends/etcd/translate.h"
+
+#include <utility>
+
+namespace conclave::etcd {
+namespace {
+
+using api::ErrorCode;
+
+// proto3 lets any number through; ours have the same numbers as etcd's.
+template <class To, class From>
+To same_number(From from) {
+  return static_cast<To>(static_cast<int>(from));
+}
+
+Translated<api::Compare> to_compare(pb::Compare& from) {
+  if (!pb::Compare::CompareResult_IsValid(from.result()) ||
+      !pb::Compare::CompareTarget_IsValid(from.target())) {
+    return std::unexpected(ErrorCode::kUnsupported);
+  }
+  api::Compare to;
+  to.result = same_number<api::CompareResult>(from.result());
+  to.target = same_number<api::CompareTarget>(from.target());
+  to.key = std::move(*from.mutable_key());
+  to.range_end = std::move(*from.mutable_range_end());
+  // An operand of another kind than the target counts as absent, as in etcd.
+  switch (to.target) {
+    case api::CompareTarget::kVersion: to.number = from.version(); break;
+    case api::CompareTarget::kCreate: to.number = from.create_revision(); break;
+    case api::CompareTarget::kMod: to.number = from.mod_revision(); break;
+    case api::CompareTarget::kLease: to.number = from.lease(); break;
+    case api::CompareTarget::kValue:
+      if (from.has_value()) to.value = std::move(*from.mutable_value());
+      break;
+  }
+  return to;
+}
+
+template <class T>
+Translated<api::Operation> operation_of(Translated<T> translated) {
+  if (!translated) return std::unexpected(translated.error());
+  return api::Operation{std::move(*translated)};
+}
+
+Translated<api::Operation> to_operation(pb::RequestOp& from) {
+  switch (from.request_case()) {
+    case pb::RequestOp::kRequestRange: return operation_of(to_api(*from.mutable_request_range()));
+    case pb::RequestOp::kRequestPut: return operation_of(to_api(*from.mutable_request_put()));
+    case pb::RequestOp::kRequestDeleteRange:
+      return operation_of(to_api(*from.mutable_request_delete_range()));
+    case pb::RequestOp::kRequestTxn: {
+      auto nested = to_api(*from.mutable_request_txn());
+      if (!nested) return std::unexpected(nested.error());
+      return api::Operation{std::make_unique<api::TxnRequest>(std::move(*nested))};
+    }
+    case pb::RequestOp::REQUEST_NOT_SET: break;
+  }
+  return std::unexpected(ErrorCode::kKeyNotFound);  // what etcd answers to an empty operation
+}
+
+// Appends the translation of all of `from`; the first failure ends it.
+template <class From, class To, class Translate>
+Translated<void> append_all(From& from, To& to, Translate translate) {
+  to.reserve(static_cast<std::size_t>(from.size()));
+  for (auto& item : from) {
+    auto translated = translate(item);
+    if (!translated) return std::unexpected(translated.error());
+    to.push_back(std::move(*translated));
+  }
+  return {};
+}
+
+void to_key_value(api::KeyValue& from, mvccpb::KeyValue& to) {
+  to.set_key(std::move(from.key));
+  to.set_value(std::move(from.value));
+  to.set_create_revision(from.create_revision);
+  to.set_mod_revision(from.mod_revision);
+  to.set_version(from.version);
+  to.set_lease(from.lease);
+}
+
+struct ResultTranslator {
+  api::Revision revision;
+  pb::ResponseOp& to;
+
+  void operator()(api::RangeResponse& from) const {
+    auto& range = *to.mutable_response_range();
+    range.mutable_header()->set_revision(revision);
+    to_proto(from, range);
+  }
+  void operator()(api::PutResponse& from) const {
+    auto& put = *to.mutable_response_put();
+    put.mutable_header()->set_revision(revision);
+    to_proto(from, put);
+  }
+  void operator()(api::DeleteRangeResponse& from) const {
+    auto& deleted = *to.mutable_response_delete_range();
+    deleted.mutable_header()->set_revision(revision);
+    to_proto(from, deleted);
+  }
+  void operator()(std::unique_ptr<api::TxnResponse>& from) const {
+    auto& txn = *to.mutable_response_txn();
+    txn.mutable_header()->set_revision(revision);
+    to_proto(*from, revision, txn);
+  }
+};
+
+}  // namespace
+
+Translated<api::RangeRequest> to_api(pb::RangeRequest& from) {
+  if (!pb::RangeRequest::SortOrder_IsValid(from.sort_order()) ||
+      !pb::RangeRequest::SortTarget_IsValid(from.sort_target())) {
+    return std::unexpected(ErrorCode::kInvalidSortOption);
+  }
+  api::RangeRequest to;
+  to.key = std::move(*from.mutable_key());
+  to.range_end = std::move(*from.mutable_range_end());
+  to.limit = from.limit();
+  to.revision = from.revision();
+  to.sort_order = same_number<api::SortOrder>(from.sort_order());
+  to.sort_target = same_number<api::SortTarget>(from.sort_target());
+  to.serializable = from.serializable();
+  to.keys_only = from.keys_only();
+  to.count_only = from.count_only();
+  to.min_mod_revision = from.min_mod_revision();
+  to.max_mod_revision = from.max_mod_revision();
+  to.min_create_revision = from.min_create_revision();
+  to.max_create_revision = from.max_create_revision();
+  return to;
+}
+
+Translated<api::PutRequest> to_api(pb::PutRequest& from) {
+  api::PutRequest to;
+  to.key = std::move(*from.mutable_key());
+  to.value = std::move(*from.mutable_value());
+  to.lease = from.lease();
+  to.prev_kv = from.prev_kv();
+  to.ignore_value = from.ignore_value();
+  to.ignore_lease = from.ignore_lease();
+  return to;
+}
+
+Translated<api::DeleteRangeRequest> to_api(pb::DeleteRangeRequest& from) {
+  return api::DeleteRangeRequest{std::move(*from.mutable_key()),
+                                 std::move(*from.mutable_range_end()), from.prev_kv()};
+}
+
+Translated<api::TxnRequest> to_api(pb::TxnRequest& from) {
+  api::TxnRequest to;
+  if (auto done = append_all(*from.mutable_compare(), to.compare, to_compare); !done) {
+    return std::unexpected(done.error());
+  }
+  if (auto done = append_all(*from.mutable_success(), to.success, to_operation); !done) {
+    return std::unexpected(done.error());
+  }
+  if (auto done = append_all(*from.mutable_failure(), to.failure, to_operation); !done) {
+    return std::unexpected(done.error());
+  }
+  return to;
+}
+
+Translated<api::CompactRequest> to_api(pb::CompactionRequest& from) {
+  return api::CompactRequest{from.revision(), from.physical()};
+}
+
+void to_proto(api::RangeResponse& from, pb::RangeResponse& to) {
+  to.mutable_kvs()->Reserve(static_cast<int>(from.kvs.size()));
+  for (api::KeyValue& kv : from.kvs) to_key_value(kv, *to.add_kvs());
+  to.set_more(from.more);
+  to.set_count(from.count);
+}
+
+void to_proto(api::PutResponse& from, pb::PutResponse& to) {
+  if (from.prev_kv) to_key_value(*from.prev_kv, *to.mutable_prev_kv());
+}
+
+void to_proto(api::DeleteRangeResponse& from, pb::DeleteRangeResponse& to) {
+  to.set_deleted(from.deleted);
+  for (api::KeyValue& kv : from.prev_kvs) to_key_value(kv, *to.add_prev_kvs());
+}
+
+void to_proto(api::TxnResponse& from, api::Revision revision, pb::TxnResponse& to) {
+  to.set_succeeded(from.succeeded);
+  for (api::OperationResult& result : from.results) {
+    std::visit(ResultTranslator{revision, *to.add_responses()}, result.result);
+  }
+}
+
+void to_proto(api::MemberListResponse& from, pb::MemberListResponse& to) {
+  for (api::Member& member : from.members) {
+    pb::Member& entry = *to.add_members();
+    entry.set_id(member.id.value);
+    entry.set_name(std::move(member.name));
+    for (std::string& url : member.peer_urls) entry.add_peerurls(std::move(url));
+    for (std::string& url : member.client_urls) entry.add_clienturls(std::move(url));
+    entry.set_islearner(member.is_learner);
+  }
+}
+
+void to_proto(api::StatusResponse& from, pb::StatusResponse& to) {
+  to.set_version(std::move(from.version));
+  to.set_dbsize(from.db_size_bytes);
+  to.set_dbsizeinuse(from.db_size_in_use_bytes);
+  to.set_leader(from.leader.value);
+  to.set_raftindex(from.raft_index.value);
+  to.set_raftappliedindex(from.applied_index.value);
+  to.set_raftterm(from.raft_term.value);
+  to.set_islearner(from.is_learner);
+  to.set_role(std::move(from.role));
+  to.set_state_hash(from.state_hash);
+  for (std::string& error : from.errors) to.add_errors(std::move(error));
+  for (api::StatusResponse::Peer& peer : from.peers) {
+    pb::StatusResponse::Peer& entry = *to.add_peers();
+    entry.set_id(peer.id.value);
+    entry.set_match(peer.match.value);
+    entry.set_state(std::move(peer.state));
+    entry.set_active(peer.active);
+  }
+}
+
+void to_proto(const api::Header& from, pb::ResponseHeader& to) {
+  to.set_cluster_id(from.cluster.value);
+  to.set_member_id(from.member.value);
+  to.set_revision(from.revision);
+  to.set_raft_term(from.epoch.value);
+}
+
+}  // namespace conclave::etcd

@@ -1,0 +1,34 @@
+#pragma once
+// etcd's messages to the api's words and back. Requests are emptied and answers moved from: keys and values are never
+// copied. Nothing is validated here but that an enum's number is known.
+
+#include <expected>
+
+#include "api/request.h"
+#include "etcd.pb.h"
+
+namespace conclave::etcd {
+
+namespace pb = ::etcdserverpb;
+
+template <class T>
+using Translated = std::expected<T, api::ErrorCode>;
+
+Translated<api::RangeRequest> to_api(pb::RangeRequest& from);
+Translated<api::PutRequest> to_api(pb::PutRequest& from);
+Translated<api::DeleteRangeRequest> to_api(pb::DeleteRangeRequest& from);
+Translated<api::TxnRequest> to_api(pb::TxnRequest& from);
+Translated<api::CompactRequest> to_api(pb::CompactionRequest& from);
+
+// These fill everything but the header.
+void to_proto(api::RangeResponse& from, pb::RangeResponse& to);
+void to_proto(api::PutResponse& from, pb::PutResponse& to);
+void to_proto(api::DeleteRangeResponse& from, pb::DeleteRangeResponse& to);
+// Each result within a transaction carries a header with nothing but the transaction's revision, as etcd's do.
+void to_proto(api::TxnResponse& from, api::Revision revision, pb::TxnResponse& to);
+void to_proto(api::MemberListResponse& from, pb::MemberListResponse& to);
+void to_proto(api::StatusResponse& from, pb::StatusResponse& to);
+
+void to_proto(const api::Header& from, pb::ResponseHeader& to);
+
+}  // namespace conclave::etcd

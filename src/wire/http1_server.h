@@ -1,0 +1,86 @@
+#pragma once
+// The server's side of one HTTP/1.1 connection, over Boost.Beast's parser: bytes in, one request at a time out;
+// its response in, bytes out. Requests that a client sends ahead (pipelining) wait, unparsed, within a bound. It does
+// no I/O and reads no clock.
+//
+// The owner's loop, after each read:
+//   server.receive(bytes, out);
+//   while (const Http1Request* request = server.request()) respond now, or leave the loop and respond later;
+//   if (server.finished()) close after `out` has left.
+//
+// Not thread-safe.
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "base/time.h"
+#include "wire/header_list.h"
+
+namespace conclave::wire {
+
+struct Http1Options {
+  std::uint32_t max_header_bytes = 32 * limits::kKiB;
+  std::size_t max_body_bytes = limits::kMaxRequestBytes + limits::kRequestOverheadBytes;
+  Duration request_deadline = milliseconds(limits::kClientIdleHeaderMs);
+};
+
+struct Http1Request {
+  Bytes method;
+  Bytes path;          // up to '?'
+  Bytes query;         // after it
+  HeaderList headers;  // names in lower case
+  Bytes body;
+  bool keep_alive = false;
+};
+
+struct Http1Response {
+  int status = 200;
+  BytesView content_type = "text/plain; charset=utf-8";
+  Bytes body;
+  BytesView extra_header = {};  // "Name: value", if any
+};
+
+class Http1Server {
+ public:
+  explicit Http1Server(const Http1Options& options);
+  ~Http1Server();
+  Http1Server(const Http1Server&) = delete;
+  Http1Server& operator=(const Http1Server&) = delete;
+
+  // Appends to `out` what the protocol itself has to say: "100 Continue", or the refusal of a bad request.
+  void receive(BytesView bytes, Bytes& out);
+  // The request that waits for respond(), or nullptr. Good until then.
+  const Http1Request* request() const;
+  // REQUIRES: request() is not nullptr.
+  void respond(const Http1Response& response, Bytes& out);
+
+  // Refuses a request that takes longer than the deadline to arrive. About once a second.
+  void tick(Instant now, Bytes& out);
+  // Takes no new request: finished() once the present one is answered.
+  void shutdown();
+  bool finished() const { return finished_; }
+  // Why, if the client broke the protocol; for the log.
+  const std::string& complaint() const { return complaint_; }
+
+ private:
+  struct Parser;
+
+  void parse(Bytes& out);
+  void step(Bytes& out);
+  void complete();
+  void refuse(int status, std::string why, Bytes& out);
+
+  Http1Options options_;
+  std::unique_ptr<Parser> parser_;
+  Bytes input_;                          // not parsed yet
+  std::optional<Http1Request> request_;  // complete, and waiting for its response
+  Instant partial_since_;                // when tick first saw the present request incomplete; 0: it has not
+  bool stopping_ = false;
+  bool finished_ = false;
+  std::string complaint_;
+};
+
+}  // namespace conclave::wire
