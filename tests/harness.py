@@ -429,7 +429,7 @@ class _Result(unittest.TestResult):
         self._failed(test, err)
 
     def addSubTest(self, test, subtest, err):
-        super().addSubTest(test, subtest, err)
+        super().addSubTest(test, subtest, err)  # counts it, if it failed
         if err is not None:
             print(f'  in {subtest._subDescription()}', file=sys.stderr)
             self._failed(test, err)
