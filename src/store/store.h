@@ -41,6 +41,7 @@ struct ApplyResult {
 };
 
 class SnapshotWriter;  // store/snapshot.h
+struct StoreState;     // store/state.h
 
 class Store {
  public:
@@ -94,8 +95,7 @@ class Store {
  private:
   friend class SnapshotWriter;
   friend class SnapshotLoader;
-  struct State;
-  std::unique_ptr<State> state_;
+  std::unique_ptr<StoreState> state_;
 };
 
 }  // namespace conclave::store

@@ -1,0 +1,126 @@
+// Applying committed entries (Store::apply in store.h).
+
+#include "base/check.h"
+#include "store/command_codec.h"
+#include "store/operations.h"
+#include "store/request_codec.h"
+#include "store/state.h"
+
+namespace conclave::store {
+namespace {
+
+// The effect of one kind of command, and its answer.
+struct Effect {
+  api::Answer operator()(const PutOp& op) const { return put(state.mvcc, op, wants_answer); }
+  api::Answer operator()(const api::DeleteRangeRequest& op) const { return erase(state.mvcc, op, wants_answer); }
+  api::Answer operator()(const api::TxnRequest& op) const { return txn(state.mvcc, op, wants_answer); }
+  api::Answer operator()(const api::CompactRequest& op) const { return compact(state.mvcc, op); }
+  api::Answer operator()(const PublishMember& publish) const {
+    state.facts.publish(publish.member);
+    return api::MemberListResponse{state.facts.members};
+  }
+  api::Answer operator()(const SetAlarm& alarm) const {
+    state.facts.set(alarm);
+    return api::CompactResponse{};
+  }
+  api::Answer operator()(const CheckHash& check) const {
+    const auto own = state.hashes.at(check.index);
+    if (own && *own != check.hash && !diverged_at) diverged_at = check.index;
+    return api::CompactResponse{};
+  }
+
+  StoreState& state;
+  bool wants_answer;
+  std::optional<LogIndex>& diverged_at;
+};
+
+// One batch being applied.
+class BatchApplication {
+ public:
+  BatchApplication(StoreState& state, NodeId self, std::uint64_t incarnation)
+      : state_(state), self_(self), incarnation_(incarnation) {}
+
+  Result<void> apply(const Command& command) {
+    const bool is_ours = command.origin.member == self_ && command.origin.incarnation == incarnation_;
+    if (!command.id) {
+      api::Response response = run(command, is_ours);
+      if (is_ours) answer(command.origin, std::move(response));
+      return {};
+    }
+    return apply_once(command, is_ours);
+  }
+
+  ApplyResult take_result() { return std::move(result_); }
+
+ private:
+  // A command whose id was seen before gets the first answer, with the revision of that time.
+  Result<void> apply_once(const Command& command, bool is_ours) {
+    const RequestIds::Lookup seen = state_.request_ids.find(command.id->client, command.id->sequence);
+    switch (seen.known) {
+      case RequestIds::Known::kNew: {
+        api::Response response = run(command, true);
+        state_.request_ids.record(command.id->client, command.id->sequence, encode_response(response));
+        if (is_ours) answer(command.origin, std::move(response));
+        return {};
+      }
+      case RequestIds::Known::kAnswered:
+        if (is_ours) answer(command.origin, TRY(decode_response(*seen.response)));
+        return {};
+      case RequestIds::Known::kTooOld:
+        if (is_ours) answer(command.origin, error(api::ErrorCode::kRequestIdTooOld));
+        return {};
+    }
+    CHECK(false, "request id state {}", static_cast<int>(seen.known));
+  }
+
+  api::Response run(const Command& command, bool wants_answer) {
+    api::Answer answer = std::visit(Effect{state_, wants_answer, result_.diverged_at}, command.body);
+    return respond(std::move(answer));
+  }
+
+  api::Response error(api::ErrorCode code) const { return respond(api::Error{code, {}}); }
+
+  api::Response respond(api::Answer answer) const {
+    api::Response response;
+    response.header.revision = state_.mvcc.revision();
+    response.answer = std::move(answer);
+    return response;
+  }
+
+  void answer(const Origin& origin, api::Response response) {
+    result_.outcomes.push_back({origin, std::move(response)});
+  }
+
+  StoreState& state_;
+  NodeId self_;
+  std::uint64_t incarnation_;
+  ApplyResult result_;
+};
+
+}  // namespace
+
+Result<ApplyResult> Store::apply(LogIndex index, BytesView entry, NodeId self, std::uint64_t incarnation) {
+  StoreState& state = *state_;
+  CHECK(index == state.applied_index.next(), "entry {} follows {}", index.value, state.applied_index.value);
+  BatchReader batch = TRY(BatchReader::open(entry));
+  BatchApplication application(state, self, incarnation);
+  if (batch.header().epoch >= state.applied_epoch) {
+    state.applied_epoch = batch.header().epoch;
+    state.stamp = std::max(state.stamp, batch.header().stamp);
+    while (!batch.at_end()) {
+      const Command command = TRY(batch.next());
+      TRY(application.apply(command));
+    }
+  }
+  state.advance(index);
+  return application.take_result();
+}
+
+void Store::apply_empty(LogIndex index, Epoch epoch) {
+  StoreState& state = *state_;
+  CHECK(index == state.applied_index.next(), "entry {} follows {}", index.value, state.applied_index.value);
+  state.applied_epoch = std::max(state.applied_epoch, epoch);
+  state.advance(index);
+}
+
+}  // namespace conclave::store

@@ -1,0 +1,135 @@
+#pragma once
+// The bytes of commands, stored answers and snapshots: varints (LEB128), fixed little-endian words and
+// length-prefixed strings. A hand-written codec because a Put is encoded and decoded once per write and member:
+// decoding borrows from the input instead of allocating (docs/formats/commands.md has the grammar).
+//
+// A Decoder never reads outside its input. It is sticky: after the first failure every read returns zero or empty
+// and ok() stays false, so that callers check once at the end.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "base/bytes.h"
+
+namespace conclave::store {
+
+class Encoder {
+ public:
+  explicit Encoder(Bytes& out) : out_(out) {}
+
+  void u8(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
+
+  void fixed64(std::uint64_t value) {
+    std::array<char, 8> word;
+    for (char& byte : word) {
+      byte = static_cast<char>(value & 0xff);
+      value >>= 8;
+    }
+    out_.append(word.data(), word.size());
+  }
+
+  void varint(std::uint64_t value) {
+    std::array<char, 10> bytes;
+    std::size_t size = 0;
+    while (value >= 0x80) {
+      bytes[size++] = static_cast<char>((value & 0x7f) | 0x80);
+      value >>= 7;
+    }
+    bytes[size++] = static_cast<char>(value);
+    out_.append(bytes.data(), size);
+  }
+
+  // Signed numbers are revisions, counts and leases: rarely negative, so not zigzag.
+  void number(std::int64_t value) { varint(static_cast<std::uint64_t>(value)); }
+
+  void bytes(BytesView value) {
+    varint(value.size());
+    out_.append(value);
+  }
+
+ private:
+  Bytes& out_;
+};
+
+class Decoder {
+ public:
+  explicit Decoder(BytesView in) : in_(in) {}
+
+  bool ok() const { return ok_; }
+  bool at_end() const { return in_.empty(); }
+  std::size_t remaining() const { return in_.size(); }
+  // Everything was read, and nothing failed.
+  bool finished() const { return ok_ && in_.empty(); }
+  void fail() {
+    ok_ = false;
+    in_ = {};
+  }
+
+  std::uint8_t u8() {
+    if (in_.empty()) return fail(), std::uint8_t{0};
+    const auto value = static_cast<std::uint8_t>(in_.front());
+    in_.remove_prefix(1);
+    return value;
+  }
+
+  std::uint64_t fixed64() {
+    if (in_.size() < 8) return fail(), std::uint64_t{0};
+    std::uint64_t value = 0;
+    for (std::size_t i = 8; i-- > 0;) value = (value << 8) | static_cast<std::uint8_t>(in_[i]);
+    in_.remove_prefix(8);
+    return value;
+  }
+
+  std::uint64_t varint() {
+    std::uint64_t value = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+      const std::uint8_t byte = u8();
+      if (!ok_) return 0;
+      if (shift == 63 && byte > 1) break;  // more than 64 bits
+      value |= static_cast<std::uint64_t>(byte & 0x7f) << shift;
+      if (byte < 0x80) return value;
+    }
+    fail();
+    return 0;
+  }
+
+  std::int64_t number() { return static_cast<std::int64_t>(varint()); }
+
+  // Borrows from the input.
+  BytesView bytes() {
+    const std::uint64_t size = varint();
+    if (size > in_.size()) return fail(), BytesView{};
+    const BytesView value = in_.substr(0, size);
+    in_.remove_prefix(size);
+    return value;
+  }
+
+  // A count of things that take at least one byte each: a larger one cannot be true.
+  std::size_t count() {
+    const std::uint64_t value = varint();
+    if (value > in_.size()) return fail(), std::size_t{0};
+    return value;
+  }
+
+  // One of the enumerators 0..last.
+  template <class Enum>
+  Enum enumerator(Enum last) {
+    const std::uint8_t value = u8();
+    if (value > static_cast<std::uint8_t>(last)) fail();
+    return ok_ ? static_cast<Enum>(value) : Enum{};
+  }
+
+  // A set of bits, none of them outside `known`.
+  std::uint8_t flags(std::uint8_t known) {
+    const std::uint8_t value = u8();
+    if ((value & ~known) != 0) fail();
+    return ok_ ? value : std::uint8_t{0};
+  }
+
+ private:
+  BytesView in_;
+  bool ok_ = true;
+};
+
+}  // namespace conclave::store

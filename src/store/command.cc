@@ -1,0 +1,245 @@
+#include "store/command.h"
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/limits.h"
+#include "store/command_codec.h"
+#include "store/request_codec.h"
+
+namespace conclave::store {
+namespace {
+
+// Versions of the two layers. A change that older builds cannot read gets a new number.
+constexpr std::uint8_t kBatchVersion = 1;
+constexpr std::uint8_t kCommandVersion = 1;
+// version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
+constexpr std::size_t kBatchHeaderBytes = 1 + 8 + 8;
+
+// Stored: values never change meaning.
+enum class CommandKind : std::uint8_t {
+  kPut = 1,
+  kDeleteRange = 2,
+  kTxn = 3,
+  kCompact = 4,
+  kPublishMember = 16,
+  kSetAlarm = 17,
+  kCheckHash = 18,
+};
+
+void encode_head(Encoder& out, CommandKind kind, const Origin& origin, const std::optional<api::RequestId>& id) {
+  out.u8(kCommandVersion);
+  out.u8(static_cast<std::uint8_t>(kind));
+  out.fixed64(origin.member.value);
+  out.fixed64(origin.incarnation);
+  out.varint(origin.call);
+  out.u8(id ? 1 : 0);
+  if (!id) return;
+  out.bytes(id->client);
+  out.varint(id->sequence);
+}
+
+std::optional<RequestIdView> decode_id(Decoder& in) {
+  if (in.flags(1) == 0) return std::nullopt;
+  RequestIdView id;
+  id.client = in.bytes();
+  id.sequence = in.varint();
+  if (id.client.empty() || id.client.size() > limits::kMaxRequestIdBytes) in.fail();
+  return id;
+}
+
+struct RequestEncoder {
+  Bytes operator()(const api::PutRequest& put) const {
+    return encoded(CommandKind::kPut, put, put.key.size() + put.value.size());
+  }
+  Bytes operator()(const api::DeleteRangeRequest& erase) const {
+    return encoded(CommandKind::kDeleteRange, erase, erase.key.size() + erase.range_end.size());
+  }
+  Bytes operator()(const api::TxnRequest& txn) const { return encoded(CommandKind::kTxn, txn, 0); }
+  Bytes operator()(const api::CompactRequest& compact) const { return encoded(CommandKind::kCompact, compact, 0); }
+  template <class Other>
+  Bytes operator()(const Other&) const {
+    CHECK(false, "not a write");
+    return {};
+  }
+
+  template <class Body>
+  Bytes encoded(CommandKind kind, const Body& body, std::size_t content_bytes) const {
+    constexpr std::size_t kHeadBytes = 64;
+    Bytes bytes;
+    bytes.reserve(kHeadBytes + (id ? id->client.size() : 0) + content_bytes);
+    Encoder out(bytes);
+    encode_head(out, kind, origin, id);
+    encode(out, body);
+    return bytes;
+  }
+
+  const Origin& origin;
+  const std::optional<api::RequestId>& id;
+};
+
+void encode(Encoder& out, const std::vector<std::string>& texts) {
+  out.varint(texts.size());
+  for (const std::string& text : texts) out.bytes(text);
+}
+
+std::vector<std::string> decode_texts(Decoder& in) {
+  std::vector<std::string> texts;
+  const std::size_t count = in.count();
+  for (std::size_t i = 0; i < count && in.ok(); ++i) texts.emplace_back(in.bytes());
+  return texts;
+}
+
+SetAlarm decode_alarm(Decoder& in) {
+  SetAlarm set;
+  set.member = NodeId{in.fixed64()};
+  set.alarm = in.enumerator(Alarm::kCorrupt);
+  if (set.alarm != Alarm::kNoSpace && set.alarm != Alarm::kCorrupt) in.fail();
+  set.raised = in.flags(1) != 0;
+  return set;
+}
+
+CheckHash decode_check(Decoder& in) {
+  CheckHash check;
+  check.index = LogIndex{in.varint()};
+  check.hash = in.fixed64();
+  return check;
+}
+
+Command::Body decode_body(CommandKind kind, Decoder& in) {
+  switch (kind) {
+    case CommandKind::kPut: return decode_put(in);
+    case CommandKind::kDeleteRange: return decode_delete_range(in);
+    case CommandKind::kTxn: return decode_txn(in);
+    case CommandKind::kCompact: return decode_compact(in);
+    case CommandKind::kPublishMember: return PublishMember{decode_member(in)};
+    case CommandKind::kSetAlarm: return decode_alarm(in);
+    case CommandKind::kCheckHash: return decode_check(in);
+  }
+  in.fail();
+  return {};
+}
+
+}  // namespace
+
+void encode(Encoder& out, const api::Member& member) {
+  out.fixed64(member.id.value);
+  out.bytes(member.name);
+  encode(out, member.peer_urls);
+  encode(out, member.client_urls);
+  out.u8(member.is_learner ? 1 : 0);
+}
+
+api::Member decode_member(Decoder& in) {
+  api::Member member;
+  member.id = NodeId{in.fixed64()};
+  member.name = in.bytes();
+  member.peer_urls = decode_texts(in);
+  member.client_urls = decode_texts(in);
+  member.is_learner = in.flags(1) != 0;
+  return member;
+}
+
+Bytes encode_command(const Origin& origin, const api::Request& request) {
+  return std::visit(RequestEncoder{origin, request.id}, request.body);
+}
+
+Bytes encode_command(const Origin& origin, const PublishMember& publish) {
+  Bytes bytes;
+  Encoder out(bytes);
+  encode_head(out, CommandKind::kPublishMember, origin, std::nullopt);
+  encode(out, publish.member);
+  return bytes;
+}
+
+Bytes encode_command(const Origin& origin, const SetAlarm& alarm) {
+  Bytes bytes;
+  Encoder out(bytes);
+  encode_head(out, CommandKind::kSetAlarm, origin, std::nullopt);
+  out.fixed64(alarm.member.value);
+  out.u8(static_cast<std::uint8_t>(alarm.alarm));
+  out.u8(alarm.raised ? 1 : 0);
+  return bytes;
+}
+
+Bytes encode_command(const Origin& origin, const CheckHash& check) {
+  Bytes bytes;
+  Encoder out(bytes);
+  encode_head(out, CommandKind::kCheckHash, origin, std::nullopt);
+  out.varint(check.index.value);
+  out.fixed64(check.hash);
+  return bytes;
+}
+
+void BatchEncoder::add(BytesView command) {
+  if (bytes_.empty()) bytes_.resize(kBatchHeaderBytes);
+  Encoder(bytes_).bytes(command);
+  ++count_;
+}
+
+Bytes BatchEncoder::finish(Epoch epoch, Stamp stamp) {
+  Bytes header;
+  Encoder out(header);
+  out.u8(kBatchVersion);
+  out.fixed64(epoch.value);
+  out.fixed64(stamp.ms);
+  CHECK(header.size() == kBatchHeaderBytes);
+  if (bytes_.empty()) bytes_.resize(kBatchHeaderBytes);
+  bytes_.replace(0, kBatchHeaderBytes, header);
+  count_ = 0;
+  return std::exchange(bytes_, {});
+}
+
+Result<BatchReader> BatchReader::open(BytesView entry) {
+  Decoder in(entry);
+  const std::uint8_t version = in.u8();
+  if (in.ok() && version != kBatchVersion) {
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("a log entry's batch has version {}, this build knows version {}: it was written by a "
+                            "newer build, or is damaged",
+                            version, kBatchVersion));
+  }
+  BatchHeader header;
+  header.epoch = Epoch{in.fixed64()};
+  header.stamp = Stamp{in.fixed64()};
+  if (!in.ok()) return fail(ErrorCode::kCorrupt, "a log entry ends inside the header of its batch");
+  return BatchReader(header, in);
+}
+
+Result<Command> BatchReader::next() {
+  CHECK(!at_end());
+  const BytesView command = in_.bytes();
+  if (!in_.ok()) return fail(ErrorCode::kCorrupt, "a log entry ends inside a command");
+  return decode_command(command);
+}
+
+Result<Command> decode_command(BytesView bytes) {
+  Decoder in(bytes);
+  const std::uint8_t version = in.u8();
+  if (in.ok() && version != kCommandVersion) {
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("a command has version {}, this build knows version {}: it was written by a newer "
+                            "build, or is damaged",
+                            version, kCommandVersion));
+  }
+  Command command;
+  const std::uint8_t kind = in.u8();
+  command.origin.member = NodeId{in.fixed64()};
+  command.origin.incarnation = in.fixed64();
+  command.origin.call = in.varint();
+  command.id = decode_id(in);
+  if (in.ok()) command.body = decode_body(static_cast<CommandKind>(kind), in);
+  if (!in.finished()) {
+    return fail(ErrorCode::kCorrupt, fmt::format("a command of kind {} cannot be decoded", kind));
+  }
+  return command;
+}
+
+Result<BatchHeader> decode_batch_header(BytesView entry) {
+  const BatchReader reader = TRY(BatchReader::open(entry));
+  return reader.header();
+}
+
+bool is_valid_command(BytesView command) { return decode_command(command).has_value(); }
+
+}  // namespace conclave::store

@@ -1,0 +1,178 @@
+#include "store/mvcc.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace conclave::store {
+namespace {
+
+constexpr BytesView kNoEnd("\0", 1);
+
+}  // namespace
+
+KeyRange KeyRange::of(BytesView key, BytesView range_end) {
+  KeyRange range;
+  range.key = key;
+  range.end = range_end;
+  range.single = range_end.empty();
+  range.unbounded = range_end == kNoEnd;
+  return range;
+}
+
+Mvcc::~Mvcc() {
+  for (const Index& keys : indexes_) {
+    for (const Slot& slot : keys) {
+      for (Record* record = slot.newest; record != nullptr;) {
+        Record* older = record->older;
+        free_record(record);
+        record = older;
+      }
+    }
+  }
+}
+
+Revision Mvcc::reclaimed() const {
+  if (history_.empty()) return compacted_;
+  return std::min(compacted_, history_.front()->mod - 1);
+}
+
+const Record* Mvcc::find(Keyspace keyspace, BytesView key, Revision at) const {
+  const Index& keys = index(keyspace);
+  const auto it = keys.find(key);
+  return it == keys.end() ? nullptr : version_at(it->newest, at);
+}
+
+std::size_t Mvcc::first_change_after(Revision revision) const {
+  const auto it = std::ranges::upper_bound(history_, revision, {}, &Record::mod);
+  return static_cast<std::size_t>(it - history_.begin());
+}
+
+void Mvcc::compact(Revision revision) {
+  CHECK(revision > compacted_);
+  CHECK(revision <= revision_);
+  compacted_ = revision;
+}
+
+// A change at or below the compacted revision hides everything before it from every readable revision. A deletion
+// hides itself as well; if the key has newer versions its tombstone stays as their tail and goes with the next
+// of them.
+bool Mvcc::reclaim(std::size_t max_changes) {
+  for (; max_changes > 0 && !history_.empty() && history_.front()->mod <= compacted_; --max_changes) {
+    Record* change = history_.front();
+    history_.pop_front();
+    while (Record* hidden = change->older) {
+      change->older = hidden->older;
+      release(hidden);
+    }
+    if (change->tombstone) forget_deleted(change);
+  }
+  return !history_.empty() && history_.front()->mod <= compacted_;
+}
+
+void Mvcc::release(Record* record) {
+  freed_sum_ += record->hash();
+  size_bytes_ -= record->footprint();
+  free_record(record);
+}
+
+void Mvcc::forget_deleted(Record* tombstone) {
+  Index& keys = index(tombstone->keyspace);
+  const auto it = keys.find(tombstone->key());
+  CHECK(it != keys.end());
+  if (it->newest != tombstone) return;
+  keys.erase(it);
+  release(tombstone);
+}
+
+void Mvcc::account_newest(const Record& record, bool is_newest) {
+  if (record.tombstone) return;
+  if (is_newest) {
+    size_in_use_bytes_ += record.footprint();
+    ++key_count_;
+  } else {
+    size_in_use_bytes_ -= record.footprint();
+    --key_count_;
+  }
+}
+
+void Mvcc::supersede(const Slot& slot, Record* record) {
+  account_newest(*slot.newest, false);
+  record->older = slot.newest;
+  slot.newest = record;
+}
+
+void Mvcc::restore(Record* record, bool into_history) {
+  const auto [it, is_new] = index(record->keyspace).insert(Slot{record});
+  if (!is_new) supersede(*it, record);
+  account_newest(*record, true);
+  size_bytes_ += record->footprint();
+  written_sum_ += record->hash();
+  if (into_history) history_.push_back(record);
+}
+
+void Mvcc::restore_numbers(Revision revision, Revision compacted, std::uint64_t freed_sum) {
+  revision_ = revision;
+  compacted_ = compacted;
+  freed_sum_ = freed_sum;
+  written_sum_ += freed_sum;
+}
+
+Record Mvcc::Write::head(Keyspace keyspace) {
+  mvcc_.revision_ = begin_ + 1;
+  Record head;
+  head.mod = begin_ + 1;
+  head.sub = sub_++;
+  head.keyspace = keyspace;
+  return head;
+}
+
+void Mvcc::Write::put(Keyspace keyspace, BytesView key, BytesView value, LeaseId lease) {
+  Index& keys = mvcc_.index(keyspace);
+  const auto it = keys.lower_bound(key);
+  const bool is_known = it != keys.end() && it->newest->key() == key;
+  const Record* before = is_known && !it->newest->tombstone ? it->newest : nullptr;
+
+  Record record = head(keyspace);
+  record.create = before == nullptr ? record.mod : before->create;
+  record.version = before == nullptr ? 1 : before->version + 1;
+  record.lease = lease;
+  Record* made = make_record(record, key, value);
+  if (is_known) {
+    mvcc_.supersede(*it, made);
+  } else {
+    keys.insert(it, Slot{made});
+  }
+  mvcc_.account_newest(*made, true);
+  mvcc_.size_bytes_ += made->footprint();
+  mvcc_.written_sum_ += made->hash();
+  mvcc_.history_.push_back(made);
+}
+
+std::int64_t Mvcc::Write::erase(Keyspace keyspace, const KeyRange& range) {
+  const Index& keys = mvcc_.index(keyspace);
+  std::int64_t erased = 0;
+  const auto bury = [&](const Slot& slot) {
+    if (slot.newest->tombstone) return;
+    Record record = head(keyspace);
+    record.tombstone = true;
+    Record* made = make_record(record, slot.newest->key(), {});
+    mvcc_.supersede(slot, made);
+    mvcc_.size_bytes_ += made->footprint();
+    mvcc_.written_sum_ += made->hash();
+    mvcc_.history_.push_back(made);
+    ++erased;
+  };
+  if (range.single) {
+    const auto it = keys.find(range.key);
+    if (it != keys.end()) bury(*it);
+    return erased;
+  }
+  for (auto it = keys.lower_bound(range.key); it != keys.end(); ++it) {
+    if (range.ends_before(it->newest->key())) break;
+    bury(*it);
+  }
+  return erased;
+}
+
+}  // namespace conclave::store

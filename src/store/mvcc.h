@@ -1,0 +1,168 @@
+#pragma once
+// Multi-version storage: every key's versions in one ordered index, and every change in the order of revisions.
+//
+//   index     key -> newest record -> older record -> ...        (reads; at an old revision: walk back)
+//   history   all changes after the reclaimed revision, by (revision, sub)   (reclaim, snapshots, watches)
+//
+// Revision 1 is the empty store; each transaction that changes something adds one. A deletion is a tombstone: a
+// record without a value, after which the key starts anew with version 1. Versions stay readable until compact() says
+// that none below a revision will be asked for; reclaim() frees them later, in small steps. The difference between
+// compacted and reclaimed is never visible: not in an answer and not in the hash.
+//
+// Records are freed by reclaim() and the destructor only. Walking back is linear in the versions newer than the
+// wanted one, as it is in etcd.
+
+#include <absl/container/btree_set.h>
+#include <absl/types/compare.h>
+
+#include <array>
+#include <cstdint>
+#include <deque>
+
+#include "api/kv.h"
+#include "base/bytes.h"
+#include "store/record.h"
+
+namespace conclave::store {
+
+// A set of keys: one, [key, end), or all from `key` on.
+struct KeyRange {
+  // By etcd's convention: an empty range_end is the one key, "\0" is no end.
+  static KeyRange of(BytesView key, BytesView range_end);
+  static KeyRange one(BytesView key) { return of(key, {}); }
+
+  bool ends_before(BytesView candidate) const { return !unbounded && candidate >= end; }
+
+  BytesView key;
+  BytesView end;
+  bool single = true;
+  bool unbounded = false;
+};
+
+// Where a key is in the index: its newest record, which also holds the key. Replacing it by a newer version of the
+// same key does not change the order, hence `mutable`.
+struct Slot {
+  mutable Record* newest = nullptr;
+};
+
+struct KeyOrder {
+  using is_transparent = void;
+  absl::weak_ordering operator()(const Slot& a, const Slot& b) const {
+    return (*this)(a.newest->key(), b.newest->key());
+  }
+  absl::weak_ordering operator()(BytesView a, const Slot& b) const { return (*this)(a, b.newest->key()); }
+  absl::weak_ordering operator()(const Slot& a, BytesView b) const { return (*this)(a.newest->key(), b); }
+  absl::weak_ordering operator()(BytesView a, BytesView b) const {
+    const int order = a.compare(b);
+    if (order < 0) return absl::weak_ordering::less;
+    return order > 0 ? absl::weak_ordering::greater : absl::weak_ordering::equivalent;
+  }
+};
+
+class Mvcc {
+ public:
+  using Index = absl::btree_set<Slot, KeyOrder>;
+  using History = std::deque<Record*>;
+
+  Mvcc() = default;
+  ~Mvcc();
+  Mvcc(const Mvcc&) = delete;
+  Mvcc& operator=(const Mvcc&) = delete;
+
+  Revision revision() const { return revision_; }
+  // -1 until the first compaction; revisions below it are gone.
+  Revision compacted() const { return compacted_; }
+  // Every compacted revision up to this one has been freed; at most compacted().
+  Revision reclaimed() const;
+
+  // The version of `key` that is current at revision `at`; nullptr if there is none or it was deleted.
+  // REQUIRES: compacted() <= at.
+  const Record* find(Keyspace keyspace, BytesView key, Revision at) const;
+  // Calls visit(const Record&) for each key of `range` that exists at `at`, in order, until it returns false.
+  template <class Visit>
+  void scan(Keyspace keyspace, const KeyRange& range, Revision at, Visit&& visit) const;
+  // The changes of revisions above reclaimed(), by (revision, sub); `first_change_after` is the place in it of the
+  // first one above `revision`.
+  const History& history() const { return history_; }
+  std::size_t first_change_after(Revision revision) const;
+  const Index& index(Keyspace keyspace) const { return indexes_[static_cast<std::size_t>(keyspace)]; }
+
+  // REQUIRES: compacted() < revision <= revision().
+  void compact(Revision revision);
+  // Takes up to `max_changes` compacted changes out of the history and frees what they made unreachable.
+  // True while there are more.
+  bool reclaim(std::size_t max_changes);
+
+  // The sum of the hashes of all records ever written, and of those of them that have been freed.
+  std::uint64_t written_sum() const { return written_sum_; }
+  std::uint64_t freed_sum() const { return freed_sum_; }
+
+  std::uint64_t size_bytes() const { return size_bytes_; }
+  std::uint64_t size_in_use_bytes() const { return size_in_use_bytes_; }
+  std::uint64_t key_count() const { return key_count_; }
+
+  // One transaction's changes: all at revision begin + 1, which becomes the store's if there is any change.
+  class Write {
+   public:
+    explicit Write(Mvcc& mvcc) : mvcc_(mvcc), begin_(mvcc.revision_) {}
+    Write(const Write&) = delete;
+    Write& operator=(const Write&) = delete;
+
+    void put(Keyspace keyspace, BytesView key, BytesView value, LeaseId lease);
+    // Deletes what exists in `range`; how many keys that were.
+    std::int64_t erase(Keyspace keyspace, const KeyRange& range);
+
+   private:
+    Record head(Keyspace keyspace);
+
+    Mvcc& mvcc_;
+    Revision begin_;
+    std::uint32_t sub_ = 0;
+  };
+
+  // --- rebuilding from a snapshot: records in the order in which it has them ---
+
+  // Takes `record` as the newest version of its key. Changes after the compacted revision belong into the history,
+  // the versions that were current at it do not.
+  void restore(Record* record, bool into_history);
+  void restore_numbers(Revision revision, Revision compacted, std::uint64_t freed_sum);
+
+ private:
+  Index& index(Keyspace keyspace) { return indexes_[static_cast<std::size_t>(keyspace)]; }
+  void supersede(const Slot& slot, Record* record);
+  void account_newest(const Record& record, bool is_newest);
+  void release(Record* record);
+  void forget_deleted(Record* tombstone);
+
+  Revision revision_ = 1;
+  Revision compacted_ = -1;
+  std::array<Index, kKeyspaces> indexes_;
+  History history_;
+  std::uint64_t written_sum_ = 0;
+  std::uint64_t freed_sum_ = 0;
+  std::uint64_t size_bytes_ = 0;
+  std::uint64_t size_in_use_bytes_ = 0;
+  std::uint64_t key_count_ = 0;
+};
+
+// The newest of `record` and its older versions that is current at `at`; nullptr if none is, or it is a tombstone.
+inline const Record* version_at(const Record* record, Revision at) {
+  while (record != nullptr && record->mod > at) record = record->older;
+  return record == nullptr || record->tombstone ? nullptr : record;
+}
+
+template <class Visit>
+void Mvcc::scan(Keyspace keyspace, const KeyRange& range, Revision at, Visit&& visit) const {
+  if (range.single) {
+    if (const Record* record = find(keyspace, range.key, at)) visit(*record);
+    return;
+  }
+  const Index& keys = index(keyspace);
+  for (auto it = keys.lower_bound(range.key); it != keys.end(); ++it) {
+    if (range.ends_before(it->newest->key())) return;
+    const Record* record = version_at(it->newest, at);
+    if (record != nullptr && !visit(*record)) return;
+  }
+}
+
+}  // namespace conclave::store

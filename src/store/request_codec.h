@@ -1,0 +1,34 @@
+#pragma once
+// The api's write requests and their answers as bytes (docs/formats/commands.md): in the log inside commands, in
+// snapshots as the answers that are kept for request ids.
+//
+// Decoders accept exactly what encoders write: unknown enumerators and flags, and nesting deeper than kMaxTxnDepth,
+// fail the Decoder they read from; its owner turns that into an error.
+
+#include "api/request.h"
+#include "base/result.h"
+#include "store/codec.h"
+#include "store/operations.h"
+
+namespace conclave::store {
+
+// Transactions within transactions; validate() refuses deeper ones.
+inline constexpr std::size_t kMaxTxnDepth = 64;
+
+// REQUIRES of each: the request passed Store::validate.
+void encode(Encoder& out, const api::PutRequest& put);
+void encode(Encoder& out, const api::DeleteRangeRequest& erase);
+void encode(Encoder& out, const api::TxnRequest& txn);
+void encode(Encoder& out, const api::CompactRequest& compact);
+
+PutOp decode_put(Decoder& in);  // borrows from the input
+api::DeleteRangeRequest decode_delete_range(Decoder& in);
+api::TxnRequest decode_txn(Decoder& in);
+api::CompactRequest decode_compact(Decoder& in);
+
+// The revision and the answer; the rest of the header belongs to the member that answers.
+// REQUIRES: the answer is that of a write.
+Bytes encode_response(const api::Response& response);
+Result<api::Response> decode_response(BytesView bytes);
+
+}  // namespace conclave::store

@@ -1,0 +1,118 @@
+#include "store/snapshot_format.h"
+
+#include "store/command_codec.h"
+
+namespace conclave::store {
+
+void encode(Encoder& out, const SnapshotHead& head) {
+  out.u8(kSnapshotVersion);
+  out.varint(head.index.value);
+  out.varint(head.epoch.value);
+  out.varint(head.stamp.ms);
+  out.number(head.revision);
+  out.number(head.compacted);
+  out.fixed64(head.hash);
+  out.varint(head.request_id_uses);
+  out.varint(head.members.size());
+  for (const api::Member& member : head.members) encode(out, member);
+  out.varint(head.alarms.size());
+  for (const auto& [member, alarm] : head.alarms) {
+    out.fixed64(member.value);
+    out.u8(static_cast<std::uint8_t>(alarm));
+  }
+}
+
+SnapshotHead decode_head(Decoder& in) {
+  SnapshotHead head;
+  if (in.u8() != kSnapshotVersion) in.fail();
+  head.index = LogIndex{in.varint()};
+  head.epoch = Epoch{in.varint()};
+  head.stamp = Stamp{in.varint()};
+  head.revision = in.number();
+  head.compacted = in.number();
+  head.hash = in.fixed64();
+  head.request_id_uses = in.varint();
+  const std::size_t members = in.count();
+  for (std::size_t i = 0; i < members && in.ok(); ++i) head.members.push_back(decode_member(in));
+  const std::size_t alarms = in.count();
+  for (std::size_t i = 0; i < alarms && in.ok(); ++i) {
+    const NodeId member{in.fixed64()};
+    const auto alarm = in.enumerator(Alarm::kCorrupt);
+    head.alarms.emplace_back(member, alarm);
+  }
+  return head;
+}
+
+void encode(Encoder& out, const Bytes& client_name, const RequestIds::Client& client) {
+  out.bytes(client_name);
+  out.varint(client.last_use);
+  out.u8(client.forgotten ? 1 : 0);
+  if (client.forgotten) out.varint(*client.forgotten);
+}
+
+std::pair<Bytes, RequestIds::Client> decode_client(Decoder& in) {
+  Bytes name(in.bytes());
+  RequestIds::Client client;
+  client.last_use = in.varint();
+  if (in.flags(1) != 0) client.forgotten = in.varint();
+  return {std::move(name), std::move(client)};
+}
+
+void encode(Encoder& out, const RequestIds::Answer& answer) {
+  out.varint(answer.sequence);
+  out.u8(answer.response ? 1 : 0);
+  if (answer.response) out.bytes(*answer.response);
+}
+
+RequestIds::Answer decode_answer(Decoder& in) {
+  RequestIds::Answer answer;
+  answer.sequence = in.varint();
+  if (in.flags(1) != 0) answer.response = Bytes(in.bytes());
+  return answer;
+}
+
+void encode(Encoder& out, const Record& record) {
+  out.u8(record.tombstone ? 1 : 0);
+  out.u8(static_cast<std::uint8_t>(record.keyspace));
+  out.number(record.mod);
+  out.varint(record.sub);
+  out.number(record.create);
+  out.number(record.version);
+  out.number(record.lease);
+  out.bytes(record.key());
+  out.bytes(record.value());
+}
+
+RecordView decode_record(Decoder& in) {
+  RecordView view;
+  view.head.tombstone = in.flags(1) != 0;
+  view.head.keyspace = in.enumerator(Keyspace::kEtcd);
+  view.head.mod = in.number();
+  const std::uint64_t sub = in.varint();
+  if (sub > UINT32_MAX) in.fail();
+  view.head.sub = static_cast<std::uint32_t>(sub);
+  view.head.create = in.number();
+  view.head.version = in.number();
+  view.head.lease = in.number();
+  view.key = in.bytes();
+  view.value = in.bytes();
+  return view;
+}
+
+void encode(Encoder& out, const SnapshotEnd& end) {
+  out.fixed64(end.dead_sum);
+  out.varint(end.clients);
+  out.varint(end.bases);
+  out.varint(end.changes);
+}
+
+SnapshotEnd decode_end(Decoder& in) {
+  SnapshotEnd end;
+  end.dead_sum = in.fixed64();
+  end.clients = in.varint();
+  end.bases = in.varint();
+  end.changes = in.varint();
+  return end;
+}
+
+}  // namespace conclave::store

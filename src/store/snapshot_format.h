@@ -1,0 +1,73 @@
+#pragma once
+// The grammar of a snapshot's content, shared by its writer and its loader (docs/formats/snapshot.md, "Content").
+//
+//   content = frame*        frame = length:varint kind:u8 body
+//   order   = head (client answer*)* base* change* end, with nothing-frames anywhere after the head
+
+#include <cstdint>
+#include <vector>
+
+#include "api/request.h"
+#include "store/codec.h"
+#include "store/command.h"
+#include "store/record.h"
+#include "store/request_ids.h"
+
+namespace conclave::store {
+
+inline constexpr std::uint8_t kSnapshotVersion = 1;
+// Far above any record; a longer frame is damage and must not be waited for.
+inline constexpr std::uint64_t kMaxFrameBytes = 256ull << 20;
+
+// Stored: values never change meaning.
+enum class FrameKind : std::uint8_t {
+  kHead = 1,
+  kClient = 2,   // a client with request ids
+  kAnswer = 3,   // one of its answers
+  kBase = 4,     // the version of a key that is current at the compacted revision; in order of keys
+  kChange = 5,   // a later change; in order of revisions
+  kEnd = 6,
+  kNothing = 7,  // the writer looked at many keys and had nothing to write
+};
+
+struct SnapshotHead {
+  LogIndex index;
+  Epoch epoch;
+  Stamp stamp;
+  Revision revision = 0;
+  Revision compacted = 0;
+  std::uint64_t hash = 0;
+  std::uint64_t request_id_uses = 0;
+  std::vector<api::Member> members;
+  std::vector<std::pair<NodeId, Alarm>> alarms;
+};
+
+struct SnapshotEnd {
+  // The sum of the hashes of all records that were written once and are not here: compacted ones.
+  std::uint64_t dead_sum = 0;
+  std::uint64_t clients = 0;
+  std::uint64_t bases = 0;
+  std::uint64_t changes = 0;
+};
+
+// Bodies of frames, without length and kind.
+void encode(Encoder& out, const SnapshotHead& head);
+void encode(Encoder& out, const Bytes& client_name, const RequestIds::Client& client);
+void encode(Encoder& out, const RequestIds::Answer& answer);
+void encode(Encoder& out, const Record& record);
+void encode(Encoder& out, const SnapshotEnd& end);
+
+SnapshotHead decode_head(Decoder& in);
+std::pair<Bytes, RequestIds::Client> decode_client(Decoder& in);
+RequestIds::Answer decode_answer(Decoder& in);
+SnapshotEnd decode_end(Decoder& in);
+
+// Borrows key and value.
+struct RecordView {
+  Record head;
+  BytesView key;
+  BytesView value;
+};
+RecordView decode_record(Decoder& in);
+
+}  // namespace conclave::store

@@ -1,0 +1,166 @@
+// SnapshotWriter (snapshot.h). What it must find unchanged later stays so without a copy: records are never changed,
+// and freed only by reclaim(), which rests while a writer is open; the history only grows; RequestIds keeps what
+// clients were before they change.
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "base/check.h"
+#include "store/snapshot.h"
+#include "store/snapshot_format.h"
+#include "store/state.h"
+
+namespace conclave::store {
+namespace {
+
+// What passing over one record counts against the size of a piece, so that a step stays short where there is little
+// to write.
+constexpr std::size_t kVisitCost = 64;
+
+SnapshotHead head_of(const StoreState& store) {
+  return {.index = store.applied_index,
+          .epoch = store.applied_epoch,
+          .stamp = store.stamp,
+          .revision = store.mvcc.revision(),
+          .compacted = store.mvcc.compacted(),
+          .hash = store.hash,
+          .request_id_uses = store.request_ids.uses(),
+          .members = store.facts.members,
+          .alarms = {store.facts.alarms.begin(), store.facts.alarms.end()}};
+}
+
+}  // namespace
+
+struct SnapshotWriter::State {
+  explicit State(StoreState& from)
+      : store(from),
+        head(head_of(from)),
+        next_change(from.mvcc.first_change_after(head.compacted)),
+        end_of_changes(from.mvcc.history().size()) {
+    end.dead_sum = from.mvcc.freed_sum();
+  }
+
+  enum class Stage : std::uint8_t { kHead, kClients, kBases, kChanges, kEnd, kDone };
+
+  template <class... Body>
+  void frame(FrameKind kind, const Body&... body) {
+    scratch.clear();
+    Encoder content(scratch);
+    content.u8(static_cast<std::uint8_t>(kind));
+    if constexpr (sizeof...(body) > 0) encode(content, body...);
+    Encoder(piece).bytes(scratch);
+  }
+
+  bool is_full() const { return piece.size() + visited * kVisitCost >= max_bytes; }
+
+  // Each writes until the piece is full or its stage is over, and says which stage is next.
+  Stage write_clients() {
+    for (; !is_full(); ++visited) {
+      const auto* client = store.request_ids.next_in_snapshot(last_client);
+      if (client == nullptr) return Stage::kBases;
+      frame(FrameKind::kClient, client->first, client->second);
+      for (const RequestIds::Answer& answer : client->second.answers) frame(FrameKind::kAnswer, answer);
+      last_client = client->first;
+      ++end.clients;
+    }
+    return Stage::kClients;
+  }
+
+  Stage write_bases() {
+    if (head.compacted <= 1) return Stage::kChanges;  // every change is after it
+    const Mvcc::Index& keys = std::as_const(store.mvcc).index(keyspace());
+    auto it = last_key ? keys.upper_bound(BytesView(*last_key)) : keys.begin();
+    for (; it != keys.end() && !is_full(); ++it) {
+      write_base(it->newest);
+      last_key = it->newest->key();
+    }
+    if (it != keys.end()) return Stage::kBases;
+    last_key.reset();
+    return ++next_keyspace == kKeyspaces ? Stage::kChanges : Stage::kBases;
+  }
+
+  // The version of a key that is current at the compacted revision is written. It hides those before it: they are
+  // dead, reclaimed or not, and so is itself if it is a deletion.
+  void write_base(const Record* record) {
+    for (; record != nullptr && record->mod > head.compacted; record = record->older) ++visited;
+    if (record == nullptr) return;
+    if (!record->tombstone) {
+      frame(FrameKind::kBase, *record);
+      ++end.bases;
+      record = record->older;
+    }
+    for (; record != nullptr; record = record->older, ++visited) end.dead_sum += record->hash();
+  }
+
+  Stage write_changes() {
+    for (; next_change != end_of_changes && !is_full(); ++next_change) {
+      frame(FrameKind::kChange, *store.mvcc.history()[next_change]);
+      ++end.changes;
+    }
+    return next_change == end_of_changes ? Stage::kEnd : Stage::kChanges;
+  }
+
+  void step() {
+    switch (stage) {
+      case Stage::kHead:
+        frame(FrameKind::kHead, head);
+        stage = Stage::kClients;
+        return;
+      case Stage::kClients: stage = write_clients(); return;
+      case Stage::kBases: stage = write_bases(); return;
+      case Stage::kChanges: stage = write_changes(); return;
+      case Stage::kEnd:
+        frame(FrameKind::kEnd, end);
+        stage = Stage::kDone;
+        return;
+      case Stage::kDone: return;
+    }
+  }
+
+  Keyspace keyspace() const { return static_cast<Keyspace>(next_keyspace); }
+
+  StoreState& store;
+  const SnapshotHead head;
+  SnapshotEnd end;
+  Stage stage = Stage::kHead;
+  std::optional<Bytes> last_client;
+  std::size_t next_keyspace = 0;
+  std::optional<Bytes> last_key;
+  std::size_t next_change;
+  std::size_t end_of_changes;
+  // Of the piece being made.
+  Bytes piece;
+  Bytes scratch;
+  std::size_t max_bytes = 0;
+  std::size_t visited = 0;
+};
+
+SnapshotWriter::SnapshotWriter(Store& store) {
+  StoreState& from = *store.state_;
+  CHECK(!from.is_snapshot_open, "a snapshot is being written already");
+  state_ = std::make_unique<State>(from);
+  from.is_snapshot_open = true;
+  from.request_ids.begin_snapshot();
+}
+
+SnapshotWriter::~SnapshotWriter() {
+  state_->store.request_ids.end_snapshot();
+  state_->store.is_snapshot_open = false;
+}
+
+LogIndex SnapshotWriter::index() const { return state_->head.index; }
+
+Bytes SnapshotWriter::next(std::size_t max_bytes) {
+  State& state = *state_;
+  if (state.stage == State::Stage::kDone) return {};
+  state.piece.clear();
+  state.piece.reserve(max_bytes + max_bytes / 8);
+  state.max_bytes = std::max<std::size_t>(max_bytes, 1);
+  state.visited = 0;
+  while (!state.is_full() && state.stage != State::Stage::kDone) state.step();
+  if (state.piece.empty()) state.frame(FrameKind::kNothing);
+  return std::exchange(state.piece, {});
+}
+
+}  // namespace conclave::store

@@ -1,0 +1,63 @@
+#include "store/state.h"
+
+#include <algorithm>
+
+#include "store/command_codec.h"
+
+namespace conclave::store {
+
+void ClusterFacts::publish(const api::Member& member) {
+  const auto place = std::ranges::lower_bound(members, member.id, {}, &api::Member::id);
+  if (place != members.end() && place->id == member.id) {
+    *place = member;
+  } else {
+    members.insert(place, member);
+  }
+  update_digest();
+}
+
+void ClusterFacts::set(const SetAlarm& alarm) {
+  const std::pair entry(alarm.member, alarm.alarm);
+  if (alarm.raised) {
+    alarms.insert(entry);
+  } else {
+    alarms.erase(entry);
+  }
+  update_digest();
+}
+
+void ClusterFacts::update_digest() {
+  Bytes bytes;
+  Encoder out(bytes);
+  out.varint(members.size());
+  for (const api::Member& member : members) encode(out, member);
+  out.varint(alarms.size());
+  for (const auto& [member, alarm] : alarms) {
+    out.fixed64(member.value);
+    out.u8(static_cast<std::uint8_t>(alarm));
+  }
+  digest = hash_bytes(bytes);
+}
+
+void StoreState::advance(LogIndex index) {
+  applied_index = index;
+  hash = compute_hash();
+  hashes.add(index, hash);
+}
+
+std::uint64_t StoreState::compute_hash() const {
+  const std::uint64_t row[] = {
+      applied_index.value,
+      applied_epoch.value,
+      stamp.ms,
+      static_cast<std::uint64_t>(mvcc.revision()),
+      static_cast<std::uint64_t>(mvcc.compacted()),
+      mvcc.written_sum(),
+      request_ids.sum(),
+      request_ids.uses(),
+      facts.digest,
+  };
+  return hash_words(row);
+}
+
+}  // namespace conclave::store

@@ -1,0 +1,51 @@
+#include "store/store.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "store/snapshot.h"
+#include "store/state.h"
+
+namespace conclave::store {
+
+Store::Store(Limits limits) : state_(std::make_unique<StoreState>(limits)) {
+  state_->facts.update_digest();
+  state_->hash = state_->compute_hash();
+}
+
+Store::~Store() = default;
+Store::Store(Store&&) noexcept = default;
+Store& Store::operator=(Store&&) noexcept = default;
+
+LogIndex Store::applied_index() const { return state_->applied_index; }
+Epoch Store::applied_epoch() const { return state_->applied_epoch; }
+Stamp Store::stamp() const { return state_->stamp; }
+api::Revision Store::revision() const { return state_->mvcc.revision(); }
+api::Revision Store::compact_revision() const { return std::max<Revision>(state_->mvcc.compacted(), 0); }
+std::uint64_t Store::hash() const { return state_->hash; }
+std::uint64_t Store::key_count() const { return state_->mvcc.key_count(); }
+std::uint64_t Store::size_in_use_bytes() const { return state_->mvcc.size_in_use_bytes(); }
+
+std::uint64_t Store::size_bytes() const {
+  return state_->mvcc.size_bytes() + state_->request_ids.size_bytes();
+}
+
+const std::vector<api::Member>& Store::members() const { return state_->facts.members; }
+
+std::vector<std::pair<NodeId, Alarm>> Store::alarms() const {
+  return {state_->facts.alarms.begin(), state_->facts.alarms.end()};
+}
+
+bool Store::reclaim(std::size_t max_revisions) {
+  return state_->mvcc.reclaim(state_->is_snapshot_open ? 0 : max_revisions);
+}
+
+api::Revision Store::reclaimed_revision() const {
+  return std::max<Revision>(state_->mvcc.reclaimed(), 0);
+}
+
+std::unique_ptr<SnapshotWriter> Store::begin_snapshot() {
+  return std::make_unique<SnapshotWriter>(*this);
+}
+
+}  // namespace conclave::store
