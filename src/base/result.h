@@ -44,11 +44,15 @@ inline Failure fail(ErrorCode code, std::string message) {
 // TRY(expression): the value of a Result, or return its error from the enclosing function.
 //   auto file = TRY(disk.open(path));
 //   TRY(disk.sync(file));
-#define TRY(...)                                                              \
-  __extension__({                                                             \
-    auto try_result_ = (__VA_ARGS__);                                         \
-    if (!try_result_) return ::conclave::Failure(std::move(try_result_).error()); \
-    ::conclave::detail::take(std::move(try_result_));                         \
+// Each use names its own variable, so that one may stand inside another.
+#define TRY(...) CONCLAVE_TRY_AS(__COUNTER__, __VA_ARGS__)
+#define CONCLAVE_TRY_AS(number, ...) CONCLAVE_TRY_PASTE(number, __VA_ARGS__)
+#define CONCLAVE_TRY_PASTE(number, ...) CONCLAVE_TRY_NAMED(try_result_##number, __VA_ARGS__)
+#define CONCLAVE_TRY_NAMED(name, ...)                                 \
+  __extension__({                                                     \
+    auto name = (__VA_ARGS__);                                        \
+    if (!name) return ::conclave::Failure(std::move(name).error());   \
+    ::conclave::detail::take(std::move(name));                        \
   })
 
 namespace conclave::detail {

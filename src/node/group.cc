@@ -35,6 +35,7 @@ Group::Group(GroupId id, GroupState state, Shared shared)
       store_(std::move(state.store)),
       engine_(engine_config(id, shared_.options), std::move(state.saved), shared_.options.seed ^ id.value),
       reads_(first_read_id(shared_.options, shared_.incarnation)),
+      auto_compaction_(shared_.options.compact_period, shared_.options.compact_keep_revisions),
       snapshot_(store_.applied_index()),
       alive_(std::make_shared<char>()) {
   Snapshots::Hooks hooks{

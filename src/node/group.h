@@ -20,6 +20,7 @@
 #include "consensus/output.h"
 #include "io/clock.h"
 #include "io/disk.h"
+#include "node/auto_compaction.h"
 #include "node/cluster_clock.h"
 #include "node/engine_choice.h"
 #include "node/forwarding.h"
@@ -118,6 +119,7 @@ class Group {
   void submit_internal(Bytes command);
   void publish_self();
   void propose_hash_check();
+  void compact_by_itself();
   void raise_corrupt_alarm(LogIndex index);
   void maybe_take_snapshot();
   void snapshot_taken(const consensus::SnapshotMeta& meta);
@@ -145,6 +147,7 @@ class Group {
   std::size_t forwarded_commands_ = 0;
   std::optional<Snapshots> snapshots_;
   ClusterClock cluster_clock_;
+  AutoCompaction auto_compaction_;
 
   bool turn_wanted_ = false;
   Ticket handed_out_;  // newest ticket given to the log

@@ -48,6 +48,9 @@ struct Options {
   std::uint64_t quota_bytes = 0;       // of the store; 0: none
   std::uint64_t snapshot_entries = 0;  // 0: by size only
   std::uint64_t snapshot_log_bytes = 64 * limits::kMiB;  // at least; more for a larger store
+  // The leader compacts by itself: history older than the period goes, or all but the newest revisions. 0: not.
+  Duration compact_period;
+  std::uint64_t compact_keep_revisions = 0;
   std::uint64_t segment_bytes = 64 * limits::kMiB;
 
   std::string version;     // what Status reports

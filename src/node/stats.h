@@ -60,7 +60,6 @@ struct Stats {
   std::uint64_t client_connections = 0;
   std::uint64_t peers_connected = 0;
   Histogram persist;  // log append handed over until durable
-  Histogram commit;   // write received until applied here
 };
 
 }  // namespace conclave::node

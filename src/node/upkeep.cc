@@ -30,6 +30,7 @@ void Group::tick() {
   if (ticks_ % per_second == 0) {
     resend_forwards();
     propose_hash_check();
+    compact_by_itself();
     publish_self();
     maybe_take_snapshot();
   }
@@ -90,6 +91,18 @@ void Group::propose_hash_check() {
   const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
   submit_internal(store::encode_command(
       origin, store::CheckHash{store_.applied_index(), store_.hash()}));
+}
+
+void Group::compact_by_itself() {
+  if (!engine_.is_leader() || no_space_ || shared_.log.is_full()) return;
+  const std::optional<api::Revision> target =
+      auto_compaction_.due(shared_.clock.now(), store_.revision(), store_.compact_revision());
+  if (!target) return;
+  LOG(kInfo, "compacting up to revision {}", *target);
+  const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
+  const api::Request request{
+      .body = api::CompactRequest{.revision = *target, .physical = false}, .id = {}, .timeout_ms = {}};
+  submit_internal(store::encode_command(origin, request));
 }
 
 void Group::raise_corrupt_alarm(LogIndex index) {

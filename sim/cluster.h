@@ -1,0 +1,74 @@
+#pragma once
+// A whole cluster of the shipped code in one thread and in virtual time: node::Node over the simulated disk, network and
+// clock. Everything follows from the seed.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "node/node.h"
+#include "sim/clock.h"
+#include "sim/disk.h"
+#include "sim/network.h"
+
+namespace conclave::sim {
+
+struct ClusterOptions {
+  std::size_t members = 3;
+  std::uint64_t snapshot_entries = 0;
+  std::uint64_t segment_bytes = 1 << 20;
+  std::uint64_t disk_bytes = 0;  // capacity of each member's disk; 0: unlimited
+};
+
+class Cluster {
+ public:
+  Cluster(std::uint64_t seed, const ClusterOptions& options);
+  ~Cluster();
+
+  Clock& clock() { return clock_; }
+  Fabric& fabric() { return fabric_; }
+  Disk& disk(std::size_t member) { return *members_.at(member).disk; }
+  std::size_t size() const { return members_.size(); }
+  // The host name of a member; its client port is kClientPort.
+  static std::string host(std::size_t member) { return "m" + std::to_string(member); }
+  static constexpr std::uint16_t kClientPort = 2379;
+
+  // The error is why the member refused to start, or why it stopped by itself.
+  Result<void> start(std::size_t member);
+  // As by SIGKILL with a power cut: the disk keeps what was synced and any part of the rest.
+  void crash(std::size_t member);
+  bool running(std::size_t member) const { return members_.at(member).node != nullptr; }
+  const node::Node& node(std::size_t member) const { return *members_.at(member).node; }
+  // The member that leads the highest epoch, if one does.
+  std::optional<std::size_t> leader() const;
+
+  void run_for(Duration duration);
+  // Runs until `done` or until `limit` has passed; whether `done`.
+  bool run_until(Duration limit, const std::function<bool()>& done);
+
+  // All running members have applied the same index and hold the same state.
+  bool converged() const;
+
+ private:
+  struct Member {
+    std::unique_ptr<Disk> disk;
+    std::unique_ptr<node::Node> node;
+    std::uint64_t runs = 0;
+    bool failed = false;
+  };
+  node::Options options_for(std::size_t member);
+  void reap();
+
+  std::uint64_t seed_;
+  ClusterOptions options_;
+  Rng rng_;
+  Clock clock_;
+  Fabric fabric_;
+  std::vector<Member> members_;
+};
+
+}  // namespace conclave::sim

@@ -1,0 +1,169 @@
+// Whole clusters of the shipped code under crashes, cuts and lossy links: what clients were told must be linearizable,
+// and once the storm is over everything finishes and all members agree. The seeds are fixed; CONCLAVE_SIM_SEEDS
+// runs more of them.
+
+#include "sim/cluster.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "sim/kv_client.h"
+#include "sim/linearizability.h"
+
+namespace conclave::sim {
+namespace {
+
+std::vector<io::Address> client_ports(const Cluster& cluster) {
+  std::vector<io::Address> addresses;
+  for (std::size_t i = 0; i < cluster.size(); ++i) {
+    addresses.push_back({Cluster::host(i), Cluster::kClientPort});
+  }
+  return addresses;
+}
+
+std::uint64_t seeds() {
+  const char* wanted = std::getenv("CONCLAVE_SIM_SEEDS");
+  return wanted == nullptr ? 30 : std::strtoull(wanted, nullptr, 10);
+}
+
+class Workload {
+ public:
+  Workload(Cluster& cluster, std::uint64_t seed, std::size_t clients, std::size_t operations) {
+    for (std::size_t i = 0; i < clients; ++i) {
+      KvClientOptions options;
+      options.id = i + 1;
+      options.seed = seed * 1'000 + i;
+      options.operations = operations;
+      options.members = client_ports(cluster);
+      clients_.push_back(std::make_unique<KvClient>(
+          options, cluster.clock(), cluster.fabric().host("c" + std::to_string(i))));
+    }
+  }
+  bool done() const {
+    for (const auto& client : clients_) {
+      if (!client->done()) return false;
+    }
+    return true;
+  }
+  History history() const {
+    History all;
+    for (const auto& client : clients_) {
+      all.insert(all.end(), client->history().begin(), client->history().end());
+    }
+    return all;
+  }
+
+ private:
+  std::vector<std::unique_ptr<KvClient>> clients_;
+};
+
+void expect_linearizable(const History& history, std::uint64_t seed) {
+  const Verdict verdict = check_linearizable(history);
+  EXPECT_EQ(verdict.decision, Decision::kLinearizable)
+      << "seed " << seed << ": " << (verdict.violation ? verdict.violation->what : "undecided");
+  const auto revisions = find_revision_violation(history);
+  EXPECT_FALSE(revisions.has_value()) << "seed " << seed << ": " << revisions->what;
+}
+
+TEST(ClusterTest, ThreeMembersElectALeaderAndAnswer) {
+  Cluster cluster(1, {});
+  for (std::size_t i = 0; i < 3; ++i) ASSERT_TRUE(cluster.start(i).has_value());
+  Workload workload(cluster, 1, 3, 100);
+  ASSERT_TRUE(cluster.run_until(seconds(60), [&] { return workload.done(); }));
+  for (const Operation& op : workload.history()) EXPECT_FALSE(op.is_unknown());
+  expect_linearizable(workload.history(), 1);
+  EXPECT_TRUE(cluster.run_until(seconds(5), [&] { return cluster.converged(); }));
+}
+
+TEST(ClusterTest, AcknowledgedWritesSurviveThatAllMembersCrashAtOnce) {
+  Cluster cluster(2, {});
+  for (std::size_t i = 0; i < 3; ++i) ASSERT_TRUE(cluster.start(i).has_value());
+  Workload before(cluster, 2, 3, 50);
+  ASSERT_TRUE(cluster.run_until(seconds(60), [&] { return before.done(); }));
+  for (std::size_t i = 0; i < 3; ++i) cluster.crash(i);
+  cluster.run_for(seconds(1));
+  for (std::size_t i = 0; i < 3; ++i) ASSERT_TRUE(cluster.start(i).has_value());
+  Workload after(cluster, 3, 3, 50);
+  ASSERT_TRUE(cluster.run_until(seconds(60), [&] { return after.done(); }));
+  History all = before.history();
+  const History rest = after.history();
+  all.insert(all.end(), rest.begin(), rest.end());
+  expect_linearizable(all, 2);
+}
+
+TEST(ClusterTest, AFollowerFarBehindCatchesUpBySnapshot) {
+  Cluster cluster(3, {.snapshot_entries = 50});
+  for (std::size_t i = 0; i < 3; ++i) ASSERT_TRUE(cluster.start(i).has_value());
+  ASSERT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.leader().has_value(); }));
+  const std::size_t late = (*cluster.leader() + 1) % 3;
+  cluster.crash(late);
+  // More than is kept for followers a little behind.
+  Workload workload(cluster, 4, 8, 1'500);
+  ASSERT_TRUE(cluster.run_until(seconds(300), [&] { return workload.done(); }));
+  ASSERT_TRUE(cluster.start(late).has_value());
+  ASSERT_TRUE(cluster.run_until(seconds(30), [&] { return cluster.converged(); }));
+  EXPECT_GE(cluster.node(late).stats().snapshots_installed, 1u);
+  expect_linearizable(workload.history(), 3);
+}
+
+// One storm: crashes, cuts and lossy links drawn from the seed, then a calm.
+void storm(std::uint64_t seed) {
+  Rng rng(seed);
+  Cluster cluster(seed, {.members = rng.one_in(3) ? 5u : 3u,
+                         .snapshot_entries = rng.one_in(2) ? rng.between(5, 100) : 0});
+  for (std::size_t i = 0; i < cluster.size(); ++i) ASSERT_TRUE(cluster.start(i).has_value());
+  LinkFaults faults;
+  faults.lost = static_cast<std::uint32_t>(rng.one_in(2) ? 0 : rng.below(200));
+  faults.repeated = static_cast<std::uint32_t>(rng.one_in(2) ? 0 : rng.below(300));
+  faults.late = static_cast<std::uint32_t>(rng.one_in(2) ? 0 : rng.below(200));
+  std::set<std::string> hosts;
+  for (std::size_t i = 0; i < cluster.size(); ++i) hosts.insert(Cluster::host(i));
+  cluster.fabric().set_faults(faults, hosts);
+
+  Workload workload(cluster, seed, 5, 150);
+  const Instant calm = cluster.clock().now() + seconds(static_cast<std::int64_t>(rng.between(5, 30)));
+  while (cluster.clock().now() < calm && !workload.done()) {
+    cluster.run_for(milliseconds(static_cast<std::int64_t>(rng.between(10, 1'500))));
+    const std::size_t member = rng.below(cluster.size());
+    const std::size_t other = rng.below(cluster.size());
+    switch (rng.below(6)) {
+      case 0:
+        if (cluster.running(member)) cluster.crash(member);
+        break;
+      case 1:
+        cluster.fabric().cut(Cluster::host(member), Cluster::host(other));
+        break;
+      case 2:
+        cluster.fabric().cut(Cluster::host(member), Cluster::host(other));
+        cluster.fabric().cut(Cluster::host(other), Cluster::host(member));
+        break;
+      case 3:
+        cluster.fabric().heal();
+        break;
+      default:
+        if (!cluster.running(member)) ASSERT_TRUE(cluster.start(member).has_value());
+        break;
+    }
+  }
+  cluster.fabric().heal();
+  cluster.fabric().set_faults({}, {});
+  for (std::size_t i = 0; i < cluster.size(); ++i) {
+    if (!cluster.running(i)) ASSERT_TRUE(cluster.start(i).has_value());
+  }
+  EXPECT_TRUE(cluster.run_until(seconds(240), [&] { return workload.done(); }))
+      << "seed " << seed << ": the workload stalls in the calm";
+  EXPECT_TRUE(cluster.run_until(seconds(30), [&] { return cluster.converged(); }))
+      << "seed " << seed << ": members do not converge";
+  expect_linearizable(workload.history(), seed);
+}
+
+TEST(ClusterTest, StormsEndInAgreement) {
+  for (std::uint64_t seed = 1; seed <= seeds(); ++seed) {
+    storm(seed);
+    if (HasFailure()) break;
+  }
+}
+
+}  // namespace
+}  // namespace conclave::sim

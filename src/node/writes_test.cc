@@ -1,0 +1,108 @@
+#include "node/writes.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace conclave::node {
+namespace {
+
+constexpr Instant kLater{1'000};
+constexpr std::size_t kPlenty = 1'000'000;
+
+// A transcript vocabulary: add("a") returns the call number, take(epoch) the commands taken.
+class WritesTest : public ::testing::Test {
+ protected:
+  std::uint64_t add(const std::string& command, bool idempotent = false, Instant deadline = kLater) {
+    const std::uint64_t call = writes_.next_call();
+    writes_.add(ClientCall{1, call}, command, idempotent, deadline);
+    return call;
+  }
+  std::string take(std::uint64_t epoch, std::size_t max_bytes = kPlenty) {
+    std::string taken;
+    for (const Writes::Sent& write : writes_.take_unsent(Epoch{epoch}, max_bytes)) {
+      taken += write.command;
+      taken += ' ';
+    }
+    return taken;
+  }
+  Writes writes_;
+};
+
+TEST_F(WritesTest, AreTakenOnceInOrderOfArrival) {
+  add("a");
+  add("b");
+  EXPECT_EQ(take(1), "a b ");
+  EXPECT_EQ(take(1), "");
+  EXPECT_EQ(writes_.waiting(), 2u);
+}
+
+TEST_F(WritesTest, ABatchIsLimitedButNeverEmpty) {
+  add("aaaa");
+  add("bbbb");
+  EXPECT_EQ(take(1, 2), "aaaa ");
+  EXPECT_EQ(take(1, 2), "bbbb ");
+}
+
+TEST_F(WritesTest, WhatALowerEpochMayHaveLostIsSentAgain) {
+  add("old");
+  EXPECT_EQ(take(1), "old ");
+  add("new");
+  EXPECT_EQ(take(2), "new ");
+  writes_.put_back_before(Epoch{2});
+  add("newest");
+  EXPECT_EQ(take(3), "old newest ");
+}
+
+TEST_F(WritesTest, WhatHasEndedIsNotSentAgain) {
+  const auto a = add("a");
+  add("b");
+  take(1);
+  EXPECT_EQ(writes_.finish(a)->call, a);
+  EXPECT_FALSE(writes_.finish(a).has_value());
+  writes_.put_back_before(Epoch{2});
+  EXPECT_EQ(take(2), "b ");
+}
+
+TEST_F(WritesTest, ARefusedBatchGoesBackInOrder) {
+  const auto a = add("a");
+  const auto b = add("b");
+  take(1);
+  add("c");
+  writes_.put_back({b, a});
+  EXPECT_EQ(take(1), "a b c ");
+}
+
+TEST_F(WritesTest, AnExpiredWriteIsUnknownOnlyIfItWasSent) {
+  add("sent", false, Instant{10});
+  take(1);
+  add("unsent", false, Instant{10});
+  add("patient", false, Instant{20});
+  const auto expired = writes_.expire(Instant{10});
+  ASSERT_EQ(expired.size(), 2u);
+  EXPECT_TRUE(expired[0].fate_unknown);
+  EXPECT_FALSE(expired[1].fate_unknown);
+  EXPECT_EQ(writes_.waiting(), 1u);
+  EXPECT_EQ(take(1), "patient ");
+}
+
+TEST_F(WritesTest, AfterAJumpOnlyIdempotentWritesAreSentAgain) {
+  const auto plain = add("plain");
+  add("idempotent", true);
+  take(1);
+  add("unsent");
+  const auto forgotten = writes_.forget_sent();
+  ASSERT_EQ(forgotten.size(), 1u);
+  EXPECT_EQ(forgotten[0].call, plain);
+  EXPECT_EQ(take(2), "idempotent unsent ");
+}
+
+TEST_F(WritesTest, NumbersAreNeverReused) {
+  const auto a = add("a");
+  writes_.finish(a);
+  EXPECT_EQ(add("b"), a + 1);
+}
+
+}  // namespace
+}  // namespace conclave::node

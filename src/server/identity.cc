@@ -1,0 +1,27 @@
+#include "server/identity.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+
+namespace conclave::server {
+namespace {
+
+std::uint64_t nonzero_hash(const std::string& text) {
+  return std::max<std::uint64_t>(XXH3_64bits(text.data(), text.size()), 1);
+}
+
+}  // namespace
+
+NodeId member_id(const std::vector<Url>& peer_urls, const std::string& token) {
+  return NodeId{nonzero_hash(join(peer_urls) + "\n" + token)};
+}
+
+ClusterId cluster_id(std::vector<NodeId> members) {
+  std::ranges::sort(members);
+  std::string text;
+  for (const NodeId id : members) text += std::to_string(id.value) + "\n";
+  return ClusterId{nonzero_hash(text)};
+}
+
+}  // namespace conclave::server

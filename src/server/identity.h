@@ -1,0 +1,17 @@
+#pragma once
+// Ids of members and clusters, computed from the configuration alone so that members agree on them before they have
+// ever talked: a member is its peer URLs and the cluster's token, a cluster is its members (as in etcd).
+
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "server/url.h"
+
+namespace conclave::server {
+
+NodeId member_id(const std::vector<Url>& peer_urls, const std::string& token);
+// Never 0, and the same for any order of `members`.
+ClusterId cluster_id(std::vector<NodeId> members);
+
+}  // namespace conclave::server

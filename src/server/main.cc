@@ -1,0 +1,47 @@
+// The `conclave` program: the server, and the command-line client beside it.
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "server/dev.h"
+#include "server/serve.h"
+#include "server/status.h"
+#include "server/version.h"
+
+namespace {
+
+constexpr const char* kHelp =
+    R"(Conclave: agreement for distributed systems. It speaks etcd v3's protocol.
+
+usage: conclave <command> [flags]
+
+  serve     run one member of a cluster (takes etcd's flags)
+  dev       run a whole cluster on this machine, to try things on
+  status    show each member's role, term, index, lag and size
+  version   print the version
+  help      print this
+
+`conclave <command> --help` tells more.
+)";
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  const std::string command = words.empty() ? "help" : words[0];
+  const std::vector<std::string> arguments(words.begin() + (words.empty() ? 0 : 1), words.end());
+  if (command == "serve") return conclave::server::run_serve(arguments);
+  if (command == "dev") return conclave::server::run_dev(arguments);
+  if (command == "status") return conclave::server::run_status(arguments);
+  if (command == "version" || command == "--version") {
+    std::printf("conclave %s\n", conclave::server::kVersion);
+    return 0;
+  }
+  if (command == "help" || command == "--help" || command == "-h") {
+    std::fputs(kHelp, stdout);
+    return words.empty() ? 2 : 0;
+  }
+  std::fprintf(stderr, "conclave: unknown command \"%s\"\n\n%s", command.c_str(), kHelp);
+  return 2;
+}
