@@ -38,8 +38,8 @@ GrpcMessage front_message(BytesView body, std::size_t max_bytes) {
                                                     byte_at(body, 0)));
   }
   if (byte_at(body, 0) == 1) {
-    return refused(GrpcCode::kUnimplemented,
-                   "grpc: Decompressor is not installed for grpc-encoding");
+    return refused(GrpcCode::kInternal,
+                   "grpc: compressed flag set with identity or empty encoding");
   }
   if (body.size() - kPrefixBytes < length) return {};
   GrpcMessage message;
@@ -68,6 +68,13 @@ bool is_grpc_content_type(BytesView content_type) {
   if (!content_type.starts_with(kBase)) return false;
   return content_type.size() == kBase.size() || content_type[kBase.size()] == '+' ||
          content_type[kBase.size()] == ';';
+}
+
+std::optional<GrpcStatus> check_encoding(std::optional<BytesView> grpc_encoding) {
+  if (!grpc_encoding || *grpc_encoding == "identity") return std::nullopt;
+  return GrpcStatus{
+      GrpcCode::kUnimplemented,
+      fmt::format("grpc: Decompressor is not installed for grpc-encoding \"{}\"", *grpc_encoding)};
 }
 
 std::optional<std::uint64_t> parse_grpc_timeout_ms(BytesView timeout) {

@@ -42,7 +42,7 @@ struct GrpcMessage {
   State state = State::kIncomplete;
   BytesView payload;           // if complete
   std::size_t wire_bytes = 0;  // payload and prefix, if complete
-  GrpcStatus refusal;          // if refused: too large, or compressed
+  GrpcStatus refusal;          // if refused: too large, or not plain
 };
 // Looks at no more than the prefix to refuse, so that an oversized message need not arrive first.
 GrpcMessage front_message(BytesView body, std::size_t max_bytes);
@@ -54,6 +54,9 @@ void end_message(Bytes& out, std::size_t begin);
 
 // "application/grpc", also with a suffix (+proto) or parameters.
 bool is_grpc_content_type(BytesView content_type);
+
+// Messages are not compressed here. What a client is told whose header promises compressed ones.
+std::optional<GrpcStatus> check_encoding(std::optional<BytesView> grpc_encoding);
 
 // The value of grpc-timeout ("100m", "5S") in milliseconds, rounded up; nullopt if malformed.
 std::optional<std::uint64_t> parse_grpc_timeout_ms(BytesView timeout);

@@ -1,6 +1,6 @@
 #include "frontends/etcd/codec.h"
 
-#include <fmt/format.h>
+#include <google/protobuf/io/coded_stream.h>
 
 #include <utility>
 
@@ -22,27 +22,37 @@ using Decoded = std::expected<api::Body, GrpcStatus>;
 // A kept message gives its memory back once it has carried more than this.
 constexpr std::size_t kKeptMessageBytes = 16 * limits::kKiB;
 
+// Transactions nest; each level takes two of protobuf's, whose default of 100 is less than etcd takes.
+constexpr int kMaxMessageDepth = 2 * static_cast<int>(limits::kMaxTxnOps) + 10;
+
+bool parse_protobuf(google::protobuf::Message& message, BytesView bytes) {
+  const auto size = static_cast<int>(bytes.size());
+  if (message.GetDescriptor() != pb::TxnRequest::descriptor()) {
+    return message.ParseFromArray(bytes.data(), size);
+  }
+  google::protobuf::io::CodedInputStream stream(
+      reinterpret_cast<const std::uint8_t*>(bytes.data()), size);
+  stream.SetRecursionLimit(kMaxMessageDepth);
+  return message.ParseFromCodedStream(&stream) && stream.ConsumedEntireMessage();
+}
+
 std::expected<void, GrpcStatus> parse(google::protobuf::Message& message, Format format,
                                       BytesView bytes) {
   if (format == Format::kJson) {
-    if (auto parsed = wire::from_json(bytes, message); !parsed) {
-      return std::unexpected(GrpcStatus{GrpcCode::kInvalidArgument, parsed.error().message});
-    }
-    return {};
+    auto parsed = wire::from_json(bytes, message);
+    if (parsed) return {};
+    return std::unexpected(GrpcStatus{GrpcCode::kInvalidArgument, parsed.error().message});
   }
-  if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return std::unexpected(GrpcStatus{
-        GrpcCode::kInternal, fmt::format("grpc: error unmarshalling request: proto: cannot parse {}",
-                                         message.GetDescriptor()->full_name())});
-  }
-  return {};
+  if (parse_protobuf(message, bytes)) return {};
+  return std::unexpected(
+      GrpcStatus{GrpcCode::kInternal, "grpc: error unmarshalling request: unexpected EOF"});
 }
 
 template <class Message>
 Decoded decode_as(Message& message, Format format, BytesView bytes) {
   if (auto parsed = parse(message, format, bytes); !parsed) return std::unexpected(parsed.error());
   auto translated = to_api(message);
-  if (!translated) return std::unexpected(status_of({translated.error(), {}}));
+  if (!translated) return std::unexpected(status_of(translated.error()));
   return api::Body(std::move(*translated));
 }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -21,10 +22,11 @@ using wire::Http2Stream;
 // Http2Stream::state: what has become of a call, and above the low byte, its method.
 enum Progress : std::uint32_t {
   kNew,
-  kReading,  // the request is still arriving
-  kWaiting,  // complete, held back
-  kCalling,  // handed to the node
-  kDone,     // answered or refused
+  kReading,   // the request is still arriving
+  kWaiting,   // complete, held back
+  kCalling,   // handed to the node
+  kWatching,  // a health watch between two calls
+  kDone,      // answered or refused
 };
 
 Progress progress_of(const Http2Stream& stream) {
@@ -70,11 +72,13 @@ void GrpcSession::on_response(api::CallId id, api::Response response, Effects& e
 
 void GrpcSession::on_tick(Instant now, Effects& effects) {
   http2_.tick(now);
+  poll_watches(effects);
   settle(effects);
 }
 
 void GrpcSession::on_shutdown(Effects& effects) {
   http2_.shutdown();
+  end_watches();
   settle(effects);
 }
 
@@ -106,30 +110,30 @@ void GrpcSession::on_stream(Http2Stream& stream, Effects& effects) {
 
 // Looks at the header. False: refused.
 bool GrpcSession::accept(Http2Stream& stream) {
+  const auto method = find_method(stream.path);
+  const auto content_type = stream.headers.find("content-type");
   if (stream.header_too_large) {
     refuse(stream, {GrpcCode::kResourceExhausted, "grpc: the header list is too large"});
-    return false;
-  }
-  const auto content_type = stream.headers.find("content-type");
-  if (!content_type || !wire::is_grpc_content_type(*content_type)) {
-    constexpr std::array<HeaderField, 1> kUnsupportedMedia = {{{":status", "415"}}};
-    http2_.respond(stream, kUnsupportedMedia);
-    set_progress(stream, kDone);
-    return false;
-  }
-  if (stream.method != "POST") {
-    constexpr std::array<HeaderField, 1> kNotAllowed = {{{":status", "405"}}};
-    http2_.respond(stream, kNotAllowed);
-    set_progress(stream, kDone);
-    return false;
-  }
-  const auto method = find_method(stream.path);
-  if (!method) {
+  } else if (!content_type || !wire::is_grpc_content_type(*content_type)) {
+    refuse_http(stream, "415");
+  } else if (stream.method != "POST") {
+    refuse_http(stream, "405");
+  } else if (const auto status = wire::check_encoding(stream.headers.find("grpc-encoding"))) {
+    refuse(stream, *status);
+  } else if (!method) {
     refuse(stream, unknown_method(stream.path));
-    return false;
+  } else {
+    set_method(stream, *method);
+    return true;
   }
-  set_method(stream, *method);
-  return true;
+  return false;
+}
+
+// For what is not gRPC at all.
+void GrpcSession::refuse_http(Http2Stream& stream, BytesView http_status) {
+  const std::array<HeaderField, 1> headers = {{{":status", http_status}}};
+  http2_.respond(stream, headers);
+  set_progress(stream, kDone);
 }
 
 void GrpcSession::read_message(Http2Stream& stream, Effects& effects) {
@@ -138,7 +142,7 @@ void GrpcSession::read_message(Http2Stream& stream, Effects& effects) {
   if (stream.body_too_large) return refuse(stream, status_of({api::ErrorCode::kTooManyRequests, {}}));
   if (!stream.ended) return;
   if (message.state == GrpcMessage::State::kIncomplete) {
-    return refuse(stream, {GrpcCode::kInternal, stream.body.empty() ? "EOF" : "unexpected EOF"});
+    return refuse(stream, {GrpcCode::kUnknown, stream.body.empty() ? "EOF" : "unexpected EOF"});
   }
   if (http2_.held_bytes() <= limits::kMaxUnsentBytes) return call(stream, effects);
   set_progress(stream, kWaiting);
@@ -190,17 +194,62 @@ void GrpcSession::refuse(Http2Stream& stream, const GrpcStatus& status) {
 
 void GrpcSession::answer(Http2Stream& stream, api::Response& response) {
   const Method method = method_of(stream);
+  if (method == Method::kHealthWatch) return answer_watch(stream, response);
   if (const auto* error = std::get_if<api::Error>(&response.answer)) {
-    return refuse(stream, status_of(*error));
+    if (method != Method::kHealthCheck) return refuse(stream, status_of(*error));
+    response.answer = api::HealthResponse{false, {}};
   }
   http2_.start(stream, kResponseHeaders);
+  write_message(stream, response);
+  http2_.finish(stream, kOkTrailers);
+  set_progress(stream, kDone);
+}
+
+// A health watch is told when the answer changes; until then, and after it, the stream stays open.
+void GrpcSession::answer_watch(Http2Stream& stream, api::Response& response) {
+  const auto* health = std::get_if<api::HealthResponse>(&response.answer);
+  const bool healthy = health != nullptr && health->healthy;
+  const auto watch = std::ranges::find(watches_, stream.key(), &HealthWatch::key);
+  const bool is_new = watch == watches_.end();
+  set_progress(stream, kWatching);
+  if (is_new) {
+    http2_.start(stream, kResponseHeaders);
+    watches_.push_back({stream.key(), healthy});
+  } else if (std::exchange(watch->healthy, healthy) == healthy) {
+    return;
+  }
+  response.answer = api::HealthResponse{healthy, {}};
+  write_message(stream, response);
+  http2_.wrote(stream);
+}
+
+void GrpcSession::write_message(Http2Stream& stream, api::Response& response) {
   Bytes& out = http2_.body_of(stream);
   const std::size_t begin = wire::begin_message(out);
-  codec_.encode(method, Format::kProtobuf, response.header, response.answer, out);
+  codec_.encode(method_of(stream), Format::kProtobuf, response.header, response.answer, out);
   wire::end_message(out, begin);
-  set_progress(stream, kDone);
-  if (method == Method::kHealthWatch) return http2_.wrote(stream);
-  http2_.finish(stream, kOkTrailers);
+}
+
+// Asks again for each health watch that is not being asked for.
+void GrpcSession::poll_watches(Effects& effects) {
+  std::erase_if(watches_, [&](const HealthWatch& w) { return http2_.find(w.key) == nullptr; });
+  for (const HealthWatch& watch : watches_) {
+    Http2Stream& stream = *http2_.find(watch.key);
+    if (progress_of(stream) != kWatching) continue;
+    set_progress(stream, kCalling);
+    effects.calls.push_back({watch.key, {api::HealthRequest{}, std::nullopt, std::nullopt}});
+  }
+}
+
+void GrpcSession::end_watches() {
+  constexpr std::array<HeaderField, 2> kStopped = {
+      {{"grpc-status", "14"}, {"grpc-message", "etcdserver: server stopped"}}};
+  for (const HealthWatch& watch : std::exchange(watches_, {})) {
+    if (Http2Stream* stream = http2_.find(watch.key)) {
+      http2_.finish(*stream, kStopped);
+      set_progress(*stream, kDone);
+    }
+  }
 }
 
 void GrpcSession::call_waiting(Effects& effects) {

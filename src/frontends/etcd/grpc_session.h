@@ -1,5 +1,6 @@
 #pragma once
-// gRPC on one connection. Calls are unary but for Health/Watch, which answers with the present state and stays open.
+// gRPC on one connection. Calls are unary but for Health/Watch, which answers with the present state and stays open;
+// the member is asked again at each tick.
 
 #include <vector>
 
@@ -29,14 +30,27 @@ class GrpcSession final : public api::Session {
   std::expected<api::Request, wire::GrpcStatus> request_of(const wire::Http2Stream& stream,
                                                            BytesView message);
   void refuse(wire::Http2Stream& stream, const wire::GrpcStatus& status);
+  void refuse_http(wire::Http2Stream& stream, BytesView http_status);
   void answer(wire::Http2Stream& stream, api::Response& response);
+  void answer_watch(wire::Http2Stream& stream, api::Response& response);
+  void write_message(wire::Http2Stream& stream, api::Response& response);
+  void poll_watches(Effects& effects);
+  void end_watches();
   void settle(Effects& effects);
   void call_waiting(Effects& effects);
+
+  // An open Health/Watch and what it was last told.
+  struct HealthWatch {
+    wire::Http2Key key;
+    bool healthy;
+  };
 
   SessionOptions options_;
   wire::Http2Server http2_;
   Codec codec_;
-  std::vector<wire::Http2Key> waiting_;  // complete requests held back while too many answers are unsent
+  // Complete requests, held back while too many answers are unsent.
+  std::vector<wire::Http2Key> waiting_;
+  std::vector<HealthWatch> watches_;
 };
 
 }  // namespace conclave::etcd

@@ -7,6 +7,10 @@ namespace {
 
 using api::ErrorCode;
 
+std::unexpected<api::Error> refused(ErrorCode code, std::string detail = {}) {
+  return std::unexpected(api::Error{code, std::move(detail)});
+}
+
 // proto3 lets any number through; ours have the same numbers as etcd's.
 template <class To, class From>
 To same_number(From from) {
@@ -16,7 +20,7 @@ To same_number(From from) {
 Translated<api::Compare> to_compare(pb::Compare& from) {
   if (!pb::Compare::CompareResult_IsValid(from.result()) ||
       !pb::Compare::CompareTarget_IsValid(from.target())) {
-    return std::unexpected(ErrorCode::kUnsupported);
+    return refused(ErrorCode::kUnsupported, "unknown comparison");
   }
   api::Compare to;
   to.result = same_number<api::CompareResult>(from.result());
@@ -55,7 +59,7 @@ Translated<api::Operation> to_operation(pb::RequestOp& from) {
     }
     case pb::RequestOp::REQUEST_NOT_SET: break;
   }
-  return std::unexpected(ErrorCode::kKeyNotFound);  // what etcd answers to an empty operation
+  return refused(ErrorCode::kKeyNotFound);  // what etcd answers to an empty operation
 }
 
 // Appends the translation of all of `from`; the first failure ends it.
@@ -110,7 +114,7 @@ struct ResultTranslator {
 Translated<api::RangeRequest> to_api(pb::RangeRequest& from) {
   if (!pb::RangeRequest::SortOrder_IsValid(from.sort_order()) ||
       !pb::RangeRequest::SortTarget_IsValid(from.sort_target())) {
-    return std::unexpected(ErrorCode::kInvalidSortOption);
+    return refused(ErrorCode::kInvalidSortOption);
   }
   api::RangeRequest to;
   to.key = std::move(*from.mutable_key());

@@ -12,7 +12,7 @@ namespace conclave::etcd {
 namespace pb = ::etcdserverpb;
 
 template <class T>
-using Translated = std::expected<T, api::ErrorCode>;
+using Translated = std::expected<T, api::Error>;
 
 Translated<api::RangeRequest> to_api(pb::RangeRequest& from);
 Translated<api::PutRequest> to_api(pb::PutRequest& from);
