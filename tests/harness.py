@@ -126,6 +126,11 @@ def run(command, timeout=60, stdin=None, env=None):
 
 # --- members and clusters ------------------------------------------------------------------------------------------
 
+def _keep_polling(_state):
+    """Python's gRPC makes progress only while somebody polls, and a request that fails at once does not. With a
+    subscriber it polls all the time, so that a channel to a member that was down comes back."""
+
+
 class Member:
     """One server process and how to reach it."""
 
@@ -209,6 +214,7 @@ class Member:
     def channel(self):
         if self._channel is None:
             self._channel = new_channel(self.endpoint)
+            self._channel.subscribe(_keep_polling, try_to_connect=True)
         return self._channel
 
     @property
@@ -234,8 +240,9 @@ class Member:
         return kvs[0].value if kvs else None
 
     def close(self):
+        """Lets the channel go; it ends once its last poll has."""
         if self._channel is not None:
-            self._channel.close()
+            self._channel.unsubscribe(_keep_polling)
             self._channel = None
 
 
@@ -367,11 +374,7 @@ def new_channel(endpoint, **options):
         'grpc.enable_http_proxy': 0,
     }
     settings.update(options)
-    channel = grpc.insecure_channel(endpoint, options=list(settings.items()))
-    # Python's gRPC makes progress only while somebody polls; a request that fails at once does not. A subscriber
-    # polls all the time, so that a channel to a member that was down comes back.
-    channel.subscribe(lambda _state: None, try_to_connect=True)
-    return channel
+    return grpc.insecure_channel(endpoint, options=list(settings.items()))
 
 
 # --- running tests -------------------------------------------------------------------------------------------------
