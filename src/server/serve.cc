@@ -147,7 +147,7 @@ int run_serve(const std::vector<std::string>& arguments) {
     std::printf("conclave %s\n", kVersion);
     return 0;
   }
-  log_to_stderr(config->log_level);
+  start_process_log(config->log_level);
   for (const std::string& warning : config->warnings) LOG(kWarn, "{}", warning);
   return serve(*config);
 }
