@@ -1,0 +1,90 @@
+#include "server/command_line.h"
+
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <optional>
+#include <sstream>
+#include <utility>
+
+#include "server/text.h"
+#include "server/url.h"
+
+namespace conclave::server {
+
+namespace {
+
+constexpr unsigned kMostMembers = 9;
+
+// CLI11 throws for help as well as for mistakes; nullopt if neither happened.
+std::optional<Usage> parse(CLI::App& app, std::vector<std::string> arguments) {
+  std::ranges::reverse(arguments);  // CLI11 takes them from the back
+  try {
+    app.parse(arguments);
+    return std::nullopt;
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream out;
+    std::ostringstream err;
+    const int code = app.exit(error, out, err);
+    return Usage{code == 0 ? 0 : 2, out.str() + err.str()};
+  }
+}
+
+Result<std::vector<io::Address>> parse_endpoints(std::string_view text) {
+  std::vector<io::Address> endpoints;
+  for (const std::string_view each : split(text, ',')) {
+    const bool has_scheme = each.find("://") != std::string_view::npos;
+    const std::string url = (has_scheme ? "" : "http://") + std::string(each);
+    endpoints.push_back(TRY(parse_url(url)).address());
+  }
+  if (endpoints.empty()) return fail(ErrorCode::kInvalid, "at least one endpoint is needed");
+  return endpoints;
+}
+
+}  // namespace
+
+int print(const Usage& usage) {
+  fmt::print(usage.exit_code == 0 ? stdout : stderr, "{}", usage.text);
+  return usage.exit_code;
+}
+
+std::expected<StatusOptions, Usage> parse_status_options(std::vector<std::string> arguments) {
+  CLI::App app("Shows every member of a cluster: role, term, log position, lag and size.",
+               "conclave status");
+  std::string endpoints = "127.0.0.1:2379";
+  StatusOptions options;
+  app.add_option("--endpoints", endpoints,
+                 "Where to ask, as host:port,...; the other members are found from there.")
+      ->capture_default_str();
+  app.add_flag("--json", options.json, "A JSON array, one object per member.");
+  if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
+  auto parsed = parse_endpoints(endpoints);
+  if (!parsed) {
+    return std::unexpected(Usage{2, fmt::format("--endpoints: {}\n", parsed.error().message)});
+  }
+  options.endpoints = std::move(*parsed);
+  return options;
+}
+
+std::expected<DevOptions, Usage> parse_dev_options(std::vector<std::string> arguments) {
+  CLI::App app(
+      "Runs a cluster on this machine to try things on, until Ctrl-C. A member that dies is\n"
+      "not started again.",
+      "conclave dev");
+  DevOptions options;
+  app.add_option("--members", options.members, "How many members, 1 to 9.")
+      ->capture_default_str()
+      ->check(CLI::Range(1U, kMostMembers));
+  app.add_option("--data-dir", options.data_dir,
+                 "Where data and logs are kept; a temporary directory, removed at exit, if not "
+                 "given.");
+  app.add_option("--base-port", options.base_port,
+                 "First member's client port; its peers use the next one, the second member "
+                 "10 more, and so on. If not given: 2379, 22379, 32379, ...")
+      ->check(CLI::Range(1, 65'000));
+  if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
+  return options;
+}
+
+}  // namespace conclave::server

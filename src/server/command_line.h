@@ -1,0 +1,37 @@
+#pragma once
+// The options of the small commands. (`conclave serve` has etcd's command line: config.h.)
+
+#include <cstdint>
+#include <expected>
+#include <string>
+#include <vector>
+
+#include "io/network.h"
+
+namespace conclave::server {
+
+// Print and stop: the help text that was asked for, or what is wrong with the arguments.
+struct Usage {
+  int exit_code = 0;
+  std::string text;
+};
+
+// Prints to standard output, or standard error if it is an error; returns the exit code.
+int print(const Usage& usage);
+
+struct StatusOptions {
+  std::vector<io::Address> endpoints;
+  bool json = false;
+};
+
+struct DevOptions {
+  unsigned members = 3;
+  std::string data_dir;         // empty: a temporary one
+  std::uint16_t base_port = 0;  // 0: the ports of etcd's own example, 2379, 22379, 32379...
+};
+
+// `arguments` are those after the command's name.
+std::expected<StatusOptions, Usage> parse_status_options(std::vector<std::string> arguments);
+std::expected<DevOptions, Usage> parse_dev_options(std::vector<std::string> arguments);
+
+}  // namespace conclave::server
