@@ -234,7 +234,7 @@ def crash_test(seconds, seed):
     kept = False
     checker()
     try:
-        with harness.Cluster(3, flags=['--snapshot-count', '2000']) as cluster:
+        with harness.Cluster(3, flags=['--snapshot-count', '200']) as cluster:
             clients = Clients(cluster, directory, seed, idempotent)
             nemesis = Nemesis(cluster, seed)
             nemesis.run(seconds)
