@@ -135,11 +135,20 @@ struct Http2Callbacks {
     return 0;
   }
 
+  static void note_goaway(Server& server, const nghttp2_goaway& goaway) {
+    if (goaway.error_code == NGHTTP2_NO_ERROR) return;
+    server.complaint_ = nghttp2_http2_strerror(goaway.error_code);
+    if (goaway.opaque_data_len == 0) return;
+    server.complaint_ += ": ";
+    server.complaint_ += view(goaway.opaque_data, goaway.opaque_data_len);
+  }
+
   // The response ended before its request: without a reset the client would have to send the rest (RFC 9113, 8.1).
   static int frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    auto& server = *static_cast<Server*>(user);
+    if (frame->hd.type == NGHTTP2_GOAWAY) note_goaway(server, frame->goaway);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return 0;
-    auto& server = *static_cast<Server*>(user);
     const Http2Stream* stream = server.session_->stream(frame->hd.stream_id);
     if (stream == nullptr || stream->ended) return 0;
     nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);

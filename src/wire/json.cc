@@ -33,6 +33,8 @@ Bytes json_string(BytesView text) {
     if (c == '"' || c == '\\') {
       out.push_back('\\');
       out.push_back(c);
+    } else if (c == '\n') {
+      out += "\\n";
     } else if (static_cast<unsigned char>(c) < 0x20 || c == '<' || c == '>' || c == '&') {
       // Go's encoder escapes the last three too, so that JSON can stand within HTML.
       fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned char>(c));
