@@ -116,6 +116,17 @@ TEST_F(ClockTest, OtherThreadsWakeTheLoop) {
   EXPECT_EQ(said_.size(), 100U);
 }
 
+TEST_F(ClockTest, AStopBeforeTheRunIsNotForgotten) {
+  loop_.stop();
+  loop_.run();
+  loop_.post([this] {
+    say("second run");
+    loop_.stop();
+  });
+  loop_.run();
+  EXPECT_EQ(said_, (Words{"second run"}));
+}
+
 TEST_F(ClockTest, SignalsArriveOnTheLoopEachTime) {
   loop_.on_signal(SIGHUP, [this] { say("hup"); });
   loop_.on_signal(SIGTERM, [this] {

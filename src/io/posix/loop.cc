@@ -47,6 +47,7 @@ void run_all(std::vector<Callback>& queue, std::vector<Callback>& spare) {
 struct Loop::State {
   // One thread runs the context; others may post to it.
   asio::io_context context{1};
+  asio::executor_work_guard<asio::io_context::executor_type> keep_running{context.get_executor()};
   std::list<SignalHook> hooks;  // a list, since hooks hand out their own address
   std::vector<Callback> posts, flushes, spare_posts, spare_flushes;
   bool scheduled = false;
@@ -70,9 +71,8 @@ Loop::Loop() : state_(std::make_unique<State>()) { std::signal(SIGPIPE, SIG_IGN)
 Loop::~Loop() = default;
 
 void Loop::run() {
-  const auto keep_running = asio::make_work_guard(state_->context);
-  state_->context.restart();
   state_->context.run();
+  state_->context.restart();  // after, so that a stop() that came before run() is not forgotten
 }
 
 void Loop::stop() { state_->context.stop(); }

@@ -26,7 +26,7 @@ class Loop {
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
-  // Returns after stop().
+  // Returns after stop(), at once if that came first.
   void run();
   void stop();
 
