@@ -28,7 +28,9 @@ bool is_up_to_date(const State& s, Position last) {
 }
 
 // A replica whose store is being replaced has no time to lead.
-bool may_campaign(const State& s) { return s.is_voter() && !(s.install && s.install->finishing); }
+bool may_campaign(const State& s) {
+  return s.is_electable() && !(s.install && s.install->finishing);
+}
 
 VoteResult count_votes(const State& s, const Candidate& candidate) {
   return s.membership().tally([&candidate](NodeId id) -> std::optional<bool> {

@@ -77,7 +77,7 @@ void check_leader(const State& s, const Leader& leader) {
 void check_role(const State& s) {
   if (const Leader* leader = s.leader()) return check_leader(s, *leader);
   if (const Candidate* candidate = s.candidate()) {
-    CHECK(s.is_voter(), "a campaign of somebody without a vote");
+    CHECK(s.is_electable(), "a campaign of somebody who cannot lead");
     if (!candidate->pre) CHECK(s.vote == s.self());
     return;
   }

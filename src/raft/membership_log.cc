@@ -11,12 +11,21 @@ MembershipLog::MembershipLog(LogIndex index, consensus::Membership membership) {
   changes_.push_back({index, std::move(membership)});
 }
 
-const consensus::Membership& MembershipLog::at(LogIndex index) const {
+std::vector<MembershipLog::Change>::const_iterator MembershipLog::find(LogIndex index) const {
   CHECK(index >= changes_.front().index, "{} is before {}", index.value,
         changes_.front().index.value);
   const auto after = std::find_if(changes_.begin(), changes_.end(),
                                   [index](const Change& change) { return change.index > index; });
-  return std::prev(after)->membership;
+  return std::prev(after);
+}
+
+const consensus::Membership& MembershipLog::at(LogIndex index) const {
+  return find(index)->membership;
+}
+
+bool MembershipLog::may_be_voter(NodeId id, LogIndex commit) const {
+  return std::any_of(find(commit), changes_.end(),
+                     [id](const Change& change) { return change.membership.is_voter(id); });
 }
 
 void MembershipLog::append(LogIndex index, consensus::Membership membership) {

@@ -20,6 +20,10 @@ class MembershipLog {
   // In force at `index`. REQUIRES: index is not before the start.
   const consensus::Membership& at(LogIndex index) const;
 
+  // Whether `id` votes in the one in force at `commit` or in any after it: one of those is the last that is committed,
+  // or will be. REQUIRES: commit is not before the start.
+  bool may_be_voter(NodeId id, LogIndex commit) const;
+
   // REQUIRES: index > current_index().
   void append(LogIndex index, consensus::Membership membership);
   // Forgets memberships whose entries are at or after `index`. REQUIRES: index is after the start.
@@ -32,6 +36,10 @@ class MembershipLog {
     LogIndex index;
     consensus::Membership membership;
   };
+
+  // The one in force at `index`.
+  std::vector<Change>::const_iterator find(LogIndex index) const;
+
   std::vector<Change> changes_;  // by index, never empty
 };
 

@@ -84,7 +84,7 @@ void answer_stale(State& s, NodeId from, const Body& body) {
                  [&](const RequestVote&) { tell(VoteReply{false}); },
                  [&](const ReadRequest& read) { tell(ReadReply{read.batch, std::nullopt}); },
                  [](const PreVote&) {},  // answered in any term
-                 [](const PreVoteReply&) {},
+                 [](const PreVoteReply&) {},  // names its term itself
                  [](const VoteReply&) {},
                  [](const AppendAck&) {},
                  [](const AppendReject&) {},
@@ -97,12 +97,13 @@ void answer_stale(State& s, NodeId from, const Body& body) {
              body);
 }
 
-// Raft's rule for terms (paper, figure 2, "all servers"), with two exceptions: a PreVote speaks of a term that nobody
-// has begun, and a RequestVote while a leader is heard comes from somebody who has missed something (section 4.2.3).
-// False: the message ends here.
+// Raft's rule for terms (paper, figure 2, "all servers"), with three exceptions. A PreVote speaks of a term that nobody
+// has begun, and its answer may come from a voter whose own term is older: a new member has none. A RequestVote while a
+// leader is heard comes from somebody who has missed something (section 4.2.3). False: the message ends here.
 bool settle_term(State& s, NodeId from, const Message& message) {
   if (std::holds_alternative<PreVote>(message.body)) return true;
   if (message.term < s.term) {
+    if (std::holds_alternative<PreVoteReply>(message.body)) return true;
     answer_stale(s, from, message.body);
     return false;
   }
@@ -121,9 +122,10 @@ Raft::Raft(const EngineConfig& config, Saved saved, std::uint64_t seed)
   for (Entry& entry : saved.entries) append_to_log(s_, std::move(entry));
   s_.appended = s_.log.last();
   s_.durable = s_.log.last();
-  const HardState hard = s_.hard_state;
-  advance_commit(s_, std::clamp(hard.commit, s_.commit, s_.log.last()));
-  become_follower(s_, s_.term, NodeId{});
+  advance_commit(s_, std::clamp(s_.hard_state.commit, s_.commit, s_.log.last()));
+  // A snapshot can become durable before the term of its last entry does. Nothing that this replica said in that term
+  // has left it then, and it has not voted.
+  become_follower(s_, std::max(s_.term, s_.log.last_position().epoch), NodeId{});
   // Alone, there is nobody to wait for.
   const bool alone = s_.membership().reached([this](NodeId id) { return id == s_.self(); });
   if (alone) s_.election_at = s_.now + 1;

@@ -122,10 +122,10 @@ void probe_from(Progress& peer, LogIndex next) {
 
 void note_match(State& s, Progress& peer, LogIndex match) {
   peer.match = std::max(peer.match, match);
+  peer.next = std::max(peer.next, peer.match.next());
   if (auto* mode = std::get_if<Replicate>(&peer.mode)) {
     std::erase_if(mode->inflight, [match](LogIndex last) { return last <= match; });
     mode->moved_at = s.now;
-    peer.next = std::max(peer.next, peer.match.next());
     return;
   }
   if (peer.match < s.log.base().index) {

@@ -175,6 +175,8 @@ struct State {
   NodeId self() const { return config.self; }
   const Membership& membership() const { return memberships.current(); }
   bool is_voter() const { return membership().is_voter(config.self); }
+  // Also one that is being removed: it may be the only one that has what commits its removal (thesis, section 4.2.2).
+  bool is_electable() const { return memberships.may_be_voter(config.self, commit); }
 };
 
 // Queues `body` for `to`, to leave at once: it promises nothing that is not durable already.
