@@ -164,6 +164,7 @@ class SlowClients(harness.ClusterTest):
         outcome.append(time.monotonic() - start)
 
     @harness.conclave_only('it sets no limit')
+    @harness.takes_long
     def test_a_byte_a_second(self):
         member = self.cluster.members[0]
         slow = {'HTTP/2 preface': wire_abuse.PREFACE, 'HTTP/1 header': b'GET /health HTTP/1.1\r\nX-Slow: yes',

@@ -388,6 +388,12 @@ def conclave_only(reason):
     return mark
 
 
+def takes_long(test):
+    """Marks a test that --quick names and leaves out."""
+    test.takes_long = True
+    return test
+
+
 class ClusterTest(unittest.TestCase):
     """A test class with one cluster for all its tests."""
 
@@ -477,7 +483,9 @@ def _wanted(suite):
             continue
         method = getattr(test, test._testMethodName)  # pylint: disable=protected-access
         reason = getattr(method, 'conclave_only', None) or getattr(test, 'conclave_only', None)
-        if reason and is_etcd():
+        if getattr(method, 'takes_long', False) and Options.quick:
+            print(f'  left out by --quick: {test.id().removeprefix("__main__.")}')
+        elif reason and is_etcd():
             print(f'  not asked of etcd: {test.id().removeprefix("__main__.")} ({reason})')
         else:
             yield test
