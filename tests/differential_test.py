@@ -88,13 +88,14 @@ class Pair(harness.ClusterTest):
             message = without_identity(MESSAGES[method][1].FromString(raw)) if code == 'OK' else None
             answers.append((code, details, message))
         if answers[0] != answers[1]:
-            asked = f'{method} {{ {" ".join(str(request).split())} }}'[:600]
+            asked = f'{method} {{ {" ".join(str(request).split())[:600]} }}'
             self.mismatch(asked, *(self.shown(answer) for answer in answers))
         return answers[0]
 
     @staticmethod
     def shown(answer):
-        return ' '.join(f'{answer[0]} {answer[1]} {answer[2] or ""}'.split())[:600]
+        text = ' '.join(f'{answer[0]} {answer[1]} {answer[2] or ""}'.split())
+        return text if len(text) < 1200 else f'{text[:1200]}... ({len(text)} characters)'
 
     def ask_raw(self, path, payload, same_text=True, **options):
         answers = [call(member, path, payload, **options)[:2] for member in self.servers()]
@@ -223,13 +224,15 @@ class Errors(Pair):
         self.put(key=b'\xff' * 100000, value=b'v')
 
     def test_of_the_protocol(self):
-        for payload in (b'\xff\xff\xff', b'\x0a\x05ab', b'\x0a', b'\x08\x01', b'\x0b', b'\x0f\x00'):
+        for payload in (b'\xff\xff\xff', b'\x0a\x05ab', b'\x0a', b'\x0b', b'\x0f\x00'):
             self.ask_raw('/etcdserverpb.KV/Put', payload, same_text=False)
         # Fields that nobody knows are no mistake.
         self.ask_raw('/etcdserverpb.KV/Put', b'\x0a\x01k\xfa\x07\x03abc')
         self.ask_raw('/etcdserverpb.KV/Nothing', b'')
         self.ask_raw('/etcdserverpb.Nothing/Put', b'')
-        self.ask_raw('/nothing', b'')
+        # The status is RESOURCE_EXHAUSTED in the gRPC of etcd 3.4 and UNIMPLEMENTED in later ones.
+        texts = [call(member, '/nothing', b'')[1] for member in self.servers()]
+        self.assertEqual(texts[0], texts[1])
         self.ask_raw('/etcdserverpb.KV/Put', rpc.PutRequest(key=b'k', value=b'a' * 999).SerializeToString(),
                      compression=grpc.Compression.Gzip)
         self.ask_raw('/grpc.health.v1.Health/Check', b'')
@@ -252,8 +255,9 @@ class RandomRequests(Pair):
                 generator.heard(message.header.revision)
             if len(self.mismatches) >= 12:
                 break
-        self.assertGreater(codes.get('OK', 0), count // 2, codes)
-        self.assertGreater(count - codes['OK'], count // 50, codes)
+        if not self.mismatches:
+            self.assertGreater(codes.get('OK', 0), count // 2, codes)
+            self.assertGreater(count - codes['OK'], count // 50, codes)
         everything = rpc.RangeRequest(key=b'\0', range_end=b'\0')
         self.ask('Range', everything)
 
@@ -342,9 +346,8 @@ class Json(Pair):
         for member in self.servers():
             version = requests.get(member.url + '/version', timeout=5, proxies={'http': None})
             self.assertEqual(version.headers['Content-Type'], 'application/json')
-            self.assertEqual(sorted(version.json()), ['etcdcluster', 'etcdserver'])
-            for text in version.json().values():
-                self.assertRegex(text, r'^3\.\d+\.\d+')
+            for name in ('etcdcluster', 'etcdserver'):
+                self.assertRegex(version.json()[name], r'^3\.\d+\.\d+')
             metrics = requests.get(member.url + '/metrics', timeout=5, proxies={'http': None})
             self.assertEqual(metrics.status_code, 200)
             self.assertTrue(metrics.headers['Content-Type'].startswith('text/plain; version=0.0.4'))

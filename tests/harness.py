@@ -126,6 +126,11 @@ def run(command, timeout=60, stdin=None, env=None):
 
 # --- members and clusters ------------------------------------------------------------------------------------------
 
+def _server_environment():
+    """Servers read flags from CONCLAVE_* and ETCD_*: what this shell has of those is not meant for them."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(('CONCLAVE_', 'ETCD_'))}
+
+
 def _keep_polling(_state):
     """Python's gRPC makes progress only while somebody polls, and a request that fails at once does not. With a
     subscriber it polls all the time, so that a channel to a member that was down comes back."""
@@ -170,7 +175,7 @@ class Member:
         assert not self.is_running(), f'{self.name} is already running'
         with open(self.log_path, 'ab') as log:
             self.process = spawn(self.command(), stdin=subprocess.DEVNULL, stdout=log,
-                                 stderr=subprocess.STDOUT)
+                                 stderr=subprocess.STDOUT, env=_server_environment())
         return self
 
     def is_running(self):
