@@ -170,6 +170,11 @@ void HttpSession::call_gateway(const Http1Request& request, Effects& effects) {
   api::Request wanted{std::move(*body), std::nullopt, std::nullopt};
   if (const auto timeout = metadata(request, "grpc-timeout")) {
     wanted.timeout_ms = wire::parse_grpc_timeout_ms(*timeout);
+    if (!wanted.timeout_ms) {
+      return http_.respond(error_page({wire::GrpcCode::kInvalidArgument,
+                                       fmt::format("invalid grpc-timeout: {}", *timeout)}),
+                           effects.send);
+    }
   }
   if (const auto text = metadata(request, kRequestIdHeader); text && is_write(wanted.body)) {
     auto id = parse_request_id(*text);

@@ -1,5 +1,6 @@
 #include "frontends/etcd/translate.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace conclave::etcd {
@@ -83,30 +84,58 @@ void to_key_value(api::KeyValue& from, mvccpb::KeyValue& to) {
   to.set_lease(from.lease);
 }
 
-struct ResultTranslator {
-  api::Revision revision;
-  pb::ResponseOp& to;
+bool changes(const api::TxnResponse& txn);
 
-  void operator()(api::RangeResponse& from) const {
-    auto& range = *to.mutable_response_range();
-    range.mutable_header()->set_revision(revision);
-    to_proto(from, range);
+bool changes(const api::OperationResult& operation) {
+  if (std::holds_alternative<api::PutResponse>(operation.result)) return true;
+  if (const auto* deleted = std::get_if<api::DeleteRangeResponse>(&operation.result)) {
+    return deleted->deleted > 0;
   }
-  void operator()(api::PutResponse& from) const {
-    auto& put = *to.mutable_response_put();
-    put.mutable_header()->set_revision(revision);
-    to_proto(from, put);
+  const auto* nested = std::get_if<std::unique_ptr<api::TxnResponse>>(&operation.result);
+  return nested != nullptr && changes(**nested);
+}
+
+bool changes(const api::TxnResponse& txn) {
+  return std::ranges::any_of(txn.results, [](const auto& result) { return changes(result); });
+}
+
+// Translates the results of a transaction in order. Each carries the revision that it saw or made: the one before the
+// transaction until its first change, the transaction's own from there on. Nested transactions carry none.
+class ResultTranslator {
+ public:
+  ResultTranslator(api::Revision before, api::Revision after) : now_(before), after_(after) {}
+
+  void all(api::TxnResponse& from, pb::TxnResponse& to) {
+    to.set_succeeded(from.succeeded);
+    for (api::OperationResult& operation : from.results) {
+      pb::ResponseOp& entry = *to.add_responses();
+      if (auto* nested = std::get_if<std::unique_ptr<api::TxnResponse>>(&operation.result)) {
+        entry.mutable_response_txn()->mutable_header();
+        all(**nested, *entry.mutable_response_txn());
+        continue;
+      }
+      if (changes(operation)) now_ = after_;
+      std::visit([&](auto& result) { one(result, entry); }, operation.result);
+    }
   }
-  void operator()(api::DeleteRangeResponse& from) const {
-    auto& deleted = *to.mutable_response_delete_range();
-    deleted.mutable_header()->set_revision(revision);
-    to_proto(from, deleted);
+
+ private:
+  template <class From, class To>
+  void fill(From& from, To& to) {
+    to.mutable_header()->set_revision(now_);
+    to_proto(from, to);
   }
-  void operator()(std::unique_ptr<api::TxnResponse>& from) const {
-    auto& txn = *to.mutable_response_txn();
-    txn.mutable_header()->set_revision(revision);
-    to_proto(*from, revision, txn);
+  void one(api::RangeResponse& from, pb::ResponseOp& to) {
+    fill(from, *to.mutable_response_range());
   }
+  void one(api::PutResponse& from, pb::ResponseOp& to) { fill(from, *to.mutable_response_put()); }
+  void one(api::DeleteRangeResponse& from, pb::ResponseOp& to) {
+    fill(from, *to.mutable_response_delete_range());
+  }
+  void one(std::unique_ptr<api::TxnResponse>&, pb::ResponseOp&) {}
+
+  api::Revision now_;
+  api::Revision after_;
 };
 
 }  // namespace
@@ -184,10 +213,8 @@ void to_proto(api::DeleteRangeResponse& from, pb::DeleteRangeResponse& to) {
 }
 
 void to_proto(api::TxnResponse& from, api::Revision revision, pb::TxnResponse& to) {
-  to.set_succeeded(from.succeeded);
-  for (api::OperationResult& result : from.results) {
-    std::visit(ResultTranslator{revision, *to.add_responses()}, result.result);
-  }
+  const api::Revision before = changes(from) ? revision - 1 : revision;
+  ResultTranslator(before, revision).all(from, to);
 }
 
 void to_proto(api::MemberListResponse& from, pb::MemberListResponse& to) {

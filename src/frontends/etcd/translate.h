@@ -24,7 +24,7 @@ Translated<api::CompactRequest> to_api(pb::CompactionRequest& from);
 void to_proto(api::RangeResponse& from, pb::RangeResponse& to);
 void to_proto(api::PutResponse& from, pb::PutResponse& to);
 void to_proto(api::DeleteRangeResponse& from, pb::DeleteRangeResponse& to);
-// Each result within a transaction carries a header with nothing but the transaction's revision, as etcd's do.
+// `revision`: after the transaction. Each result within it carries a header with nothing but a revision, as etcd's do.
 void to_proto(api::TxnResponse& from, api::Revision revision, pb::TxnResponse& to);
 void to_proto(api::MemberListResponse& from, pb::MemberListResponse& to);
 void to_proto(api::StatusResponse& from, pb::StatusResponse& to);

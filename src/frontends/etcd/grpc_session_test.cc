@@ -1,0 +1,622 @@
+// gRPC calls as nghttp2's client sends them, through a session, to a canned member and back.
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <set>
+
+#include "etcd.pb.h"
+#include "etcd_health.pb.h"
+#include "frontends/etcd/session.h"
+#include "wire/http2_frames.h"
+#include "wire/http2_test_client.h"
+
+namespace conclave::etcd {
+namespace {
+
+using wire::grpc_frame;
+using wire::grpc_headers;
+using wire::Http2TestClient;
+namespace pb = etcdserverpb;
+
+constexpr BytesView kPut = "/etcdserverpb.KV/Put";
+constexpr BytesView kRange = "/etcdserverpb.KV/Range";
+constexpr BytesView kTxn = "/etcdserverpb.KV/Txn";
+constexpr api::Header kHeader{ClusterId{11}, NodeId{22}, 33, Epoch{44}};
+
+Bytes put_message(BytesView key, BytesView value) {
+  pb::PutRequest put;
+  put.set_key(Bytes(key));
+  put.set_value(Bytes(value));
+  return put.SerializeAsString();
+}
+
+Bytes range_message(BytesView key) {
+  pb::RangeRequest range;
+  range.set_key(Bytes(key));
+  return range.SerializeAsString();
+}
+
+class GrpcSessionTest : public ::testing::Test {
+ protected:
+  using Status = std::pair<std::string, std::string>;  // grpc-status, grpc-message
+
+  std::int32_t call(BytesView path, BytesView message, const Http2TestClient::Fields& extra = {}) {
+    return client_.request(grpc_headers(path, extra), grpc_frame(message));
+  }
+
+  // Moves bytes both ways; calls are kept in calls_ or answered by answer_, if set.
+  void pump() {
+    while (true) {
+      const Bytes up = client_.take_output();
+      api::Session::Effects effects;
+      if (!up.empty()) session_->on_bytes(up, effects);
+      if (!settle(std::move(effects)) && up.empty()) return;
+    }
+  }
+
+  bool settle(api::Session::Effects effects) {
+    EXPECT_TRUE(client_.receive(effects.send));
+    cancelled_.insert(cancelled_.end(), effects.cancelled.begin(), effects.cancelled.end());
+    if (effects.close) closed_ = true;
+    bool moved = !effects.send.empty();
+    for (auto& item : effects.calls) {
+      calls_.push_back(std::move(item));
+      if (!answer_) continue;
+      respond(calls_.size() - 1, answer_(calls_.back().request));
+      moved = true;
+    }
+    return moved;
+  }
+
+  void respond(std::size_t call, api::Answer answer) {
+    api::Session::Effects effects;
+    session_->on_response(calls_[call].id, {kHeader, std::move(answer)}, effects);
+    settle(std::move(effects));
+  }
+
+  void tick(int second) {
+    api::Session::Effects effects;
+    session_->on_tick(Instant{} + seconds(second), effects);
+    settle(std::move(effects));
+  }
+
+  Status status(std::int32_t id) {
+    const auto& answer = client_.answer(id);
+    const auto& fields = answer.trailers.empty() ? answer.headers : answer.trailers;
+    const auto code = fields.find("grpc-status");
+    const auto text = fields.find("grpc-message");
+    return {code == fields.end() ? "none" : code->second,
+            text == fields.end() ? "" : text->second};
+  }
+
+  // What one call is answered.
+  Status ask(BytesView path, BytesView message, const Http2TestClient::Fields& extra = {}) {
+    const auto id = call(path, message, extra);
+    pump();
+    return status(id);
+  }
+
+  // The body of an answer, without its prefix.
+  template <class Message>
+  Message message(std::int32_t id) {
+    Message parsed;
+    const Bytes& body = client_.answer(id).body;
+    EXPECT_GE(body.size(), 5);
+    EXPECT_TRUE(parsed.ParseFromString(body.substr(5)));
+    return parsed;
+  }
+
+  std::unique_ptr<api::Session> session_ = make_session({}, "test");
+  Http2TestClient client_;
+  std::vector<api::Session::Effects::Call> calls_;
+  std::vector<api::CallId> cancelled_;
+  std::function<api::Answer(const api::Request&)> answer_;
+  bool closed_ = false;
+};
+
+TEST_F(GrpcSessionTest, Put) {
+  pb::PutRequest put;
+  put.set_key("k");
+  put.set_value("v");
+  put.set_lease(7);
+  put.set_prev_kv(true);
+  put.set_ignore_value(true);
+  put.set_ignore_lease(true);
+  const auto id = call(kPut, put.SerializeAsString(), {{"grpc-timeout", "5S"}});
+  pump();
+  ASSERT_EQ(calls_.size(), 1);
+  const auto& request = calls_[0].request;
+  EXPECT_EQ(std::get<api::PutRequest>(request.body),
+            (api::PutRequest{"k", "v", 7, true, true, true}));
+  EXPECT_EQ(request.timeout_ms, 5'000);
+  EXPECT_EQ(request.id, std::nullopt);
+
+  respond(0, api::PutResponse{api::KeyValue{"k", "old", 1, 2, 3, 4}});
+  EXPECT_EQ(status(id), (Status{"0", ""}));
+  EXPECT_EQ(client_.answer(id).headers.at("content-type"), "application/grpc");
+  EXPECT_EQ(message<pb::PutResponse>(id).ShortDebugString(),
+            "header { cluster_id: 11 member_id: 22 revision: 33 raft_term: 44 } prev_kv { key: "
+            "\"k\" create_revision: 1 mod_revision: 2 version: 3 value: \"old\" lease: 4 }");
+}
+
+TEST_F(GrpcSessionTest, RangeWithEachOption) {
+  pb::RangeRequest range;
+  range.set_key("a");
+  range.set_range_end("b");
+  range.set_limit(1);
+  range.set_revision(2);
+  range.set_sort_order(pb::RangeRequest::DESCEND);
+  range.set_sort_target(pb::RangeRequest::MOD);
+  range.set_serializable(true);
+  range.set_keys_only(true);
+  range.set_count_only(true);
+  range.set_min_mod_revision(3);
+  range.set_max_mod_revision(4);
+  range.set_min_create_revision(5);
+  range.set_max_create_revision(6);
+  const auto id = call(kRange, range.SerializeAsString());
+  pump();
+  ASSERT_EQ(calls_.size(), 1);
+  EXPECT_EQ(std::get<api::RangeRequest>(calls_[0].request.body),
+            (api::RangeRequest{"a", "b", 1, 2, api::SortOrder::kDescend, api::SortTarget::kMod,
+                               true, true, true, 3, 4, 5, 6}));
+  api::RangeResponse found;
+  found.kvs = {{"a", "1", 1, 2, 3, 0}, {"aa", "2", 4, 5, 6, 0}};
+  found.more = true;
+  found.count = 9;
+  respond(0, std::move(found));
+  const auto response = message<pb::RangeResponse>(id);
+  ASSERT_EQ(response.kvs_size(), 2);
+  EXPECT_EQ(response.kvs(1).ShortDebugString(),
+            "key: \"aa\" create_revision: 4 mod_revision: 5 version: 6 value: \"2\"");
+  EXPECT_TRUE(response.more());
+  EXPECT_EQ(response.count(), 9);
+}
+
+TEST_F(GrpcSessionTest, DeleteRangeAndCompact) {
+  pb::DeleteRangeRequest remove;
+  remove.set_key("a");
+  remove.set_range_end("b");
+  remove.set_prev_kv(true);
+  const auto removed = call("/etcdserverpb.KV/DeleteRange", remove.SerializeAsString());
+  pb::CompactionRequest compact;
+  compact.set_revision(5);
+  compact.set_physical(true);
+  const auto compacted = call("/etcdserverpb.KV/Compact", compact.SerializeAsString());
+  pump();
+  ASSERT_EQ(calls_.size(), 2);
+  EXPECT_EQ(std::get<api::DeleteRangeRequest>(calls_[0].request.body),
+            (api::DeleteRangeRequest{"a", "b", true}));
+  EXPECT_EQ(std::get<api::CompactRequest>(calls_[1].request.body).revision, 5);
+  EXPECT_TRUE(std::get<api::CompactRequest>(calls_[1].request.body).physical);
+  respond(1, api::CompactResponse{});
+  respond(0, api::DeleteRangeResponse{1, {{"a", "1", 1, 2, 3, 0}}});
+  EXPECT_EQ(message<pb::CompactionResponse>(compacted).header().revision(), 33);
+  EXPECT_EQ(message<pb::DeleteRangeResponse>(removed).deleted(), 1);
+  EXPECT_EQ(message<pb::DeleteRangeResponse>(removed).prev_kvs(0).key(), "a");
+}
+
+TEST_F(GrpcSessionTest, TxnWithEachKindOfCompareAndOperation) {
+  pb::TxnRequest txn;
+  auto* compare = txn.add_compare();
+  compare->set_key("a");
+  compare->set_range_end("b");
+  compare->set_result(pb::Compare::NOT_EQUAL);
+  compare->set_target(pb::Compare::VALUE);
+  compare->set_value("x");
+  const std::pair<pb::Compare::CompareTarget, std::function<void(pb::Compare&)>> numbers[] = {
+      {pb::Compare::VERSION, [](pb::Compare& c) { c.set_version(1); }},
+      {pb::Compare::CREATE, [](pb::Compare& c) { c.set_create_revision(2); }},
+      {pb::Compare::MOD, [](pb::Compare& c) { c.set_mod_revision(3); }},
+      {pb::Compare::LEASE, [](pb::Compare& c) { c.set_lease(4); }},
+      {pb::Compare::LEASE, [](pb::Compare& c) { c.set_version(5); }},  // of another kind: absent
+  };
+  for (const auto& [target, set] : numbers) {
+    auto* number = txn.add_compare();
+    number->set_key("n");
+    number->set_result(pb::Compare::GREATER);
+    number->set_target(target);
+    set(*number);
+  }
+  txn.add_success()->mutable_request_put()->set_key("p");
+  txn.add_success()->mutable_request_delete_range()->set_key("d");
+  txn.add_success()->mutable_request_txn()->add_failure()->mutable_request_range()->set_key("n");
+  txn.add_failure()->mutable_request_range()->set_key("r");
+  const auto id = call(kTxn, txn.SerializeAsString());
+  pump();
+  ASSERT_EQ(calls_.size(), 1);
+  const auto& got = std::get<api::TxnRequest>(calls_[0].request.body);
+  ASSERT_EQ(got.compare.size(), 6);
+  EXPECT_EQ(got.compare[0], (api::Compare{api::CompareResult::kNotEqual,
+                                          api::CompareTarget::kValue, "a", "b", 0, "x"}));
+  std::vector<std::int64_t> operands;
+  for (const auto& c : got.compare) operands.push_back(c.number);
+  EXPECT_EQ(operands, (std::vector<std::int64_t>{0, 1, 2, 3, 4, 0}));
+  ASSERT_EQ(got.success.size(), 3);
+  EXPECT_EQ(std::get<api::PutRequest>(got.success[0].op).key, "p");
+  EXPECT_EQ(std::get<api::DeleteRangeRequest>(got.success[1].op).key, "d");
+  const auto& nested = *std::get<std::unique_ptr<api::TxnRequest>>(got.success[2].op);
+  EXPECT_EQ(std::get<api::RangeRequest>(nested.failure[0].op).key, "n");
+  EXPECT_EQ(std::get<api::RangeRequest>(got.failure[0].op).key, "r");
+
+  api::TxnResponse answer;
+  answer.succeeded = true;
+  answer.results.push_back({api::RangeResponse{}});
+  answer.results.push_back({api::DeleteRangeResponse{}});
+  answer.results.push_back({api::PutResponse{}});
+  auto inner = std::make_unique<api::TxnResponse>();
+  inner->results.push_back({api::RangeResponse{}});
+  answer.results.push_back({std::move(inner)});
+  respond(0, std::move(answer));
+  const auto response = message<pb::TxnResponse>(id);
+  EXPECT_TRUE(response.succeeded());
+  ASSERT_EQ(response.responses_size(), 4);
+  // What came before the first change saw the revision before.
+  EXPECT_EQ(response.responses(0).response_range().header().ShortDebugString(), "revision: 32");
+  EXPECT_EQ(response.responses(1).response_delete_range().header().revision(), 32);
+  EXPECT_EQ(response.responses(2).response_put().header().revision(), 33);
+  EXPECT_EQ(response.responses(3).response_txn().header().ShortDebugString(), "");
+  EXPECT_EQ(response.responses(3).response_txn().responses(0).response_range().header().revision(),
+            33);
+}
+
+TEST_F(GrpcSessionTest, ATxnThatChangesNothingCarriesOneRevision) {
+  const auto id = call(kTxn, "");
+  pump();
+  api::TxnResponse answer;
+  answer.results.push_back({api::RangeResponse{}});
+  respond(0, std::move(answer));
+  EXPECT_EQ(message<pb::TxnResponse>(id).responses(0).response_range().header().revision(), 33);
+}
+
+TEST_F(GrpcSessionTest, DeeplyNestedTxnsPassAsInEtcd) {
+  for (const int depth : {20, 60, 127}) {
+    pb::TxnRequest root;
+    pb::TxnRequest* inner = &root;
+    for (int i = 0; i < depth; ++i) inner = inner->add_success()->mutable_request_txn();
+    call(kTxn, root.SerializeAsString());
+  }
+  pump();
+  EXPECT_EQ(calls_.size(), 3);
+}
+
+TEST_F(GrpcSessionTest, StatusAndMemberList) {
+  const auto status_id = call("/etcdserverpb.Maintenance/Status", "");
+  const auto list_id = call("/etcdserverpb.Cluster/MemberList", "");
+  pump();
+  ASSERT_EQ(calls_.size(), 2);
+  EXPECT_TRUE(std::holds_alternative<api::StatusRequest>(calls_[0].request.body));
+  EXPECT_TRUE(std::holds_alternative<api::MemberListRequest>(calls_[1].request.body));
+  api::StatusResponse state;
+  state.version = "3.4.23";
+  state.role = "leader";
+  state.db_size_bytes = 1;
+  state.db_size_in_use_bytes = 2;
+  state.leader = NodeId{3};
+  state.raft_index = LogIndex{4};
+  state.applied_index = LogIndex{5};
+  state.raft_term = Epoch{6};
+  state.is_learner = true;
+  state.state_hash = 7;
+  state.errors = {"e"};
+  state.peers = {{NodeId{8}, LogIndex{9}, "probe", true}};
+  respond(0, std::move(state));
+  EXPECT_EQ(message<pb::StatusResponse>(status_id).ShortDebugString(),
+            "header { cluster_id: 11 member_id: 22 revision: 33 raft_term: 44 } version: "
+            "\"3.4.23\" dbSize: 1 leader: 3 raftIndex: 4 raftTerm: 6 raftAppliedIndex: 5 errors: "
+            "\"e\" dbSizeInUse: 2 isLearner: true role: \"leader\" state_hash: 7 peers { ID: 8 "
+            "match: 9 state: \"probe\" active: true }");
+  respond(1, api::MemberListResponse{{{NodeId{1}, "m", {"http://p"}, {"http://c"}, false}}});
+  EXPECT_EQ(message<pb::MemberListResponse>(list_id).members(0).ShortDebugString(),
+            "ID: 1 name: \"m\" peerURLs: \"http://p\" clientURLs: \"http://c\"");
+}
+
+TEST_F(GrpcSessionTest, RequestIds) {
+  call(kPut, put_message("k", "v"), {{"conclave-request-id", "a/b/18446744073709551615"}});
+  call(kRange, range_message("k"), {{"conclave-request-id", "nonsense"}});
+  pump();
+  ASSERT_EQ(calls_.size(), 2);
+  EXPECT_EQ(calls_[0].request.id, (api::RequestId{"a/b", 18'446'744'073'709'551'615u}));
+  EXPECT_EQ(calls_[1].request.id, std::nullopt) << "reads have none";
+
+  const auto refused = [&](const std::string& id) {
+    return ask(kPut, put_message("k", "v"), {{"conclave-request-id", id}});
+  };
+  const std::string invalid = "conclave: invalid request id: ";
+  const std::string no_number = invalid + "the sequence is not a number of up to 64 bits";
+  EXPECT_EQ(refused("a"), (Status{"3", invalid + "expected <client>/<sequence>"}));
+  EXPECT_EQ(refused("/1"), (Status{"3", invalid + "the client is empty"}));
+  EXPECT_EQ(refused(std::string(129, 'x') + "/1"), (Status{"3", invalid + "the client is too long"}));
+  for (const char* id : {"a/", "a/x", "a/-1", "a/1x", "a/18446744073709551616"}) {
+    EXPECT_EQ(refused(id), (Status{"3", no_number})) << id;
+  }
+}
+
+// Each text and code as etcd 3.4.23 answers to the same bytes.
+TEST_F(GrpcSessionTest, MalformedCallsAreAnsweredAsByEtcd) {
+  answer_ = [](const api::Request&) { return api::PutResponse{}; };
+  const Bytes put = grpc_frame(put_message("k", "v"));
+  const auto raw = [&](const Bytes& body, const Http2TestClient::Fields& extra = {}) {
+    const auto id = client_.request(grpc_headers(kPut, extra), body);
+    pump();
+    return status(id);
+  };
+  const std::string unmarshalling = "grpc: error unmarshalling request: unexpected EOF";
+  EXPECT_EQ(raw(put), (Status{"0", ""}));
+  EXPECT_EQ(raw(put + put), (Status{"0", ""}));
+  EXPECT_EQ(raw(""), (Status{"2", "EOF"}));
+  EXPECT_EQ(raw(put.substr(0, 3)), (Status{"2", "unexpected EOF"}));
+  EXPECT_EQ(raw(put.substr(0, 7)), (Status{"2", "unexpected EOF"}));
+  EXPECT_EQ(raw(grpc_frame("\xff\xff\xff\xff")), (Status{"13", unmarshalling}));
+  EXPECT_EQ(raw(grpc_frame(BytesView("\x0a\x05"
+                                     "ab"))),
+            (Status{"13", unmarshalling}));
+  EXPECT_EQ(raw("\1" + put.substr(1)),
+            (Status{"13", "grpc: compressed flag set with identity or empty encoding"}));
+  EXPECT_EQ(raw("\2" + put.substr(1)), (Status{"13", "grpc: received unexpected payload format 2"}));
+  EXPECT_EQ(raw(put, {{"grpc-encoding", "gzip"}}),
+            (Status{"12", "grpc: Decompressor is not installed for grpc-encoding \"gzip\""}));
+  EXPECT_EQ(raw(grpc_frame(Bytes(3'000'000, 'x'))),
+            (Status{"8", "grpc: received message larger than max (3000000 vs. 2097152)"}));
+  EXPECT_EQ(ask("/x.Y/Z", ""), (Status{"12", "unknown service x.Y"}));
+  EXPECT_EQ(ask("/etcdserverpb.KV/Zap", ""),
+            (Status{"12", "unknown method Zap for service etcdserverpb.KV"}));
+  EXPECT_EQ(ask("/etcdserverpb.Watch/Watch", ""),
+            (Status{"12", "unknown method Watch for service etcdserverpb.Watch"}));
+  EXPECT_EQ(ask("/foo", ""), (Status{"12", "malformed method name: \"/foo\""}));
+  EXPECT_EQ(ask(kPut, "", {{"grpc-timeout", "abc"}}), (Status{"13", "malformed time-out: abc"}));
+  pb::TxnRequest empty_operation;
+  empty_operation.add_success();
+  EXPECT_EQ(ask(kTxn, empty_operation.SerializeAsString()),
+            (Status{"3", "etcdserver: key not found"}));
+}
+
+TEST_F(GrpcSessionTest, UnknownEnumNumbers) {
+  pb::RangeRequest range;
+  range.set_key("k");
+  range.set_sort_order(static_cast<pb::RangeRequest::SortOrder>(9));
+  EXPECT_EQ(ask(kRange, range.SerializeAsString()), (Status{"3", "etcdserver: invalid sort option"}));
+  pb::TxnRequest txn;
+  txn.add_compare()->set_result(static_cast<pb::Compare::CompareResult>(9));
+  EXPECT_EQ(ask(kTxn, txn.SerializeAsString()),
+            (Status{"12", "conclave: not supported: unknown comparison"}));
+}
+
+TEST_F(GrpcSessionTest, WhatIsNotGrpcGetsAnHttpStatus) {
+  auto headers = grpc_headers(kPut);
+  headers[4].second = "application/json";
+  const auto json = client_.request(headers, "{}");
+  headers = grpc_headers(kPut);
+  headers[0].second = "GET";
+  const auto get = client_.request(headers, "");
+  pump();
+  EXPECT_EQ(client_.answer(json).headers.at(":status"), "415");
+  EXPECT_EQ(client_.answer(get).headers.at(":status"), "405");
+}
+
+TEST_F(GrpcSessionTest, AnOversizedMessageIsRefusedBeforeItHasArrived) {
+  const auto id =
+      client_.request(grpc_headers(kPut), BytesView("\0\x7f\xff\xff\xff", 5), /*more=*/true);
+  pump();
+  EXPECT_EQ(status(id),
+            (Status{"8", "grpc: received message larger than max (2147483647 vs. 2097152)"}));
+  EXPECT_EQ(ask(kRange, ""), (Status{"none", ""}));
+  EXPECT_EQ(calls_.size(), 1) << "the connection goes on";
+}
+
+TEST_F(GrpcSessionTest, TheLargestMessagePasses) {
+  SessionOptions options;
+  options.max_request_bytes = 1'000;
+  session_ = make_session(options, "test");
+  const std::size_t max = options.max_message_bytes();
+  const std::size_t overhead = put_message("k", Bytes(max - 100, 'x')).size() - (max - 100);
+  call(kPut, put_message("k", Bytes(max - overhead, 'x')));
+  pump();
+  EXPECT_EQ(calls_.size(), 1);
+  call(kPut, put_message("k", Bytes(max - overhead + 1, 'x')));
+  pump();
+  EXPECT_EQ(calls_.size(), 1);
+}
+
+TEST_F(GrpcSessionTest, ACancelledCallIsReportedOnceAndItsAnswerIgnored) {
+  const auto id = call(kPut, put_message("k", "v"));
+  pump();
+  ASSERT_EQ(calls_.size(), 1);
+  client_.reset(id);
+  pump();
+  EXPECT_EQ(cancelled_, (std::vector<api::CallId>{calls_[0].id}));
+  respond(0, api::PutResponse{});
+  EXPECT_EQ(client_.answer(id).body, "");
+  answer_ = [](const api::Request&) { return api::PutResponse{}; };
+  EXPECT_EQ(ask(kPut, put_message("k", "v")), (Status{"0", ""}));
+  EXPECT_EQ(cancelled_.size(), 1);
+}
+
+TEST_F(GrpcSessionTest, AnswersComeInAnyOrderAndOnlyOnce) {
+  std::vector<std::int32_t> ids;
+  for (int i = 0; i < 3; ++i) ids.push_back(call(kRange, range_message("k")));
+  pump();
+  for (const std::size_t i : {2u, 0u, 1u}) {
+    respond(i, api::RangeResponse{{}, false, static_cast<std::int64_t>(i)});
+    respond(i, api::RangeResponse{{}, false, 100});
+  }
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(message<pb::RangeResponse>(ids[i]).count(), static_cast<std::int64_t>(i));
+  }
+}
+
+TEST_F(GrpcSessionTest, RequestsWaitWhileTooManyAnswersAreUnsent) {
+  // This client never opens its windows.
+  Http2TestClient slow({.initial_window = 0, .automatic_window_updates = false});
+  const auto first = slow.request(grpc_headers(kRange), grpc_frame(range_message("k")));
+  api::Session::Effects effects;
+  session_->on_bytes(slow.take_output(), effects);
+  ASSERT_EQ(effects.calls.size(), 1);
+  api::RangeResponse large;
+  large.kvs.push_back({"k", Bytes(limits::kMaxUnsentBytes + 1, 'v'), 1, 1, 1, 0});
+  session_->on_response(effects.calls[0].id, {kHeader, std::move(large)}, effects);
+
+  slow.receive(effects.send);
+  slow.request(grpc_headers(kRange), grpc_frame(range_message("k")));
+  effects = {};
+  session_->on_bytes(slow.take_output(), effects);
+  EXPECT_TRUE(effects.calls.empty());
+
+  slow.grant(first, 1 << 20);
+  slow.take_output();
+  slow.grant(first, 1 << 30);
+  Bytes grants = slow.take_output();
+  session_->on_bytes(grants, effects);
+  EXPECT_EQ(effects.calls.size(), 1);
+}
+
+TEST_F(GrpcSessionTest, HealthCheck) {
+  answer_ = [](const api::Request&) { return api::HealthResponse{true, ""}; };
+  const auto good = call("/grpc.health.v1.Health/Check", "");
+  pump();
+  EXPECT_EQ(message<grpc::health::v1::HealthCheckResponse>(good).status(), 1);
+  answer_ = [](const api::Request&) { return api::Error{api::ErrorCode::kNoLeader, ""}; };
+  const auto bad = call("/grpc.health.v1.Health/Check", "");
+  pump();
+  EXPECT_EQ(message<grpc::health::v1::HealthCheckResponse>(bad).status(), 2);
+  grpc::health::v1::HealthCheckRequest other;
+  other.set_service("zap");
+  EXPECT_EQ(ask("/grpc.health.v1.Health/Check", other.SerializeAsString()),
+            (Status{"5", "unknown service"}));
+}
+
+TEST_F(GrpcSessionTest, AHealthWatchIsToldOfChangesUntilShutdown) {
+  bool healthy = true;
+  answer_ = [&](const api::Request&) { return api::HealthResponse{healthy, ""}; };
+  const auto id = call("/grpc.health.v1.Health/Watch", "");
+  pump();
+  const Bytes serving = grpc_frame("\x08\x01");
+  const Bytes not_serving = grpc_frame("\x08\x02");
+  EXPECT_EQ(client_.answer(id).body, serving);
+  tick(1);
+  EXPECT_EQ(client_.answer(id).body, serving);
+  healthy = false;
+  tick(2);
+  EXPECT_EQ(client_.answer(id).body, serving + not_serving);
+  EXPECT_EQ(calls_.size(), 3);
+  api::Session::Effects effects;
+  session_->on_shutdown(effects);
+  settle(std::move(effects));
+  EXPECT_EQ(status(id), (Status{"14", "etcdserver: server stopped"}));
+  EXPECT_TRUE(closed_);
+}
+
+TEST_F(GrpcSessionTest, ShutdownAnswersOpenCallsFirst) {
+  const auto id = call(kPut, put_message("k", "v"));
+  pump();
+  api::Session::Effects effects;
+  session_->on_shutdown(effects);
+  settle(std::move(effects));
+  EXPECT_EQ(client_.goaway_error(), 0);
+  EXPECT_FALSE(closed_);
+  respond(0, api::PutResponse{});
+  EXPECT_EQ(status(id), (Status{"0", ""}));
+  EXPECT_TRUE(closed_);
+}
+
+TEST(SessionOpening, SilenceAndGarbageAreClosed) {
+  for (const BytesView opening : {BytesView(""), BytesView("PRI * HT")}) {
+    auto session = make_session({}, "10.0.0.1:5");
+    api::Session::Effects effects;
+    session->on_bytes(opening, effects);
+    session->on_tick(Instant{} + seconds(1), effects);
+    EXPECT_FALSE(effects.close);
+    session->on_tick(Instant{} + seconds(31), effects);
+    EXPECT_TRUE(effects.close);
+    EXPECT_EQ(effects.close_reason, "10.0.0.1:5: nothing recognizable was sent in time");
+  }
+  auto session = make_session({}, "10.0.0.1:5");
+  api::Session::Effects effects;
+  session->on_bytes(Bytes("\x16\x03\x01\x02\x00\x01garbage\r\n\r\n", 17), effects);
+  EXPECT_TRUE(effects.close);
+  EXPECT_TRUE(effects.send.starts_with("HTTP/1.1 400 Bad Request"));
+}
+
+// A recorded exchange gives the same calls and answers wherever its bytes are cut.
+class SplitTest : public ::testing::Test {
+ protected:
+  static Bytes record(Http2TestClient& client) {
+    client.request(grpc_headers(kPut, {{"conclave-request-id", "c/1"}}),
+                   grpc_frame(put_message("k", "v")));
+    client.request(grpc_headers(kRange), grpc_frame(range_message("k")));
+    client.request(grpc_headers(kPut), "\1\2\3");
+    client.request(grpc_headers("/x.Y/Z"), "");
+    Bytes bytes = client.take_output();
+    const auto cancelled = client.request(grpc_headers(kRange), grpc_frame(range_message("z")));
+    bytes += client.take_output();
+    client.reset(cancelled);
+    return bytes + client.take_output();
+  }
+
+  // Everything that happened, as text: calls and decoded answers. Calls are answered at the end.
+  static std::string outcome(const std::vector<BytesView>& pieces) {
+    Http2TestClient client;
+    record(client);
+    auto session = make_session({}, "test");
+    api::Session::Effects effects;
+    for (const BytesView piece : pieces) session->on_bytes(piece, effects);
+    std::multiset<std::string> seen;  // requests on one connection are not ordered
+    std::set<api::CallId> cancelled(effects.cancelled.begin(), effects.cancelled.end());
+    for (auto& call : std::exchange(effects.calls, {})) {
+      if (cancelled.contains(call.id)) continue;  // the call may not even be seen when cut otherwise
+      seen.insert("call " + std::to_string(call.request.body.index()) +
+                  (call.request.id ? call.request.id->client : "") + "; ");
+      api::Answer answer = call.request.body.index() == 0 ? api::Answer(api::RangeResponse{})
+                                                          : api::Answer(api::PutResponse{});
+      session->on_response(call.id, {kHeader, std::move(answer)}, effects);
+    }
+    EXPECT_TRUE(client.receive(effects.send));
+    std::string text;
+    for (const std::string& call : seen) text += call;
+    for (std::int32_t id = 1; id <= 9; id += 2) {
+      const auto& answer = client.answer(id);
+      for (const auto& [name, value] : answer.headers) text += name + "=" + value + " ";
+      for (const auto& [name, value] : answer.trailers) text += name + "=" + value + " ";
+      text += std::to_string(answer.body.size()) + "; ";
+    }
+    return text + (effects.close ? "closed" : "open");
+  }
+};
+
+TEST_F(SplitTest, EachPositionGivesTheSame) {
+  Http2TestClient client;
+  const Bytes bytes = record(client);
+  const std::string whole = outcome({bytes});
+  EXPECT_EQ(whole.find("closed"), std::string::npos);
+  EXPECT_NE(whole.find("call 0; call 1c; "), std::string::npos) << whole;
+  for (std::size_t cut = 1; cut < bytes.size(); ++cut) {
+    const BytesView all = bytes;
+    ASSERT_EQ(outcome({all.substr(0, cut), all.substr(cut)}), whole) << cut;
+  }
+  std::vector<BytesView> single;
+  for (std::size_t i = 0; i < bytes.size(); ++i) single.push_back(BytesView(bytes).substr(i, 1));
+  EXPECT_EQ(outcome(single), whole);
+}
+
+// A flipped byte anywhere never brings the session down, and a connection it breaks is closed.
+TEST_F(SplitTest, DamageIsSurvived) {
+  Http2TestClient client;
+  const Bytes bytes = record(client);
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    Bytes damaged = bytes;
+    damaged[i] = static_cast<char>(damaged[i] ^ 0x55);
+    auto session = make_session({}, "test");
+    api::Session::Effects effects;
+    session->on_bytes(damaged, effects);
+    session->on_tick(Instant{} + seconds(1), effects);
+    session->on_tick(Instant{} + seconds(40), effects);
+    if (i < wire::kHttp2Preface.size()) {
+      EXPECT_TRUE(effects.close) << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace conclave::etcd
