@@ -17,10 +17,10 @@ struct Names {
   std::deque<std::string> spares;
 };
 
-// Removes what a crash left half made.
+// Removes what a crash left half made. What is there is then durable: a killed process may have renamed or removed a
+// file without living to sync the directory.
 Result<Names> tidy_directory(const SegmentPool::Config& config) {
   Names names;
-  bool removed = false;
   for (const auto& name : TRY(config.disk->list(config.directory))) {
     const std::string path = config.directory + "/" + name;
     if (const auto id = parse_segment_name(name)) names.segments.push_back(*id);
@@ -33,9 +33,8 @@ Result<Names> tidy_directory(const SegmentPool::Config& config) {
     }
     if (!is_spare_name(name) && name != kUnfinishedName) continue;
     TRY(config.disk->remove(path));
-    removed = true;
   }
-  if (removed) TRY(config.disk->sync_directory(config.directory));
+  TRY(config.disk->sync_directory(config.directory));
   return names;
 }
 

@@ -164,6 +164,8 @@ Result<SnapshotDir> SnapshotDir::open(io::Disk& disk, const std::string& directo
     if (parse_file_name(name, kWriting) || parse_file_name(name, kReceiving))
       TRY(disk.remove(dir.directory_ + "/" + name));
   }
+  // A killed process may have renamed a file without living to sync the directory.
+  TRY(disk.sync_directory(dir.directory_));
   return dir;
 }
 
