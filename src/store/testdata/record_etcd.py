@@ -233,6 +233,10 @@ def record(stub, script, count):
             script.revision = response.header.revision
             answer = "%d %s" % (response.header.revision, answer_text(response))
         except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
+                # etcd 3.4 dies of a put with ignore_value whose key an earlier operation of the same transaction
+                # deleted with a range to the end.
+                sys.exit("etcd died of: " + text)
             answer = "error " + ERRORS[error.details()]
         print(text)
         print("-> " + answer)

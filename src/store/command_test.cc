@@ -1,0 +1,123 @@
+// Commands and batches as bytes. What a decoder must survive is command_fuzz.cc's subject.
+
+#include <gtest/gtest.h>
+
+#include "store/command_codec.h"
+#include "store/replica.h"
+#include "store/request_codec.h"
+
+namespace conclave::store {
+namespace {
+
+std::string hex(BytesView bytes) {
+  std::string text;
+  for (const char c : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  return text;
+}
+
+// The example of docs/formats/commands.md.
+TEST(Command, APutAsBytes) {
+  api::Request request = parse_request("put key value prev");
+  request.id = api::RequestId{"app", 300};
+  const Bytes command = encode_command({NodeId{2}, 0x1122334455667788, 5}, request);
+  EXPECT_EQ(hex(command),
+            "01" "01" "0200000000000000" "8877665544332211" "05" "01" "03617070" "ac02" "01" "036b6579" "0576616c7565");
+  BatchEncoder batch;
+  EXPECT_TRUE(batch.empty());
+  batch.add(command);
+  EXPECT_FALSE(batch.empty());
+  EXPECT_EQ(hex(batch.finish(Epoch{3}, Stamp{1000})),
+            "01" "0300000000000000" "e803000000000000" "25" + hex(command));
+  EXPECT_TRUE(batch.empty());
+}
+
+TEST(Command, DecodesWhatWasEncoded) {
+  const Origin origin{NodeId{2}, 99, 1u << 20};
+  const Result<Command> put = decode_command(encode_command(origin, parse_request("put k v lease=7 prev ignore_lease")));
+  ASSERT_TRUE(put.has_value());
+  EXPECT_EQ(put->origin, origin);
+  EXPECT_FALSE(put->id.has_value());
+  const PutOp& op = std::get<PutOp>(put->body);
+  EXPECT_EQ(op.key, "k");
+  EXPECT_EQ(op.value, "v");
+  EXPECT_EQ(op.lease, 7);
+  EXPECT_TRUE(op.prev_kv);
+  EXPECT_FALSE(op.ignore_value);
+  EXPECT_TRUE(op.ignore_lease);
+
+  const CheckHash check{LogIndex{1ull << 40}, ~0ull};
+  const auto decoded = decode_command(encode_command(origin, check));
+  ASSERT_TRUE(decoded.has_value());
+  EXPECT_EQ(std::get<CheckHash>(decoded->body).index, check.index);
+  EXPECT_EQ(std::get<CheckHash>(decoded->body).hash, check.hash);
+}
+
+// Encoding what was decoded gives the same bytes: nothing got lost on the way.
+TEST(Command, TransactionsKeepEveryField) {
+  const char* line =
+      "txn [ value a z != x ; lease b = -5 ] [ range a z limit=9 rev=-1 sort=desc by=value keys_only count_only "
+      "min_mod=1 max_mod=2 min_create=3 max_create=4 ; del a %00 prev ; put a - lease=4 prev ignore_value ] "
+      "[ txn [ ] [ put b 1 ] [ ] ]";
+  const Origin origin{NodeId{1}, 1, 1};
+  const Bytes bytes = encode_command(origin, parse_request(line));
+  auto command = decode_command(bytes);
+  ASSERT_TRUE(command.has_value());
+  api::Request again{.body = std::get<api::TxnRequest>(std::move(command->body)), .id = {}, .timeout_ms = {}};
+  EXPECT_EQ(hex(encode_command(origin, again)), hex(bytes));
+}
+
+TEST(Command, EveryCutIsRefused) {
+  const Origin origin{NodeId{1}, 1, 1};
+  for (const char* line : {"put key value prev", "del a z", "compact 7",
+                           "txn [ mod a > 3 ] [ put a 1 ; range a z ] [ del a ; txn [ ] [ ] [ ] ]"}) {
+    const Bytes bytes = encode_command(origin, parse_request(line));
+    EXPECT_TRUE(is_valid_command(bytes));
+    for (std::size_t size = 0; size < bytes.size(); ++size) {
+      EXPECT_FALSE(is_valid_command(BytesView(bytes).substr(0, size))) << line << " cut at " << size;
+    }
+    EXPECT_FALSE(is_valid_command(bytes + '\0'));
+  }
+}
+
+TEST(Command, OtherVersionsAreNamed) {
+  Bytes command = encode_command({NodeId{1}, 1, 1}, parse_request("put a 1"));
+  command[0] = 2;
+  const auto decoded = decode_command(command);
+  ASSERT_FALSE(decoded.has_value());
+  EXPECT_EQ(decoded.error().code, ErrorCode::kCorrupt);
+  EXPECT_NE(decoded.error().message.find("version 2"), std::string::npos);
+
+  BatchEncoder batch;
+  batch.add(command);
+  Bytes entry = batch.finish(Epoch{1}, Stamp{});
+  ASSERT_TRUE(decode_batch_header(entry).has_value());
+  entry[0] = 9;
+  const auto header = decode_batch_header(entry);
+  ASSERT_FALSE(header.has_value());
+  EXPECT_NE(header.error().message.find("version 9"), std::string::npos);
+}
+
+TEST(Command, NestingBeyondTheBoundIsRefused) {
+  const auto nested = [](std::size_t depth) {
+    api::TxnRequest txn;
+    for (std::size_t i = 1; i < depth; ++i) {
+      api::TxnRequest outer;
+      outer.success.push_back({std::make_unique<api::TxnRequest>(std::move(txn))});
+      txn = std::move(outer);
+    }
+    return encode_command({NodeId{1}, 1, 1}, {.body = std::move(txn), .id = {}, .timeout_ms = {}});
+  };
+  EXPECT_TRUE(is_valid_command(nested(kMaxTxnDepth)));
+  EXPECT_FALSE(is_valid_command(nested(kMaxTxnDepth + 1)));
+}
+
+TEST(Command, AlarmZeroIsNone) {
+  const Bytes command = encode_command({NodeId{1}, 1, 1}, SetAlarm{NodeId{2}, Alarm::kCorrupt, true});
+  EXPECT_TRUE(is_valid_command(command));
+  Bytes zero = command;
+  zero[zero.size() - 2] = 0;
+  EXPECT_FALSE(is_valid_command(zero));
+}
+
+}  // namespace
+}  // namespace conclave::store
