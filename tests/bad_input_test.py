@@ -129,13 +129,14 @@ class Connections(harness.ClusterTest):
                         wire_abuse.frame(wire_abuse.HEADERS, wire_abuse.END_HEADERS, stream, path) +
                         wire_abuse.frame(wire_abuse.DATA, wire_abuse.END_STREAM, stream, body)):
                     break
+            start = time.monotonic()
             for _ in range(10):
-                start = time.monotonic()
                 self.member.get('before')
-                self.assertLess(time.monotonic() - start, 1)
+            waited = time.monotonic() - start
         with open(f'/proc/{self.member.process.pid}/status', encoding='ascii') as status:
             resident = next(int(line.split()[1]) for line in status if line.startswith('VmRSS'))
-        self.assertLess(resident, 400_000, 'kilobytes for answers that nobody takes')
+        self.assertLess(resident, 400_000, 'kilobytes are held for answers that nobody takes')
+        self.assertLess(waited, 5, 'seconds for ten small reads of another client')
 
 
 class SlowClients(harness.ClusterTest):
@@ -309,7 +310,7 @@ class Mismatches(StartTest):
         with self.assertRaises(grpc.RpcError):
             stranger.put('k', 'foreign', timeout=2)
         logs = one.log() + two.log() + stranger.log()
-        self.assertRegex(logs, '(?i)another cluster|other cluster|cluster .*(mismatch|differ)')
+        self.assertRegex(logs, 'is of cluster [0-9a-f]+, this member of cluster')
 
     def test_garbage_at_the_peer_port(self):
         member = self.cluster.members[0]
