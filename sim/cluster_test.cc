@@ -27,6 +27,11 @@ std::uint64_t seeds() {
   return wanted == nullptr ? 30 : std::strtoull(wanted, nullptr, 10);
 }
 
+void start(Cluster& cluster, std::size_t member) {
+  const Result<void> started = cluster.start(member);
+  ASSERT_TRUE(started.has_value()) << started.error().message;
+}
+
 class Workload {
  public:
   Workload(Cluster& cluster, std::uint64_t seed, std::size_t clients, std::size_t operations) {
@@ -68,7 +73,7 @@ void expect_linearizable(const History& history, std::uint64_t seed) {
 
 TEST(ClusterTest, ThreeMembersElectALeaderAndAnswer) {
   Cluster cluster(1, {});
-  for (std::size_t i = 0; i < 3; ++i) ASSERT_TRUE(cluster.start(i).has_value());
+  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
   Workload workload(cluster, 1, 3, 100);
   ASSERT_TRUE(cluster.run_until(seconds(60), [&] { return workload.done(); }));
   for (const Operation& op : workload.history()) EXPECT_FALSE(op.is_unknown());
@@ -78,12 +83,12 @@ TEST(ClusterTest, ThreeMembersElectALeaderAndAnswer) {
 
 TEST(ClusterTest, AcknowledgedWritesSurviveThatAllMembersCrashAtOnce) {
   Cluster cluster(2, {});
-  for (std::size_t i = 0; i < 3; ++i) ASSERT_TRUE(cluster.start(i).has_value());
+  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
   Workload before(cluster, 2, 3, 50);
   ASSERT_TRUE(cluster.run_until(seconds(60), [&] { return before.done(); }));
   for (std::size_t i = 0; i < 3; ++i) cluster.crash(i);
   cluster.run_for(seconds(1));
-  for (std::size_t i = 0; i < 3; ++i) ASSERT_TRUE(cluster.start(i).has_value());
+  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
   Workload after(cluster, 3, 3, 50);
   ASSERT_TRUE(cluster.run_until(seconds(60), [&] { return after.done(); }));
   History all = before.history();
@@ -94,14 +99,14 @@ TEST(ClusterTest, AcknowledgedWritesSurviveThatAllMembersCrashAtOnce) {
 
 TEST(ClusterTest, AFollowerFarBehindCatchesUpBySnapshot) {
   Cluster cluster(3, {.snapshot_entries = 50});
-  for (std::size_t i = 0; i < 3; ++i) ASSERT_TRUE(cluster.start(i).has_value());
+  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
   ASSERT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.leader().has_value(); }));
   const std::size_t late = (*cluster.leader() + 1) % 3;
   cluster.crash(late);
   // More than is kept for followers a little behind.
   Workload workload(cluster, 4, 8, 1'500);
   ASSERT_TRUE(cluster.run_until(seconds(300), [&] { return workload.done(); }));
-  ASSERT_TRUE(cluster.start(late).has_value());
+  start(cluster, late);
   ASSERT_TRUE(cluster.run_until(seconds(30), [&] { return cluster.converged(); }));
   EXPECT_GE(cluster.node(late).stats().snapshots_installed, 1u);
   expect_linearizable(workload.history(), 3);
@@ -112,7 +117,7 @@ void storm(std::uint64_t seed) {
   Rng rng(seed);
   Cluster cluster(seed, {.members = rng.one_in(3) ? 5u : 3u,
                          .snapshot_entries = rng.one_in(2) ? rng.between(5, 100) : 0});
-  for (std::size_t i = 0; i < cluster.size(); ++i) ASSERT_TRUE(cluster.start(i).has_value());
+  for (std::size_t i = 0; i < cluster.size(); ++i) start(cluster, i);
   LinkFaults faults;
   faults.lost = static_cast<std::uint32_t>(rng.one_in(2) ? 0 : rng.below(200));
   faults.repeated = static_cast<std::uint32_t>(rng.one_in(2) ? 0 : rng.below(300));
@@ -142,14 +147,14 @@ void storm(std::uint64_t seed) {
         cluster.fabric().heal();
         break;
       default:
-        if (!cluster.running(member)) ASSERT_TRUE(cluster.start(member).has_value());
+        if (!cluster.running(member)) start(cluster, member);
         break;
     }
   }
   cluster.fabric().heal();
   cluster.fabric().set_faults({}, {});
   for (std::size_t i = 0; i < cluster.size(); ++i) {
-    if (!cluster.running(i)) ASSERT_TRUE(cluster.start(i).has_value());
+    if (!cluster.running(i)) start(cluster, i);
   }
   EXPECT_TRUE(cluster.run_until(seconds(240), [&] { return workload.done(); }))
       << "seed " << seed << ": the workload stalls in the calm";

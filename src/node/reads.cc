@@ -32,10 +32,12 @@ void Reads::barrier_done(ReadId id, std::optional<LogIndex> index) {
   if (index) {
     ready_.emplace(*index, std::move(found->second));
   } else {
-    move_all(found->second, new_);
+    move_all(found->second, failed_);
   }
   in_barrier_.erase(found);
 }
+
+void Reads::retry() { move_all(failed_, new_); }
 
 std::vector<Reads::Read> Reads::take_ready(LogIndex applied) {
   std::vector<Read> taken;
@@ -61,6 +63,7 @@ std::vector<ClientCall> Reads::expire(Instant now) {
     });
   };
   sweep(new_);
+  sweep(failed_);
   for (auto& [id, reads] : in_barrier_) sweep(reads);
   for (auto& [index, reads] : ready_) sweep(reads);
   waiting_ -= expired.size();

@@ -34,8 +34,10 @@ class Reads {
   // Closes the group of reads that have been added, if there are any, and names the barrier they need. With
   // `kMaxBarriers` under way reads gather until one ends.
   std::optional<ReadId> begin_barrier();
-  // The barrier ended: its reads wait for the store to reach `index`, or for another barrier without one.
+  // The barrier ended: its reads wait for the store to reach `index`; without one, for retry().
   void barrier_done(ReadId id, std::optional<LogIndex> index);
+  // Reads of failed barriers may ask again. Called every tick: asking at once would only spin while there is no leader.
+  void retry();
   // The reads that the store can answer at `applied`.
   std::vector<Read> take_ready(LogIndex applied);
   std::vector<ClientCall> expire(Instant now);
@@ -45,6 +47,7 @@ class Reads {
 
   ReadId next_;
   std::vector<Read> new_;
+  std::vector<Read> failed_;
   std::map<ReadId, std::vector<Read>> in_barrier_;
   std::multimap<LogIndex, std::vector<Read>> ready_;
   std::size_t waiting_ = 0;

@@ -45,10 +45,12 @@ TEST_F(ReadsTest, AReadThatComesLaterNeedsALaterBarrier) {
   EXPECT_NE(*second, *first);
 }
 
-TEST_F(ReadsTest, AFailedBarrierIsAskedAgain) {
+TEST_F(ReadsTest, AFailedBarrierIsAskedAgainButNotAtOnce) {
   add(1);
   reads_.barrier_done(*reads_.begin_barrier(), std::nullopt);
   EXPECT_EQ(ready(9), Calls{});
+  EXPECT_FALSE(reads_.begin_barrier().has_value());
+  reads_.retry();
   reads_.barrier_done(*reads_.begin_barrier(), LogIndex{3});
   EXPECT_EQ(ready(3), Calls{1});
 }

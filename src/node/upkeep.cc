@@ -34,6 +34,7 @@ void Group::tick() {
     publish_self();
     maybe_take_snapshot();
   }
+  reads_.retry();
   store_.reclaim(kReclaimStep);
   if (engine_.leader() != last_leader_) {
     last_leader_ = engine_.leader();
