@@ -1,8 +1,10 @@
 // Any bytes into a session, in pieces, with calls answered, cancelled and ticked in between: nothing may crash, and
 // what the session says must not grow without bound.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "base/check.h"
 #include "frontends/etcd/session.h"
