@@ -21,6 +21,9 @@ from etcd3.etcdrpc import rpc_pb2, rpc_pb2_grpc
 MEMBERS = 3
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
+# Clusters that follow one another use the same ports, and must not inherit each other's connections.
+CHANNEL_OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500),
+                   ("grpc.use_local_subchannel_pool", 1))
 CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -68,7 +71,8 @@ class Cluster:
 
     def status(self, endpoint, timeout_s=5):
         stub = rpc_pb2_grpc.MaintenanceStub(self._channel(endpoint))
-        return stub.Status(rpc_pb2.StatusRequest(), timeout=timeout_s)
+        # gRPC for Python makes progress with connecting only while some request waits for it.
+        return stub.Status(rpc_pb2.StatusRequest(), timeout=timeout_s, wait_for_ready=True)
 
     def leader(self):
         """The endpoint that says of itself that it leads."""
@@ -93,7 +97,7 @@ class Cluster:
 
     def _channel(self, endpoint):
         if endpoint not in self.channels:
-            self.channels[endpoint] = grpc.insecure_channel(endpoint)
+            self.channels[endpoint] = grpc.insecure_channel(endpoint, CHANNEL_OPTIONS)
         return self.channels[endpoint]
 
     def _start(self, member):
@@ -116,7 +120,7 @@ class Cluster:
         leader = self.leader()
         probe = rpc_pb2.PutRequest(key=b"bench/started", value=b"yes")
         for endpoint in [leader, *self.endpoints]:
-            self._retry(lambda: self.kv(endpoint).Put(probe, timeout=5))
+            self._retry(lambda: self.kv(endpoint).Put(probe, timeout=5, wait_for_ready=True))
 
     def _retry(self, request):
         deadline = time.monotonic() + START_TIMEOUT_S
