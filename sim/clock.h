@@ -1,6 +1,7 @@
 #pragma once
-// Virtual time: an io::Clock whose hours pass in microseconds. Nothing happens unless it is told to run, and the same
-// calls in the same order give the same run: what is due at one instant fires in the order in which it was asked for.
+// Virtual time: an io::Clock whose hours pass in microseconds. Nothing happens unless it is told to
+// run, and the same calls in the same order give the same run: what is due at one instant fires in
+// the order in which it was asked for.
 //
 // Not thread-safe: one loop.
 
@@ -27,8 +28,8 @@ class Clock final : public io::Clock {
   void cancel(TimerId timer) override;
   void post(std::move_only_function<void()> run) override { posted_.push_back(std::move(run)); }
 
-  // Runs the next thing: a timer that is due, else something posted, else time moves on to the next timer and that
-  // fires. False if there is nothing left.
+  // Runs the next thing: a timer that is due, else something posted, else time moves on to the next
+  // timer and that fires. False if there is nothing left.
   bool step();
   // Runs all that is due until `end`, which is then the time. Things may be added on the way.
   void run_until(Instant end);
@@ -42,7 +43,9 @@ class Clock final : public io::Clock {
  private:
   using Due = std::pair<Instant, TimerId>;  // ids grow, so equal instants fire in order
 
-  bool ready() const { return !posted_.empty() || (!timers_.empty() && timers_.begin()->first.first <= now_); }
+  bool ready() const {
+    return !posted_.empty() || (!timers_.empty() && timers_.begin()->first.first <= now_);
+  }
 
   Instant now_;
   std::int64_t wall_offset_ms_ = 1'700'000'000'000;

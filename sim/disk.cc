@@ -26,7 +26,7 @@ Failure no_space(const std::string& path) {
 class Disk::OpenFile final : public io::File {
  public:
   OpenFile(Disk& disk, std::shared_ptr<Disk::Run> run, std::shared_ptr<Medium> medium,
-          std::string path)
+           std::string path)
       : disk_(disk), run_(std::move(run)), medium_(std::move(medium)), path_(std::move(path)) {}
 
   Result<Bytes> read(std::uint64_t offset, std::size_t size) override {

@@ -1,13 +1,14 @@
 #pragma once
-// A simulated disk of one member: io::Disk in memory and in virtual time, with everything that real disks do to
-// software. It forgets what was not synced when the power goes (any part of it: sectors, sizes, names), fills up,
-// fails calls, rots, writes to the wrong place, and is slow. Deterministic from its seed and the calls made.
+// A simulated disk of one member: io::Disk in memory and in virtual time, with everything that real
+// disks do to software. It forgets what was not synced when the power goes (any part of it:
+// sectors, sizes, names), fills up, fails calls, rots, writes to the wrong place, and is slow.
+// Deterministic from its seed and the calls made.
 //
-// One Disk lives through many runs of its member: crash() or kill() ends a run, after which every File, lock and job
-// of that run is dead, and the next run finds what survived.
+// One Disk lives through many runs of its member: crash() or kill() ends a run, after which every
+// File, lock and job of that run is dead, and the next run finds what survived.
 //
-// A job runs at one instant of virtual time, somewhere between run() and `done`. To interrupt a job between two of its
-// calls, use stop_before().
+// A job runs at one instant of virtual time, somewhere between run() and `done`. To interrupt a job
+// between two of its calls, use stop_before().
 //
 // Not thread-safe: one loop.
 
@@ -68,8 +69,8 @@ class Disk final : public io::Disk {
 
   // Calls made on the disk and its files so far, over all runs.
   std::uint64_t calls() const { return calls_; }
-  // From call number `call` on (the first is 0) nothing happens any more: calls fail without effect, and no `done` is
-  // called, until crash() or kill().
+  // From call number `call` on (the first is 0) nothing happens any more: calls fail without
+  // effect, and no `done` is called, until crash() or kill().
   void stop_before(std::uint64_t call) { stop_at_ = call; }
   bool stopped() const { return calls_ > stop_at_; }
 
@@ -78,8 +79,9 @@ class Disk final : public io::Disk {
   std::uint64_t used_bytes() const;
   void set_faults(const DiskFaults& faults) { faults_ = faults; }
   void set_latency(io::Lane lane, const JobLatency& latency) { lane_of(lane).latency = latency; }
-  // The next call of this kind on a path that contains `path_part` fails with `code`, leaving behind what such a
-  // failure leaves behind: a part of a write, or a part of what a sync should have written.
+  // The next call of this kind on a path that contains `path_part` fails with `code`, leaving
+  // behind what such a failure leaves behind: a part of a write, or a part of what a sync should
+  // have written.
   void fail_next(DiskCall call, const std::string& path_part, ErrorCode code);
   // The next write to such a path lands `by` bytes further on (not beyond what the file has).
   void misdirect_next_write(const std::string& path_part, std::uint64_t by);

@@ -39,8 +39,8 @@ void Medium::mark(std::uint64_t from, std::uint64_t to, Rng* rng) {
 // The part of a sector that lies beyond the durable size is not reachable after a power cut.
 void Medium::write_back(std::uint64_t sector) {
   const auto from = sector * kSectorBytes;
-  const auto to = std::min({from + kSectorBytes, std::uint64_t{cached_.size()},
-                            std::uint64_t{durable_.size()}});
+  const auto to = std::min(
+      {from + kSectorBytes, std::uint64_t{cached_.size()}, std::uint64_t{durable_.size()}});
   if (from < to) durable_.replace(from, to - from, BytesView(cached_).substr(from, to - from));
 }
 

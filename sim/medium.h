@@ -1,6 +1,7 @@
 #pragma once
-// The content of one simulated file, twice: as the operating system shows it, and as it would be found after a power
-// cut. Sectors of 512 bytes are written whole or not at all; which of the unsynced ones survive is up to the seed.
+// The content of one simulated file, twice: as the operating system shows it, and as it would be
+// found after a power cut. Sectors of 512 bytes are written whole or not at all; which of the
+// unsynced ones survive is up to the seed.
 
 #include <cstddef>
 #include <cstdint>
@@ -18,15 +19,17 @@ class Medium {
   std::uint64_t size() const { return cached_.size(); }
   // Fewer bytes at the end.
   Bytes read(std::uint64_t offset, std::size_t size) const;
-  // Grows the file if needed. A sector that is written again before it was synced may, by the seed, have reached the
-  // medium with its earlier content in between, as it does when the system writes back on its own.
+  // Grows the file if needed. A sector that is written again before it was synced may, by the seed,
+  // have reached the medium with its earlier content in between, as it does when the system writes
+  // back on its own.
   void write(std::uint64_t offset, BytesView data, Rng& rng);
   // New bytes are zero.
   void resize(std::uint64_t size);
 
   void sync();
-  // Some of the unsynced sectors reached the medium. None counts as unsynced any more: they go on being shown, the
-  // next sync succeeds without writing them, and a power cut brings the old content back.
+  // Some of the unsynced sectors reached the medium. None counts as unsynced any more: they go on
+  // being shown, the next sync succeeds without writing them, and a power cut brings the old
+  // content back.
   void fail_sync(Rng& rng);
   void lose_power(Rng& rng);
 
@@ -41,7 +44,7 @@ class Medium {
 
   Bytes cached_;
   Bytes durable_;
-  std::vector<bool> unsynced_;            // by sector
+  std::vector<bool> unsynced_;                // by sector
   std::vector<std::uint64_t> unsynced_list_;  // the same sectors, in the order written
 };
 

@@ -127,9 +127,8 @@ void Names::drop_unreachable() {
     const auto parent = parent_of(path);
     return !parent.empty() && !shown_.directories.contains(parent);
   });
-  std::erase_if(shown_.files, [this](const auto& named) {
-    return !is_directory(parent_of(named.first));
-  });
+  std::erase_if(shown_.files,
+                [this](const auto& named) { return !is_directory(parent_of(named.first)); });
 }
 
 }  // namespace conclave::sim

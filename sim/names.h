@@ -1,6 +1,7 @@
 #pragma once
-// The names of a simulated disk: directories and files, as shown and as they would be found after a power cut.
-// Creating, renaming and removing become durable with a sync of the directory; before that, any of them may survive.
+// The names of a simulated disk: directories and files, as shown and as they would be found after a
+// power cut. Creating, renaming and removing become durable with a sync of the directory; before
+// that, any of them may survive.
 
 #include <map>
 #include <memory>

@@ -1,5 +1,6 @@
-// The log loses nothing that it acknowledged, whenever the machine stops: at every call that the log makes of the
-// disk, with the power or only the process going, again and again, recovery included.
+// The log loses nothing that it acknowledged, whenever the machine stops: at every call that the
+// log makes of the disk, with the power or only the process going, again and again, recovery
+// included.
 
 #include <gtest/gtest.h>
 
@@ -29,7 +30,8 @@ void act(WalWorld& world, Rng& rng) {
       world.append(group, last + 1, 1, rng.one_in(4) ? 50'000 : 20'000);
       break;
     case 4:
-      if (world.acknowledged() == world.asked() && last > 0) world.release(group, last - rng.below(2));
+      if (world.acknowledged() == world.asked() && last > 0)
+        world.release(group, last - rng.below(2));
       break;
     default:
       world.append(group, last + 1, rng.between(1, 4), rng.between(1, 600));
@@ -94,8 +96,8 @@ TEST(WalCrash, AgainAndAgainAlsoDuringRecovery) {
   }
 }
 
-// A failed sync leaves pages that later syncs take for written. The member stops, is started again while they are
-// still shown, builds on them, and then the power goes.
+// A failed sync leaves pages that later syncs take for written. The member stops, is started again
+// while they are still shown, builds on them, and then the power goes.
 TEST(WalCrash, AfterAFailedSyncAndARestartOfTheProcess) {
   for (std::uint64_t seed = 1; seed <= 1'500; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
@@ -132,7 +134,8 @@ TEST(WalCrash, WhileTheDiskIsFullNowAndThen) {
         act(world, rng);
         if (rng.one_in(10)) world.run_for(seconds(2));
       }
-      ASSERT_FALSE(world.failure().has_value() && !world.disk().stopped()) << world.failure()->message;
+      ASSERT_FALSE(world.failure().has_value() && !world.disk().stopped())
+          << world.failure()->message;
       end_run(world, rng);
     }
   }

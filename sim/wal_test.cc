@@ -1,5 +1,5 @@
-// The log on a simulated disk, one behaviour at a time (docs/formats/log.md). What happens at a crash is in
-// wal_crash_test.cc.
+// The log on a simulated disk, one behaviour at a time (docs/formats/log.md). What happens at a
+// crash is in wal_crash_test.cc.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -24,7 +24,8 @@ class WalTest : public testing::Test {
  protected:
   WalTest() : world(1) {
     warnings().clear();
-    set_log_sink([](LogLevel, std::string_view line) { warnings().emplace_back(line); }, LogLevel::kWarn);
+    set_log_sink([](LogLevel, std::string_view line) { warnings().emplace_back(line); },
+                 LogLevel::kWarn);
   }
 
   void open() {
@@ -48,8 +49,9 @@ class WalTest : public testing::Test {
     auto opened = world.open();
     return opened ? Error{.code = ErrorCode::kInvalid, .message = "opened"} : opened.error();
   }
-  std::string path(std::size_t segment) { return std::string(WalWorld::kWalDirectory) + "/" + world.segments().at(segment); }
-  // Of the first segment.
+  std::string path(std::size_t segment) {
+    return std::string(WalWorld::kWalDirectory) + "/" + world.segments().at(segment);
+  }
   static std::uint64_t block(std::uint64_t n) { return n * wal::kBlockBytes; }
   void zero_block(const std::string& file, std::uint64_t offset) {
     const auto opened = world.disk().open(file, io::OpenMode::kReadWrite);
@@ -94,15 +96,17 @@ TEST_F(WalTest, AppendsDuringASyncShareTheNextOne) {
 TEST_F(WalTest, TornTailIsCutOffAndSaid) {
   open();
   write(2);
+  world.run_for(seconds(1));
   // The third write reaches the disk in part, and nobody is told of it.
   world.append(0, 3, 1, 20'000);
   world.disk().fail_next(DiskCall::kSync, "wal/", ErrorCode::kIo);
   world.settle();
-  world.crash();
+  world.kill();
   zero_block(path(0), block(4));  // its second block never made it
   open();
   EXPECT_EQ(world.found(), 2u);
-  EXPECT_THAT(warnings(), testing::Contains(HasSubstr("unfinished write at offset 12288 (batch 3)")));
+  EXPECT_THAT(warnings(),
+              testing::Contains(HasSubstr("unfinished write at offset 12288 (batch 3)")));
   warnings().clear();
   write(1);
   reopen_cleanly();
@@ -116,7 +120,8 @@ TEST_F(WalTest, DamageBeforeTheEndIsRefused) {
   world.disk().rot(path(0), block(2) + 60);
   const auto error = error_of_reopening();
   EXPECT_EQ(error.code, ErrorCode::kCorrupt);
-  EXPECT_THAT(error.message, HasSubstr("member/wal/00000000000000000001.log: damaged at offset 8192"));
+  EXPECT_THAT(error.message,
+              HasSubstr("member/wal/00000000000000000001.log: damaged at offset 8192"));
   EXPECT_THAT(error.message, HasSubstr("remove the member from the cluster and add it again"));
 }
 
@@ -145,8 +150,8 @@ TEST_F(WalTest, ADamagedHeaderIsRefused) {
   EXPECT_THAT(error.message, HasSubstr("offset 0"));
 }
 
-// Whichever byte rots: the log is refused, or holds all that it held. (Only the last batch is spared: its loss cannot
-// be told from a write that was cut off.)
+// Whichever byte rots: the log is refused, or holds all that it held. (Only the last batch is
+// spared: its loss cannot be told from a write that was cut off.)
 TEST_F(WalTest, NoRotBeforeTheLastBatchLosesAnything) {
   Rng rng(5);
   int refused = 0;
@@ -355,8 +360,9 @@ TEST_F(WalTest, MayBeDestroyedAtAnyMoment) {
   const wal::Identity identity = world.identity;
   WalWorld other(2);
   ASSERT_TRUE(other.disk().create_directories("m").has_value());
-  auto log = wal::Log::open(other.disk(), other.clock(), "m", identity,
-                            {.segment_bytes = 32'768}, {[](GroupId, Bytes) {}, [](GroupId, consensus::Entry) {}});
+  const wal::Replay nothing{[](GroupId, Bytes) {}, [](GroupId, consensus::Entry) {}};
+  auto log = wal::Log::open(other.disk(), other.clock(), "m", identity, {.segment_bytes = 32'768},
+                            nothing);
   ASSERT_TRUE(log.has_value());
   int answered = 0;
   for (int i = 0; i < 3; ++i)

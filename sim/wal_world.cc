@@ -9,7 +9,8 @@
 
 namespace conclave::sim {
 
-WalWorld::WalWorld(std::uint64_t seed, std::uint64_t segment) : segment_bytes(segment), disk_(clock_, seed) {}
+WalWorld::WalWorld(std::uint64_t seed, std::uint64_t segment)
+    : segment_bytes(segment), disk_(clock_, seed) {}
 
 void WalWorld::apply(State& state, const Operation& operation) {
   auto& group = state[operation.group];
@@ -52,8 +53,8 @@ void WalWorld::check_replayed(const State& replayed) {
   for (const auto& [group, state] : replayed)
     what += fmt::format(" group {}: {} entries up to {};", group.value, state.entries.size(),
                         state.entries.empty() ? 0 : state.entries.rbegin()->first.value);
-  CHECK(false, "{} asked, {} acknowledged, and the log holds something else:{}",
-        operations_.size(), acknowledged_, what);
+  CHECK(false, "{} asked, {} acknowledged, and the log holds something else:{}", operations_.size(),
+        acknowledged_, what);
 }
 
 Result<void> WalWorld::open() {

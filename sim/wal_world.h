@@ -1,8 +1,9 @@
 #pragma once
 // A log on a simulated disk, and the model of what it must hold: the vocabulary of the log's tests.
 //
-// Every append is remembered in order. After a crash the log must hold exactly what some prefix of the appends left
-// behind, one that contains all that were acknowledged: nothing lost, nothing invented, nothing out of order.
+// Every append is remembered in order. After a crash the log must hold exactly what some prefix of
+// the appends left behind, one that contains all that were acknowledged: nothing lost, nothing
+// invented, nothing out of order.
 
 #include <cstdint>
 #include <map>
@@ -27,7 +28,8 @@ class WalWorld {
   void crash();
   void kill();
 
-  // Appends `count` entries of `bytes` bytes from `first` on; what was at `first` and behind it is replaced.
+  // Appends `count` entries of `bytes` bytes from `first` on; what was at `first` and behind it is
+  // replaced.
   void append(std::uint64_t group, std::uint64_t first, std::size_t count, std::size_t bytes);
   void set_hard_state(std::uint64_t group, Bytes state);
   void release(std::uint64_t group, std::uint64_t index);

@@ -43,7 +43,8 @@ Result<void> deliver(const RecordHeader& header, BytesView data, const RecordSin
       if (header.kind > std::to_underlying(consensus::EntryKind::kMembership))
         return fail(ErrorCode::kCorrupt,
                     fmt::format("entry kind {} is unknown to this version: the log was "
-                                "written by a newer one", header.kind));
+                                "written by a newer one",
+                                header.kind));
       sink.on_entry(header.group,
                     consensus::Entry{.index = header.index,
                                      .epoch = header.epoch,
@@ -56,7 +57,8 @@ Result<void> deliver(const RecordHeader& header, BytesView data, const RecordSin
   }
   return fail(ErrorCode::kCorrupt,
               fmt::format("record type {} is unknown to this version: the log was written by a "
-                          "newer one", std::to_underlying(header.type)));
+                          "newer one",
+                          std::to_underlying(header.type)));
 }
 
 std::uint64_t batch_checksum(BytesView batch, std::uint64_t salt) {
@@ -136,7 +138,8 @@ Result<void> read_records(const Batch& batch, const RecordSink& sink) {
   if (batch.version != kBatchVersion)
     return fail(ErrorCode::kCorrupt,
                 fmt::format("batch version {} is unknown to this version ({}): the log was written "
-                            "by a newer one", batch.version, kBatchVersion));
+                            "by a newer one",
+                            batch.version, kBatchVersion));
   BytesView rest = batch.body;
   for (std::uint32_t i = 0; i < batch.records; ++i) {
     if (rest.size() < kRecordHeaderBytes)

@@ -14,7 +14,8 @@
 
 namespace conclave::wal {
 
-// Batches start at multiples of this, so that no later write touches a sector that was already synced.
+// Batches start at multiples of this, so that no later write touches a sector that was already
+// synced.
 inline constexpr std::size_t kBlockBytes = 4096;
 inline constexpr std::size_t kBatchHeaderBytes = 48;
 inline constexpr std::size_t kRecordHeaderBytes = 32;
@@ -26,8 +27,9 @@ constexpr std::uint64_t padded_batch_bytes(std::uint64_t body_bytes) {
 
 enum class BatchFlag : std::uint16_t {
   kNone = 0,
-  // Holds all records of the batch numbered one less, and stands in for it where that one is unreadable. Written at
-  // open, since the last batch of a killed process may be in the page cache and not on the medium.
+  // Holds all records of the batch numbered one less, and stands in for it where that one is
+  // unreadable. Written at open, since the last batch of a killed process may be in the page cache
+  // and not on the medium.
   kRepeat = 1,
 };
 
@@ -82,8 +84,8 @@ struct RecordSink {
   std::function<void(GroupId, consensus::Entry)> on_entry;
 };
 
-// Gives each record to `sink`. kCorrupt: a record this version does not know (the message says so) or a grammar
-// error under a correct checksum.
+// Gives each record to `sink`. kCorrupt: a record this version does not know (the message says so)
+// or a grammar error under a correct checksum.
 Result<void> read_records(const Batch& batch, const RecordSink& sink);
 
 }  // namespace conclave::wal

@@ -16,7 +16,8 @@ namespace {
 
 using Done = std::move_only_function<void(Result<void>)>;
 
-// A batch is closed at this size, so that one sync never takes long; a single larger append goes alone.
+// A batch is closed at this size, so that one sync never takes long; a single larger append goes
+// alone.
 constexpr std::uint64_t kMaxBatchBytes = 8 * limits::kMiB;
 
 // What one append() asked for. Whole in one batch, so that it is durable in one step.
@@ -161,9 +162,8 @@ void Log::State::start_next() {
   writing = std::make_shared<BatchWrite>();
   writing->file = current.file;
   writing->offset = end;
-  writing->place = {.segment = current.segment.id,
-                    .salt = current.segment.salt,
-                    .sequence = next_sequence};
+  writing->place = {
+      .segment = current.segment.id, .salt = current.segment.salt, .sequence = next_sequence};
   if (end == kFirstBatchAt) {
     writing->hard_states = hard_states;
     writing->body_bytes = hard_state_bytes();
@@ -247,15 +247,15 @@ Result<std::unique_ptr<Log>> Log::open(io::Disk& disk, io::Clock& clock,
   state->next_sequence = recovered.next_sequence;
   state->hard_states = std::move(recovered.hard_states);
   const std::weak_ptr<State> weak = state;
-  const SegmentPool::Events events{
-      .on_next =
-          [weak] {
-            if (const auto alive = weak.lock()) alive->post_next();
-          },
-      .on_failed =
-          [weak](Error error) {
-            if (const auto alive = weak.lock()) alive->fail_all(std::move(error));
-          }};
+  const SegmentPool::Events events{.on_next =
+                                       [weak] {
+                                         if (const auto alive = weak.lock()) alive->post_next();
+                                       },
+                                   .on_failed =
+                                       [weak](Error error) {
+                                         if (const auto alive = weak.lock())
+                                           alive->fail_all(std::move(error));
+                                       }};
   state->pool = std::make_shared<SegmentPool>(config, std::move(recovered.found), events);
   clock.post([weak] {
     const auto alive = weak.lock();

@@ -17,8 +17,8 @@ struct Names {
   std::deque<std::string> spares;
 };
 
-// Removes what a crash left half made. What is there is then durable: a killed process may have renamed or removed a
-// file without living to sync the directory.
+// Removes what a crash left half made. What is there is then durable: a killed process may have
+// renamed or removed a file without living to sync the directory.
 Result<Names> tidy_directory(const SegmentPool::Config& config) {
   Names names;
   for (const auto& name : TRY(config.disk->list(config.directory))) {
@@ -44,16 +44,14 @@ Result<SegmentPool::OpenSegment> open_segment(const SegmentPool::Config& config,
   return SegmentPool::OpenSegment{std::move(segment), std::move(file)};
 }
 
-Result<SegmentPool::OpenSegment> create_segment(const SegmentPool::Config& config,
-                                                std::uint64_t id, std::uint64_t bytes,
-                                                std::uint64_t previous_salt) {
+Result<SegmentPool::OpenSegment> create_segment(const SegmentPool::Config& config, std::uint64_t id,
+                                                std::uint64_t bytes, std::uint64_t previous_salt) {
   const auto salt = make_salt(*config.clock, id, previous_salt);
-  std::shared_ptr<io::File> file = TRY(make_segment(
-      *config.disk,
-      {.directory = config.directory,
-       .header = {.identity = config.identity, .id = id, .salt = salt},
-       .bytes = bytes,
-       .spare = {}}));
+  std::shared_ptr<io::File> file = TRY(
+      make_segment(*config.disk, {.directory = config.directory,
+                                  .header = {.identity = config.identity, .id = id, .salt = salt},
+                                  .bytes = bytes,
+                                  .spare = {}}));
   return SegmentPool::OpenSegment{{id, salt, bytes, {}}, std::move(file)};
 }
 
@@ -102,22 +100,24 @@ Result<void> Recovery::open_files() {
   return {};
 }
 
-// Overwrites the start of an unfinished batch, durably: whatever its sectors read as later, it cannot come back once
-// the log has gone on.
+// Overwrites the start of an unfinished batch, durably: whatever its sectors read as later, it
+// cannot come back once the log has gone on.
 Result<void> Recovery::erase_torn() {
   for (const auto& [id, offset] : replayed_.torn) {
-    LOG(kWarn, "{}/{}: cut off an unfinished write at offset {} (batch {}), of which nobody was told",
+    LOG(kWarn,
+        "{}/{}: cut off an unfinished write at offset {} (batch {}), of which nobody was told",
         config_.directory, segment_name(id), offset, out_.next_sequence);
-    const auto file = TRY(config_.disk->open(config_.directory + "/" + segment_name(id),
-                                             io::OpenMode::kReadWrite));
+    const auto file = TRY(
+        config_.disk->open(config_.directory + "/" + segment_name(id), io::OpenMode::kReadWrite));
     TRY(file->write(offset, Bytes(kBlockBytes, '\0')));
     TRY(file->sync());
   }
   return {};
 }
 
-// The last batch may be readable only from the page cache: of a killed process, or of one whose sync failed, after
-// which a later sync can succeed without writing. A copy of it is fresh data that a sync does write.
+// The last batch may be readable only from the page cache: of a killed process, or of one whose
+// sync failed, after which a later sync can succeed without writing. A copy of it is fresh data
+// that a sync does write.
 Result<void> Recovery::repeat_last_batch() {
   auto body_bytes = replayed_.last->body.size();
   const bool fits = padded_batch_bytes(body_bytes) <= current().segment.bytes - out_.end;

@@ -1,6 +1,6 @@
 #pragma once
-// Opening a log: finds or makes its files, replays them, and leaves its end in a state that a running log can go on
-// from and that the next replay cannot misread.
+// Opening a log: finds or makes its files, replays them, and leaves its end in a state that a
+// running log can go on from and that the next replay cannot misread.
 //
 // Threading: blocking; called at open.
 
@@ -23,8 +23,8 @@ struct Recovered {
 // `config.directory` is created if needed. Errors: those of Log::open.
 Result<Recovered> recover(const SegmentPool::Config& config, const Replay& replay);
 
-// Different for each use of a file, and known to nobody who writes to the log: then neither what an earlier use left
-// behind nor any content can look like a batch. `previous`: another salt, or 0.
+// Different for each use of a file, and known to nobody who writes to the log: then neither what an
+// earlier use left behind nor any content can look like a batch. `previous`: another salt, or 0.
 std::uint64_t make_salt(const io::Clock& clock, std::uint64_t id, std::uint64_t previous);
 
 }  // namespace conclave::wal

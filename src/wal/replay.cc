@@ -100,17 +100,16 @@ Result<bool> Replayer::accept(const Batch& batch, Place at) {
 
 Result<void> Replayer::deliver(const Batch& batch, Place at) {
   auto& last = out_.segments.back().last;
-  const RecordSink sink{
-      .on_hard_state =
-          [this](GroupId group, BytesView state) {
-            out_.hard_states[group] = Bytes(state);
-            replay_.on_hard_state(group, Bytes(state));
-          },
-      .on_entry =
-          [this, &last](GroupId group, consensus::Entry entry) {
-            last[group] = std::max(last[group], entry.index);
-            replay_.on_entry(group, std::move(entry));
-          }};
+  const RecordSink sink{.on_hard_state =
+                            [this](GroupId group, BytesView state) {
+                              out_.hard_states[group] = Bytes(state);
+                              replay_.on_hard_state(group, Bytes(state));
+                            },
+                        .on_entry =
+                            [this, &last](GroupId group, consensus::Entry entry) {
+                              last[group] = std::max(last[group], entry.index);
+                              replay_.on_entry(group, std::move(entry));
+                            }};
   if (auto read = read_records(batch, sink); !read) {
     return fail(ErrorCode::kCorrupt,
                 fmt::format("{}: batch {} at offset {}: {}", path_of(at.segment), batch.sequence,
@@ -163,7 +162,8 @@ Result<void> Replayer::read_segment(std::uint64_t id) {
 Result<Replayed> Replayer::finish(std::uint64_t oldest_id) {
   // Earlier segments are released only after a later one has begun, so this log did hold something.
   if (!any_batch_ && oldest_id != 1)
-    return damaged({oldest_id, kFirstBatchAt}, "no batch can be read, but earlier segments existed");
+    return damaged({oldest_id, kFirstBatchAt},
+                   "no batch can be read, but earlier segments existed");
   return std::move(out_);
 }
 

@@ -71,7 +71,9 @@ std::optional<std::uint64_t> parse_segment_name(const std::string& name) {
   return id;
 }
 
-std::string spare_name(std::uint64_t old_id) { return fmt::format("{}{:020}", kSparePrefix, old_id); }
+std::string spare_name(std::uint64_t old_id) {
+  return fmt::format("{}{:020}", kSparePrefix, old_id);
+}
 
 bool is_spare_name(const std::string& name) { return name.starts_with(kSparePrefix); }
 
@@ -98,7 +100,8 @@ Result<SegmentHeader> decode_segment_header(BytesView block, const Identity& exp
   if (version != kSegmentVersion || get<std::uint32_t>(block, 12) != kBlockBytes)
     return fail(ErrorCode::kCorrupt,
                 fmt::format("log version {} is unknown to this version ({}): the log was written "
-                            "by a newer one", version, kSegmentVersion));
+                            "by a newer one",
+                            version, kSegmentVersion));
   const Identity found{.cluster = ClusterId{get<std::uint64_t>(block, 16)},
                        .member = NodeId{get<std::uint64_t>(block, 24)}};
   if (found != expected)
@@ -115,7 +118,8 @@ Result<SegmentHeader> decode_segment_header(BytesView block, const Identity& exp
 Result<std::unique_ptr<io::File>> make_segment(io::Disk& disk, const SegmentRecipe& recipe) {
   const std::string path = recipe.directory + "/" + recipe.spare.value_or(kUnfinishedName);
   auto file = make_under_name(disk, recipe, path);
-  // Makes room for others; a failure to remove changes nothing, since the next attempt empties the file.
+  // Makes room for others; a failure to remove changes nothing, since the next attempt empties the
+  // file.
   if (!file && !recipe.spare && file.error().code == ErrorCode::kNoSpace) (void)disk.remove(path);
   return file;
 }

@@ -52,15 +52,17 @@ struct SegmentRecipe {
   SegmentHeader header;
   std::uint64_t bytes = 0;
   std::optional<std::string> spare;  // name of a file of exactly `bytes` to use again
-  bool paced = false;  // sync every piece, so that the log's own syncs never wait for a whole segment
+  bool paced =
+      false;  // sync every piece, so that the log's own syncs never wait for a whole segment
 };
 
-// Makes a segment that is wholly allocated, written and synced before it gets its name, so that a later sync of a
-// batch has no metadata to write, and a file with a segment's name always has a whole header. kNoSpace leaves nothing
-// behind.
+// Makes a segment that is wholly allocated, written and synced before it gets its name, so that a
+// later sync of a batch has no metadata to write, and a file with a segment's name always has a
+// whole header. kNoSpace leaves nothing behind.
 Result<std::unique_ptr<io::File>> make_segment(io::Disk& disk, const SegmentRecipe& recipe);
 
-// Reads a segment front to back through a window, so that neither small reads nor big files cost much.
+// Reads a segment front to back through a window, so that neither small reads nor big files cost
+// much.
 class SegmentReader {
  public:
   SegmentReader(std::unique_ptr<io::File> file, std::uint64_t bytes);

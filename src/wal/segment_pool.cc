@@ -133,10 +133,11 @@ void SegmentPool::make_next() {
     making_->recipe.spare = std::move(spares_.front());
     spares_.pop_front();
   }
-  run([disk = config_.disk, making = making_]() -> Result<void> {
-    making->file = TRY(make_segment(*disk, making->recipe));
-    return {};
-  },
+  run(
+      [disk = config_.disk, making = making_]() -> Result<void> {
+        making->file = TRY(make_segment(*disk, making->recipe));
+        return {};
+      },
       &SegmentPool::made);
 }
 

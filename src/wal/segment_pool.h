@@ -1,12 +1,12 @@
 #pragma once
 // The segment files of a running log: which one is written, which is next, which can go.
 //
-// One segment is always prepared ahead, by jobs on Lane::kSnapshot, so that moving on costs the log nothing. Released
-// segments are kept for reuse (a few) or removed. A disk without room shows here first, a whole segment before the log
-// itself has to wait.
+// One segment is always prepared ahead, by jobs on Lane::kSnapshot, so that moving on costs the log
+// nothing. Released segments are kept for reuse (a few) or removed. A disk without room shows here
+// first, a whole segment before the log itself has to wait.
 //
-// Threading: called on the loop. A segment's file is touched only by whoever holds it: a job that makes it, and once
-// it is in use, the log's jobs.
+// Threading: called on the loop. A segment's file is touched only by whoever holds it: a job that
+// makes it, and once it is in use, the log's jobs.
 
 #include <cstddef>
 #include <cstdint>
@@ -43,7 +43,8 @@ class SegmentPool : public std::enable_shared_from_this<SegmentPool> {
     Segment segment;
     std::shared_ptr<io::File> file;
   };
-  // What open found: full segments, the one to write to, unused ones behind it, and names of spares.
+  // What open found: full segments, the one to write to, unused ones behind it, and names of
+  // spares.
   struct Found {
     std::deque<Segment> full;
     OpenSegment current;

@@ -142,6 +142,8 @@ Result<void> SnapshotDir::Writer::State::note(Result<void> result) {
   return result;
 }
 
+SnapshotDir::Writer::Writer(std::shared_ptr<State> state) : state_(std::move(state)) {}
+
 Result<void> SnapshotDir::Writer::append(BytesView piece) {
   CHECK(!state_->failed, "append to a snapshot that has failed");
   return state_->note(state_->append(piece));
@@ -177,20 +179,21 @@ Result<std::optional<consensus::SnapshotMeta>> SnapshotDir::load_newest(
   const auto file = TRY(disk_->open(path, io::OpenMode::kRead));
   auto meta = decode_snapshot(source_of(*file), {identity_.cluster, group}, piece);
   if (meta && meta->index == index) return std::move(*meta);
-  if (meta) return with_path(path, {ErrorCode::kCorrupt, "it holds another index than its name says"});
+  if (meta)
+    return with_path(path, {ErrorCode::kCorrupt, "it holds another index than its name says"});
   if (meta.error().code != ErrorCode::kCorrupt) return with_path(path, meta.error());
-  return with_path(path, meta.error(),
-                   ". To restore this member: stop it, move its data directory away, remove the member "
-                   "from the cluster and add it again; it will receive its state from the others");
+  return with_path(
+      path, meta.error(),
+      ". To restore this member: stop it, move its data directory away, remove the member "
+      "from the cluster and add it again; it will receive its state from the others");
 }
 
 Result<SnapshotDir::Writer> SnapshotDir::create(GroupId group,
                                                 const consensus::SnapshotMeta& meta) const {
   // What an earlier attempt of this run left behind.
   TRY(remove_all_but(*disk_, directory_, group, kWriting, 0));
-  Writer writer;
-  writer.state_ = std::make_shared<Writer::State>();
-  auto& state = *writer.state_;
+  auto writing = std::make_shared<Writer::State>();
+  auto& state = *writing;
   state.disk = disk_;
   state.directory = directory_;
   state.group = group;
@@ -198,14 +201,14 @@ Result<SnapshotDir::Writer> SnapshotDir::create(GroupId group,
   state.file = TRY(disk_->open(directory_ + "/" + file_name(group, meta.index, kWriting),
                                io::OpenMode::kCreate));
   TRY(state.note(state.put(state.encoder.header({identity_.cluster, group}, meta))));
-  return writer;
+  return Writer(std::move(writing));
 }
 
 Result<std::pair<Bytes, bool>> SnapshotDir::read_raw(GroupId group, LogIndex index,
                                                      std::uint64_t offset,
                                                      std::uint32_t max_bytes) const {
-  const auto file = TRY(disk_->open(directory_ + "/" + file_name(group, index, kWhole),
-                                    io::OpenMode::kRead));
+  const auto file =
+      TRY(disk_->open(directory_ + "/" + file_name(group, index, kWhole), io::OpenMode::kRead));
   auto bytes = TRY(file->read(offset, max_bytes));
   const bool last = offset + bytes.size() >= TRY(file->size());
   return std::pair(std::move(bytes), last);
@@ -216,12 +219,13 @@ Result<void> SnapshotDir::write_raw(GroupId group, LogIndex index, std::uint64_t
   // Other attempts have been given up when a new one starts.
   if (offset == 0) TRY(remove_all_but(*disk_, directory_, group, kReceiving, 0));
   const std::string path = directory_ + "/" + file_name(group, index, kReceiving);
-  const auto file = TRY(
-      disk_->open(path, offset == 0 ? io::OpenMode::kCreate : io::OpenMode::kReadWrite));
+  const auto file =
+      TRY(disk_->open(path, offset == 0 ? io::OpenMode::kCreate : io::OpenMode::kReadWrite));
   const auto size = TRY(file->size());
   if (size != offset)
-    return fail(ErrorCode::kInvalid,
-                fmt::format("{}: received bytes at offset {}, but {} are there", path, offset, size));
+    return fail(
+        ErrorCode::kInvalid,
+        fmt::format("{}: received bytes at offset {}, but {} are there", path, offset, size));
   TRY(file->write(offset, bytes));
   if ((offset + bytes.size()) / kSyncEveryBytes != offset / kSyncEveryBytes) TRY(file->sync());
   return {};

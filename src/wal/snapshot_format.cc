@@ -63,14 +63,16 @@ Result<consensus::SnapshotMeta> Decoder::header() {
   if (const auto version = get<std::uint32_t>(header, 8); version != kVersion)
     return fail(ErrorCode::kCorrupt,
                 fmt::format("snapshot version {} is unknown to this version ({}): it was written "
-                            "by a newer one", version, kVersion));
+                            "by a newer one",
+                            version, kVersion));
   const SnapshotOwner owner{.cluster = ClusterId{get<std::uint64_t>(header, 16)},
                             .group = GroupId{get<std::uint64_t>(header, 24)}};
   if (owner != expected_)
-    return fail(ErrorCode::kMismatch,
-                fmt::format("it belongs to group {} of cluster {:x}, not to group {} of cluster {:x}",
-                            owner.group.value, owner.cluster.value, expected_.group.value,
-                            expected_.cluster.value));
+    return fail(
+        ErrorCode::kMismatch,
+        fmt::format("it belongs to group {} of cluster {:x}, not to group {} of cluster {:x}",
+                    owner.group.value, owner.cluster.value, expected_.group.value,
+                    expected_.cluster.value));
   return consensus::SnapshotMeta{
       .index = LogIndex{get<std::uint64_t>(header, 32)},
       .epoch = Epoch{get<std::uint64_t>(header, 40)},

@@ -1,8 +1,9 @@
 #pragma once
-// The framing of a snapshot file: header, chunks, footer (docs/formats/snapshot.md). Pure: bytes in, bytes out.
+// The framing of a snapshot file: header, chunks, footer (docs/formats/snapshot.md). Pure: bytes
+// in, bytes out.
 //
-// Checksums form a chain: each is seeded with the one before it. So a chunk that is lost, repeated or from another
-// file is found, and the last one speaks for the whole file.
+// Checksums form a chain: each is seeded with the one before it. So a chunk that is lost, repeated
+// or from another file is found, and the last one speaks for the whole file.
 
 #include <cstddef>
 #include <cstdint>
@@ -42,11 +43,12 @@ class SnapshotEncoder {
 // Reads `size` bytes at `offset`, fewer at the end.
 using SnapshotSource = std::function<Result<Bytes>(std::uint64_t offset, std::size_t size)>;
 
-// Reads a whole file and gives its content to `piece`, one chunk at a time. Errors: kCorrupt for anything the encoder
-// did not write, kMismatch for another cluster's, those of `source` and `piece`. Only a success says that the file is
-// whole: pieces are given before the footer has been seen.
-Result<consensus::SnapshotMeta> decode_snapshot(const SnapshotSource& source,
-                                                const SnapshotOwner& expected,
-                                                const std::function<Result<void>(BytesView)>& piece);
+// Reads a whole file and gives its content to `piece`, one chunk at a time. Errors: kCorrupt for
+// anything the encoder did not write, kMismatch for another cluster's, those of `source` and
+// `piece`. Only a success says that the file is whole: pieces are given before the footer has been
+// seen.
+Result<consensus::SnapshotMeta> decode_snapshot(
+    const SnapshotSource& source, const SnapshotOwner& expected,
+    const std::function<Result<void>(BytesView)>& piece);
 
 }  // namespace conclave::wal
