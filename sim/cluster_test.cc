@@ -112,6 +112,40 @@ TEST(ClusterTest, AFollowerFarBehindCatchesUpBySnapshot) {
   expect_linearizable(workload.history(), 3);
 }
 
+// Memory that went bad on one member: its store is exchanged for an empty one at the same index.
+TEST(ClusterTest, AMemberWhoseStateDiffersIsFoundOutAndNobodyIsAnswered) {
+  Cluster cluster(5, {});
+  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
+  Workload before(cluster, 5, 2, 50);
+  ASSERT_TRUE(cluster.run_until(seconds(60), [&] { return before.done(); }));
+  ASSERT_TRUE(cluster.run_until(seconds(5), [&] { return cluster.converged(); }));
+  const std::size_t bad = (*cluster.leader() + 1) % 3;
+  auto& state = const_cast<store::Store&>(cluster.node(bad).group().store());
+  store::Store empty(store::Limits{});
+  for (LogIndex i{1}; i <= state.applied_index(); i = i.next()) {
+    empty.apply_empty(i, state.applied_epoch());
+  }
+  state = std::move(empty);
+
+  Workload after(cluster, 6, 2, 1'000'000);
+  const auto all_alarmed = [&] {
+    for (std::size_t i = 0; i < 3; ++i) {
+      if (!cluster.node(i).stats().corrupt) return false;
+    }
+    return true;
+  };
+  EXPECT_TRUE(cluster.run_until(seconds(10), all_alarmed));
+  const std::int64_t alarmed_ns = cluster.clock().now().ns;
+  cluster.run_for(seconds(2));
+  std::size_t refused = 0;
+  for (const Operation& op : after.history()) {
+    if (op.called_ns <= alarmed_ns) continue;
+    EXPECT_TRUE(op.is_unknown());
+    ++refused;
+  }
+  EXPECT_GT(refused, 0u);
+}
+
 // One storm: crashes, cuts and lossy links drawn from the seed, then a calm.
 void storm(std::uint64_t seed) {
   Rng rng(seed);
