@@ -182,6 +182,33 @@ TEST(SegmentFormat, NamesAreOrderedAndExact) {
     EXPECT_FALSE(parse_segment_name(other).has_value()) << other;
 }
 
+TEST(SnapshotFormat, IsAsDocumented) {
+  SnapshotEncoder encoder;
+  auto file = encoder.header({ClusterId{0xc1}, GroupId{3}},
+                             {.index = LogIndex{50},
+                              .epoch = Epoch{5},
+                              .membership = consensus::Membership::of_majority({NodeId{1}})});
+  file += encoder.chunk("x");
+  file += encoder.footer();
+  EXPECT_EQ(hex(file),
+            "434f4e43534e4150"
+            "01000000"
+            "16000000"
+            "c100000000000000"
+            "0300000000000000"
+            "3200000000000000"
+            "0500000000000000"
+            "01000100000001000000000000000100000000000000"
+            "97330c52f6f9499a"
+            "01000000"
+            "5836eb41efa61998"
+            "78"
+            "00000000"
+            "0100000000000000"
+            "0100000000000000"
+            "3c9dd5ea1e71acea");
+}
+
 TEST(SnapshotFormat, ChunksMustFollowEachOther) {
   const SnapshotOwner owner{ClusterId{1}, GroupId{0}};
   SnapshotEncoder encoder;
