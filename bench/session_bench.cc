@@ -1,5 +1,6 @@
-// What one client connection costs: a recorded exchange of Put (or Range) calls is replayed into a session whose calls
-// are answered at once. The time per item is everything between the bytes of a request and the bytes of its response.
+// What one client connection costs: a recorded exchange of Put (or Range) calls is replayed into a
+// session whose calls are answered at once. The time per item is everything between the bytes of a
+// request and the bytes of its response.
 
 #include <benchmark/benchmark.h>
 

@@ -34,8 +34,8 @@ GrpcMessage front_message(BytesView body, std::size_t max_bytes) {
         fmt::format("grpc: received message larger than max ({} vs. {})", length, max_bytes));
   }
   if (byte_at(body, 0) > 1) {
-    return refused(GrpcCode::kInternal, fmt::format("grpc: received unexpected payload format {}",
-                                                    byte_at(body, 0)));
+    return refused(GrpcCode::kInternal,
+                   fmt::format("grpc: received unexpected payload format {}", byte_at(body, 0)));
   }
   if (byte_at(body, 0) == 1) {
     return refused(GrpcCode::kInternal,
@@ -85,13 +85,20 @@ std::optional<std::uint64_t> parse_grpc_timeout_ms(BytesView timeout) {
   const auto [end, error] = std::from_chars(timeout.data(), unit, value);
   if (error != std::errc{} || end != unit) return std::nullopt;
   switch (*unit) {
-    case 'H': return value * 3'600'000;
-    case 'M': return value * 60'000;
-    case 'S': return value * 1'000;
-    case 'm': return value;
-    case 'u': return (value + 999) / 1'000;
-    case 'n': return (value + 999'999) / 1'000'000;
-    default: return std::nullopt;
+    case 'H':
+      return value * 3'600'000;
+    case 'M':
+      return value * 60'000;
+    case 'S':
+      return value * 1'000;
+    case 'm':
+      return value;
+    case 'u':
+      return (value + 999) / 1'000;
+    case 'n':
+      return (value + 999'999) / 1'000'000;
+    default:
+      return std::nullopt;
   }
 }
 

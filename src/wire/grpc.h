@@ -1,6 +1,6 @@
 #pragma once
-// gRPC over HTTP/2, apart from the frames: length-prefixed messages, the fields of its headers and trailers. Texts of
-// errors are those of grpc-go, which etcd's clients see from a real etcd.
+// gRPC over HTTP/2, apart from the frames: length-prefixed messages, the fields of its headers and
+// trailers. Texts of errors are those of grpc-go, which etcd's clients see from a real etcd.
 
 #include <cstdint>
 #include <optional>

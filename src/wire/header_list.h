@@ -1,6 +1,6 @@
 #pragma once
-// The fields of one message's header, kept in one buffer: thousands of requests a second reuse it without touching
-// the heap.
+// The fields of one message's header, kept in one buffer: thousands of requests a second reuse it
+// without touching the heap.
 
 #include <cstdint>
 #include <optional>

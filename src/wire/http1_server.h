@@ -1,11 +1,11 @@
 #pragma once
-// The server's side of one HTTP/1.1 connection, over Boost.Beast's parser: bytes in, one request at a time out;
-// its response in, bytes out. Requests that a client sends ahead (pipelining) wait, unparsed, within a bound. It does
-// no I/O and reads no clock.
+// The server's side of one HTTP/1.1 connection, over Boost.Beast's parser: bytes in, one request at
+// a time out; its response in, bytes out. Requests that a client sends ahead (pipelining) wait,
+// unparsed, within a bound. It does no I/O and reads no clock.
 //
 // The owner's loop, after each read:
 //   server.receive(bytes, out);
-//   while (const Http1Request* request = server.request()) respond now, or leave the loop and respond later;
+//   while (server.request() != nullptr) respond now, or leave the loop and respond later;
 //   if (server.finished()) close after `out` has left.
 //
 // Not thread-safe.
@@ -50,7 +50,8 @@ class Http1Server {
   Http1Server(const Http1Server&) = delete;
   Http1Server& operator=(const Http1Server&) = delete;
 
-  // Appends to `out` what the protocol itself has to say: "100 Continue", or the refusal of a bad request.
+  // Appends to `out` what the protocol itself has to say: "100 Continue", or the refusal of a bad
+  // request.
   void receive(BytesView bytes, Bytes& out);
   // The request that waits for respond(), or nullptr. Good until then.
   const Http1Request* request() const;
@@ -77,7 +78,7 @@ class Http1Server {
   std::unique_ptr<Parser> parser_;
   Bytes input_;                          // not parsed yet
   std::optional<Http1Request> request_;  // complete, and waiting for its response
-  Instant partial_since_;                // when tick first saw the present request incomplete; 0: it has not
+  Instant partial_since_;  // when tick first saw the request incomplete; 0: it has not
   bool stopping_ = false;
   bool finished_ = false;
   std::string complaint_;

@@ -66,7 +66,8 @@ TEST_F(Http1ServerTest, OneByteAtATime) {
 }
 
 TEST_F(Http1ServerTest, RequestsSentAheadComeOneByOne) {
-  feed("GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /c HTTP/1.1\r\nConnection: close\r\n\r\n");
+  feed(
+      "GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /c HTTP/1.1\r\nConnection: close\r\n\r\n");
   for (const char* path : {"/a", "/b", "/c"}) {
     ASSERT_NE(server_.request(), nullptr);
     EXPECT_EQ(server_.request()->path, path);

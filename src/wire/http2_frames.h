@@ -1,6 +1,6 @@
 #pragma once
-// Where frames begin and end in a client's bytes. nghttp2 does not tell whether it waits in the middle of one; to cut
-// off a client that dribbles, one has to know.
+// Where frames begin and end in a client's bytes. nghttp2 does not tell whether it waits in the
+// middle of one; to cut off a client that dribbles, one has to know.
 
 #include <array>
 #include <cstddef>

@@ -16,7 +16,8 @@ constexpr std::size_t kMaxResponseHeaders = 16;
 // A slot's buffers are kept for the next stream unless they have grown beyond this.
 constexpr std::size_t kKeptBufferBytes = 16 * limits::kKiB;
 
-// What submits to nghttp2 are built from. nghttp2 copies what it is given, so the views may end with the call.
+// What submits to nghttp2 are built from. nghttp2 copies what it is given, so the views may end
+// with the call.
 class NameValues {
  public:
   void add(const HeaderField& field) {
@@ -58,10 +59,10 @@ void reuse(Bytes& buffer) {
 
 struct Http2Server::Session {
   nghttp2_session* nghttp2 = nullptr;
-  Bytes* sink = nullptr;             // where flush collects
-  Http2Stream* last = nullptr;       // of the last callback: frames of a stream come in runs
+  Bytes* sink = nullptr;        // where flush collects
+  Http2Stream* last = nullptr;  // of the last callback: frames of a stream come in runs
   FrameBoundaries frames;
-  std::uint64_t partial_frame = 0;   // the one that was incomplete at the last tick; 0: none
+  std::uint64_t partial_frame = 0;  // the one that was incomplete at the last tick; 0: none
   Instant partial_since;
 
   ~Session() { nghttp2_session_del(nghttp2); }
@@ -75,7 +76,8 @@ struct Http2Server::Session {
   }
 };
 
-// What nghttp2 calls back while it reads and writes. Static functions of a struct, for access to private members.
+// What nghttp2 calls back while it reads and writes. Static functions of a struct, for access to
+// private members.
 struct Http2Callbacks {
   using Server = Http2Server;
 
@@ -143,7 +145,8 @@ struct Http2Callbacks {
     server.complaint_ += view(goaway.opaque_data, goaway.opaque_data_len);
   }
 
-  // The response ended before its request: without a reset the client would have to send the rest (RFC 9113, 8.1).
+  // The response ended before its request: without a reset the client would have to send the rest
+  // (RFC 9113, 8.1).
   static int frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
     auto& server = *static_cast<Server*>(user);
     if (frame->hd.type == NGHTTP2_GOAWAY) note_goaway(server, frame->goaway);
@@ -160,7 +163,8 @@ struct Http2Callbacks {
     return 0;
   }
 
-  // Says how much of a response's body the next DATA frame takes; send_data then appends it without a copy between.
+  // Says how much of a response's body the next DATA frame takes; send_data then appends it without
+  // a copy between.
   static ssize_t read_body(nghttp2_session* session, std::int32_t id, std::uint8_t*,
                            std::size_t size, std::uint32_t* flags, nghttp2_data_source* source,
                            void*) {
@@ -308,7 +312,8 @@ void Http2Server::consume(Http2Stream& stream, std::size_t bytes) {
   }
 }
 
-// nghttp2 has forgotten the stream. Unless it ended well, the owner is told before the slot is used again.
+// nghttp2 has forgotten the stream. Unless it ended well, the owner is told before the slot is used
+// again.
 void Http2Server::closed(Http2Stream& stream) {
   stream.open_ = false;
   --open_streams_;

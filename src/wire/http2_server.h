@@ -1,14 +1,15 @@
 #pragma once
-// The server's side of one HTTP/2 connection, over nghttp2's session: bytes in, streams with news out; responses in,
-// bytes out. It does no I/O and reads no clock.
+// The server's side of one HTTP/2 connection, over nghttp2's session: bytes in, streams with news
+// out; responses in, bytes out. It does no I/O and reads no clock.
 //
 // The owner's loop, after each read:
 //   server.receive(bytes);
 //   server.take_news([&](Http2Stream& stream) { look at it; perhaps respond });
 //   server.flush(out);            // everything that may leave now
 //   if (server.finished()) close;
-// and respond + flush whenever an answer is ready. A request's body can be read as it arrives (streaming) or once
-// `ended` is set (unary). Nothing is unbounded: streams, header lists, bodies, control frames and resets have limits.
+// and respond + flush whenever an answer is ready. A request's body can be read as it arrives
+// (streaming) or once `ended` is set (unary). Nothing is unbounded: streams, header lists, bodies,
+// control frames and resets have limits.
 //
 // Not thread-safe.
 
@@ -40,8 +41,8 @@ struct Http2Options {
 // Names a stream within its connection, also after it has ended: no two streams have the same key.
 using Http2Key = std::uint64_t;
 
-// One request and its response. Owned by the server; a pointer to it is good until the server's next receive or
-// flush, a key forever.
+// One request and its response. Owned by the server; a pointer to it is good until the server's
+// next receive or flush, a key forever.
 class Http2Stream {
  public:
   Http2Key key() const { return key_; }
@@ -56,8 +57,8 @@ class Http2Stream {
   bool body_too_large = false;    // so was the rest of the body
   bool closed = false;            // the client reset it: nothing can be answered any more
   // --- the owner's own notes ---
-  std::uint32_t state = 0;        // 0 in a new stream
-  bool long_lived = false;        // no deadline for completing the request
+  std::uint32_t state = 0;  // 0 in a new stream
+  bool long_lived = false;  // no deadline for completing the request
 
  private:
   friend class Http2Server;
@@ -65,15 +66,15 @@ class Http2Stream {
 
   Http2Key key_ = 0;
   std::int32_t id_ = 0;
-  bool open_ = false;             // nghttp2 knows the stream
+  bool open_ = false;  // nghttp2 knows the stream
   bool in_news_ = false;
-  bool deferred_ = false;         // nghttp2 asked for data and there was none
-  bool finished_ = false;         // the owner has nothing more to send
+  bool deferred_ = false;  // nghttp2 asked for data and there was none
+  bool finished_ = false;  // the owner has nothing more to send
   Bytes out_;
-  std::size_t out_sent_ = 0;      // of out_
-  std::size_t out_counted_ = 0;   // of out_, in held_bytes_
-    HeaderList trailers_;
-  Instant first_seen_;            // by tick; 0: not yet
+  std::size_t out_sent_ = 0;     // of out_
+  std::size_t out_counted_ = 0;  // of out_, in held_bytes_
+  HeaderList trailers_;
+  Instant first_seen_;  // by tick; 0: not yet
 };
 
 class Http2Server {
@@ -85,8 +86,8 @@ class Http2Server {
 
   void receive(BytesView bytes);
 
-  // Calls `visit(Http2Stream&)` for each stream of which something new is known: its header is complete, more of its
-  // body has arrived, it ended, or the client reset it.
+  // Calls `visit(Http2Stream&)` for each stream of which something new is known: its header is
+  // complete, more of its body has arrived, it ended, or the client reset it.
   template <class Visit>
   void take_news(Visit&& visit) {
     for (std::size_t i = 0; i < news_.size(); ++i) visit(*news_[i]);
@@ -98,12 +99,14 @@ class Http2Server {
   // The owner has no further use for the first `bytes` of stream.body.
   void consume(Http2Stream& stream, std::size_t bytes);
 
-  // The response: start, then write any number of times, then finish (with trailers or without). Ignored on a closed
-  // stream. If the request has not ended by then, the client is told to stop sending it.
+  // The response: start, then write any number of times, then finish (with trailers or without).
+  // Ignored on a closed stream. If the request has not ended by then, the client is told to stop
+  // sending it.
   void start(Http2Stream& stream, std::span<const HeaderField> headers);
   // A header alone is the whole response.
   void respond(Http2Stream& stream, std::span<const HeaderField> headers);
-  // Where to append the next bytes of the response's body; call wrote() afterwards. REQUIRES: started.
+  // Where to append the next bytes of the response's body; call wrote() afterwards. REQUIRES:
+  // started.
   Bytes& body_of(Http2Stream& stream) { return stream.out_; }
   void wrote(Http2Stream& stream);
   void finish(Http2Stream& stream, std::span<const HeaderField> trailers);
@@ -117,7 +120,8 @@ class Http2Server {
   std::size_t held_bytes() const { return held_bytes_; }
   std::size_t open_streams() const { return open_streams_; }
 
-  // Resets requests, and ends a connection, that take longer than the deadline to arrive. About once a second.
+  // Resets requests, and ends a connection, that take longer than the deadline to arrive. About
+  // once a second.
   void tick(Instant now);
   // Takes no new streams; finished() once the open ones are answered.
   void shutdown();

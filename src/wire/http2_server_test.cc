@@ -13,8 +13,8 @@ namespace {
 constexpr std::uint32_t kRefusedStream = 7;
 constexpr std::uint32_t kCancel = 8;
 
-// One client and one server, joined back to back. By default a request is answered with its own body once it has
-// ended.
+// One client and one server, joined back to back. By default a request is answered with its own
+// body once it has ended.
 class Http2ServerTest : public ::testing::Test {
  protected:
   void start(const Http2Options& options = {}, const Http2TestClient::Options& client = {}) {

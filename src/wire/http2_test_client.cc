@@ -36,8 +36,7 @@ struct Http2TestClient::State {
                     std::size_t name_size, const std::uint8_t* value, std::size_t value_size,
                     std::uint8_t, void* user) {
     Answer& answer = of(user).answers[frame->hd.stream_id];
-    auto& fields =
-        frame->headers.cat == NGHTTP2_HCAT_RESPONSE ? answer.headers : answer.trailers;
+    auto& fields = frame->headers.cat == NGHTTP2_HCAT_RESPONSE ? answer.headers : answer.trailers;
     fields[std::string(view(name, name_size))] = view(value, value_size);
     return 0;
   }
@@ -101,8 +100,8 @@ std::int32_t Http2TestClient::request(const Fields& headers, BytesView body, boo
   std::vector<nghttp2_nv> values;
   for (const auto& [name, value] : headers) {
     values.push_back({reinterpret_cast<std::uint8_t*>(const_cast<char*>(name.data())),
-                      reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())),
-                      name.size(), value.size(), NGHTTP2_NV_FLAG_NONE});
+                      reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())), name.size(),
+                      value.size(), NGHTTP2_NV_FLAG_NONE});
   }
   nghttp2_data_provider provider{};
   provider.read_callback = State::read;

@@ -1,6 +1,6 @@
 #pragma once
-// An HTTP/2 client for tests: nghttp2's client session, so that the server is tested against frames it did not make
-// itself. Bytes in, bytes out, like the server.
+// An HTTP/2 client for tests: nghttp2's client session, so that the server is tested against frames
+// it did not make itself. Bytes in, bytes out, like the server.
 
 #include <cstdint>
 #include <map>
@@ -36,8 +36,8 @@ class Http2TestClient {
   Http2TestClient(const Http2TestClient&) = delete;
   Http2TestClient& operator=(const Http2TestClient&) = delete;
 
-  // Opens a stream with these header fields (pseudo-headers included). The body is all there is, unless `more`
-  // follows by send_more.
+  // Opens a stream with these header fields (pseudo-headers included). The body is all there is,
+  // unless `more` follows by send_more.
   std::int32_t request(const Fields& headers, BytesView body, bool more = false);
   void send_more(std::int32_t stream, BytesView body, bool more);
   void reset(std::int32_t stream);

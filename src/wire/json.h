@@ -1,6 +1,6 @@
 #pragma once
-// Protobuf's JSON mapping as etcd's gateway speaks it: original field names, 64-bit integers as strings, bytes in
-// base64, fields with default values left out.
+// Protobuf's JSON mapping as etcd's gateway speaks it: original field names, 64-bit integers as
+// strings, bytes in base64, fields with default values left out.
 
 #include "base/bytes.h"
 #include "base/result.h"
@@ -13,8 +13,8 @@ namespace conclave::wire {
 
 Bytes to_json(const google::protobuf::Message& message);
 
-// Unknown fields are skipped, and an empty text is an empty message, as in etcd. kInvalid: not JSON, or a value does
-// not fit its field.
+// Unknown fields are skipped, and an empty text is an empty message, as in etcd. kInvalid: not
+// JSON, or a value does not fit its field.
 Result<void> from_json(BytesView text, google::protobuf::Message& message);
 
 // `text` as a JSON string, with its quotes.

@@ -22,7 +22,8 @@ using Decoded = std::expected<api::Body, GrpcStatus>;
 // A kept message gives its memory back once it has carried more than this.
 constexpr std::size_t kKeptMessageBytes = 16 * limits::kKiB;
 
-// Transactions nest; each level takes two of protobuf's, whose default of 100 is less than etcd takes.
+// Transactions nest; each level takes two of protobuf's, whose default of 100 is less than etcd
+// takes.
 constexpr int kMaxMessageDepth = 2 * static_cast<int>(limits::kMaxTxnOps) + 10;
 
 bool parse_protobuf(google::protobuf::Message& message, BytesView bytes) {
@@ -30,8 +31,8 @@ bool parse_protobuf(google::protobuf::Message& message, BytesView bytes) {
   if (message.GetDescriptor() != pb::TxnRequest::descriptor()) {
     return message.ParseFromArray(bytes.data(), size);
   }
-  google::protobuf::io::CodedInputStream stream(
-      reinterpret_cast<const std::uint8_t*>(bytes.data()), size);
+  google::protobuf::io::CodedInputStream stream(reinterpret_cast<const std::uint8_t*>(bytes.data()),
+                                                size);
   stream.SetRecursionLimit(kMaxMessageDepth);
   return message.ParseFromCodedStream(&stream) && stream.ConsumedEntireMessage();
 }
@@ -130,17 +131,23 @@ Codec::~Codec() = default;
 
 Decoded Codec::decode(Method method, Format format, BytesView bytes) {
   switch (method) {
-    case Method::kPut: return decode_as(messages_->put_request, format, bytes);
-    case Method::kRange: return decode_as(messages_->range_request, format, bytes);
-    case Method::kTxn: return decode_as<pb::TxnRequest>(format, bytes);
-    case Method::kDeleteRange: return decode_as<pb::DeleteRangeRequest>(format, bytes);
-    case Method::kCompact: return decode_as<pb::CompactionRequest>(format, bytes);
+    case Method::kPut:
+      return decode_as(messages_->put_request, format, bytes);
+    case Method::kRange:
+      return decode_as(messages_->range_request, format, bytes);
+    case Method::kTxn:
+      return decode_as<pb::TxnRequest>(format, bytes);
+    case Method::kDeleteRange:
+      return decode_as<pb::DeleteRangeRequest>(format, bytes);
+    case Method::kCompact:
+      return decode_as<pb::CompactionRequest>(format, bytes);
     case Method::kMemberList:
       return decode_empty<pb::MemberListRequest>(format, bytes, api::MemberListRequest{});
     case Method::kStatus:
       return decode_empty<pb::StatusRequest>(format, bytes, api::StatusRequest{});
     case Method::kHealthCheck:
-    case Method::kHealthWatch: return decode_health(format, bytes);
+    case Method::kHealthWatch:
+      return decode_health(format, bytes);
   }
   std::unreachable();
 }
@@ -181,8 +188,9 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
     case Method::kHealthWatch: {
       using grpc::health::v1::HealthCheckResponse;
       HealthCheckResponse message;
-      message.set_status(get<api::HealthResponse>(answer).healthy ? HealthCheckResponse::SERVING
-                                                                  : HealthCheckResponse::NOT_SERVING);
+      message.set_status(get<api::HealthResponse>(answer).healthy
+                             ? HealthCheckResponse::SERVING
+                             : HealthCheckResponse::NOT_SERVING);
       return write(message, format, out);
     }
   }

@@ -1,6 +1,7 @@
 #pragma once
-// One message of each served method, decoded into the api's words and encoded from them: as protobuf for gRPC, as
-// JSON for the gateway. The messages of the hot methods are kept and used again.
+// One message of each served method, decoded into the api's words and encoded from them: as
+// protobuf for gRPC, as JSON for the gateway. The messages of the hot methods are kept and used
+// again.
 
 #include <expected>
 #include <memory>
@@ -22,7 +23,8 @@ class Codec {
   // The request, or what the client is told about it.
   std::expected<api::Body, wire::GrpcStatus> decode(Method method, Format format, BytesView bytes);
 
-  // Appends the answer to `out`. REQUIRES: it is the kind of answer that the method's request asks for, and no Error.
+  // Appends the answer to `out`. REQUIRES: it is the kind of answer that the method's request asks
+  // for, and no Error.
   void encode(Method method, Format format, const api::Header& header, api::Answer& answer,
               Bytes& out);
 

@@ -55,7 +55,8 @@ Row row_of(ErrorCode code) {
       return {GrpcCode::kUnavailable, "etcdserver: rpc not supported for learner"};
     // etcd has no such errors; the rest are Conclave's own.
     case ErrorCode::kRequestIdTooOld:
-      return {GrpcCode::kFailedPrecondition, "conclave: the answer to this request id is no longer kept"};
+      return {GrpcCode::kFailedPrecondition,
+              "conclave: the answer to this request id is no longer kept"};
     case ErrorCode::kInvalidRequestId:
       return {GrpcCode::kInvalidArgument, "conclave: invalid request id"};
     case ErrorCode::kUnsupported:
@@ -81,23 +82,38 @@ wire::GrpcStatus status_of(const api::Error& error) {
 
 int http_status_of(GrpcCode code) {
   switch (code) {
-    case GrpcCode::kOk: return 200;
-    case GrpcCode::kCancelled: return 408;
-    case GrpcCode::kInvalidArgument: return 400;
-    case GrpcCode::kDeadlineExceeded: return 504;
-    case GrpcCode::kNotFound: return 404;
-    case GrpcCode::kAlreadyExists: return 409;
-    case GrpcCode::kPermissionDenied: return 403;
-    case GrpcCode::kUnauthenticated: return 401;
-    case GrpcCode::kResourceExhausted: return 429;
-    case GrpcCode::kFailedPrecondition: return 412;
-    case GrpcCode::kAborted: return 409;
-    case GrpcCode::kOutOfRange: return 400;
-    case GrpcCode::kUnimplemented: return 501;
-    case GrpcCode::kUnavailable: return 503;
+    case GrpcCode::kOk:
+      return 200;
+    case GrpcCode::kCancelled:
+      return 408;
+    case GrpcCode::kInvalidArgument:
+      return 400;
+    case GrpcCode::kDeadlineExceeded:
+      return 504;
+    case GrpcCode::kNotFound:
+      return 404;
+    case GrpcCode::kAlreadyExists:
+      return 409;
+    case GrpcCode::kPermissionDenied:
+      return 403;
+    case GrpcCode::kUnauthenticated:
+      return 401;
+    case GrpcCode::kResourceExhausted:
+      return 429;
+    case GrpcCode::kFailedPrecondition:
+      return 412;
+    case GrpcCode::kAborted:
+      return 409;
+    case GrpcCode::kOutOfRange:
+      return 400;
+    case GrpcCode::kUnimplemented:
+      return 501;
+    case GrpcCode::kUnavailable:
+      return 503;
     case GrpcCode::kUnknown:
     case GrpcCode::kInternal:
-    case GrpcCode::kDataLoss: return 500;
+    case GrpcCode::kDataLoss:
+      return 500;
   }
   return 500;
 }

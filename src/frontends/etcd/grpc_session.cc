@@ -139,7 +139,8 @@ void GrpcSession::refuse_http(Http2Stream& stream, BytesView http_status) {
 void GrpcSession::read_message(Http2Stream& stream, Effects& effects) {
   const GrpcMessage message = wire::front_message(stream.body, options_.max_message_bytes());
   if (message.state == GrpcMessage::State::kRefused) return refuse(stream, message.refusal);
-  if (stream.body_too_large) return refuse(stream, status_of({api::ErrorCode::kTooManyRequests, {}}));
+  if (stream.body_too_large)
+    return refuse(stream, status_of({api::ErrorCode::kTooManyRequests, {}}));
   if (!stream.ended) return;
   if (message.state == GrpcMessage::State::kIncomplete) {
     return refuse(stream, {GrpcCode::kUnknown, stream.body.empty() ? "EOF" : "unexpected EOF"});

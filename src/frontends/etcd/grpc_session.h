@@ -1,6 +1,6 @@
 #pragma once
-// gRPC on one connection. Calls are unary but for Health/Watch, which answers with the present state and stays open;
-// the member is asked again at each tick.
+// gRPC on one connection. Calls are unary but for Health/Watch, which answers with the present
+// state and stays open; the member is asked again at each tick.
 
 #include <vector>
 

@@ -3,13 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <functional>
-#include <map>
-#include <set>
 
 #include "etcd.pb.h"
 #include "etcd_health.pb.h"
 #include "frontends/etcd/session.h"
-#include "wire/http2_frames.h"
+#include "frontends/etcd/test_messages.h"
 #include "wire/http2_test_client.h"
 
 namespace conclave::etcd {
@@ -24,19 +22,6 @@ constexpr BytesView kPut = "/etcdserverpb.KV/Put";
 constexpr BytesView kRange = "/etcdserverpb.KV/Range";
 constexpr BytesView kTxn = "/etcdserverpb.KV/Txn";
 constexpr api::Header kHeader{ClusterId{11}, NodeId{22}, 33, Epoch{44}};
-
-Bytes put_message(BytesView key, BytesView value) {
-  pb::PutRequest put;
-  put.set_key(Bytes(key));
-  put.set_value(Bytes(value));
-  return put.SerializeAsString();
-}
-
-Bytes range_message(BytesView key) {
-  pb::RangeRequest range;
-  range.set_key(Bytes(key));
-  return range.SerializeAsString();
-}
 
 class GrpcSessionTest : public ::testing::Test {
  protected:
@@ -87,8 +72,7 @@ class GrpcSessionTest : public ::testing::Test {
     const auto& fields = answer.trailers.empty() ? answer.headers : answer.trailers;
     const auto code = fields.find("grpc-status");
     const auto text = fields.find("grpc-message");
-    return {code == fields.end() ? "none" : code->second,
-            text == fields.end() ? "" : text->second};
+    return {code == fields.end() ? "none" : code->second, text == fields.end() ? "" : text->second};
   }
 
   // What one call is answered.
@@ -229,8 +213,8 @@ TEST_F(GrpcSessionTest, TxnWithEachKindOfCompareAndOperation) {
   ASSERT_EQ(calls_.size(), 1);
   const auto& got = std::get<api::TxnRequest>(calls_[0].request.body);
   ASSERT_EQ(got.compare.size(), 6);
-  EXPECT_EQ(got.compare[0], (api::Compare{api::CompareResult::kNotEqual,
-                                          api::CompareTarget::kValue, "a", "b", 0, "x"}));
+  EXPECT_EQ(got.compare[0], (api::Compare{api::CompareResult::kNotEqual, api::CompareTarget::kValue,
+                                          "a", "b", 0, "x"}));
   std::vector<std::int64_t> operands;
   for (const auto& c : got.compare) operands.push_back(c.number);
   EXPECT_EQ(operands, (std::vector<std::int64_t>{0, 1, 2, 3, 4, 0}));
@@ -328,7 +312,8 @@ TEST_F(GrpcSessionTest, RequestIds) {
   const std::string no_number = invalid + "the sequence is not a number of up to 64 bits";
   EXPECT_EQ(refused("a"), (Status{"3", invalid + "expected <client>/<sequence>"}));
   EXPECT_EQ(refused("/1"), (Status{"3", invalid + "the client is empty"}));
-  EXPECT_EQ(refused(std::string(129, 'x') + "/1"), (Status{"3", invalid + "the client is too long"}));
+  EXPECT_EQ(refused(std::string(129, 'x') + "/1"),
+            (Status{"3", invalid + "the client is too long"}));
   for (const char* id : {"a/", "a/x", "a/-1", "a/1x", "a/18446744073709551616"}) {
     EXPECT_EQ(refused(id), (Status{"3", no_number})) << id;
   }
@@ -355,7 +340,8 @@ TEST_F(GrpcSessionTest, MalformedCallsAreAnsweredAsByEtcd) {
             (Status{"13", unmarshalling}));
   EXPECT_EQ(raw("\1" + put.substr(1)),
             (Status{"13", "grpc: compressed flag set with identity or empty encoding"}));
-  EXPECT_EQ(raw("\2" + put.substr(1)), (Status{"13", "grpc: received unexpected payload format 2"}));
+  EXPECT_EQ(raw("\2" + put.substr(1)),
+            (Status{"13", "grpc: received unexpected payload format 2"}));
   EXPECT_EQ(raw(put, {{"grpc-encoding", "gzip"}}),
             (Status{"12", "grpc: Decompressor is not installed for grpc-encoding \"gzip\""}));
   EXPECT_EQ(raw(grpc_frame(Bytes(3'000'000, 'x'))),
@@ -377,7 +363,8 @@ TEST_F(GrpcSessionTest, UnknownEnumNumbers) {
   pb::RangeRequest range;
   range.set_key("k");
   range.set_sort_order(static_cast<pb::RangeRequest::SortOrder>(9));
-  EXPECT_EQ(ask(kRange, range.SerializeAsString()), (Status{"3", "etcdserver: invalid sort option"}));
+  EXPECT_EQ(ask(kRange, range.SerializeAsString()),
+            (Status{"3", "etcdserver: invalid sort option"}));
   pb::TxnRequest txn;
   txn.add_compare()->set_result(static_cast<pb::Compare::CompareResult>(9));
   EXPECT_EQ(ask(kTxn, txn.SerializeAsString()),
@@ -537,85 +524,6 @@ TEST(SessionOpening, SilenceAndGarbageAreClosed) {
   session->on_bytes(Bytes("\x16\x03\x01\x02\x00\x01garbage\r\n\r\n", 17), effects);
   EXPECT_TRUE(effects.close);
   EXPECT_TRUE(effects.send.starts_with("HTTP/1.1 400 Bad Request"));
-}
-
-// A recorded exchange gives the same calls and answers wherever its bytes are cut.
-class SplitTest : public ::testing::Test {
- protected:
-  static Bytes record(Http2TestClient& client) {
-    client.request(grpc_headers(kPut, {{"conclave-request-id", "c/1"}}),
-                   grpc_frame(put_message("k", "v")));
-    client.request(grpc_headers(kRange), grpc_frame(range_message("k")));
-    client.request(grpc_headers(kPut), "\1\2\3");
-    client.request(grpc_headers("/x.Y/Z"), "");
-    Bytes bytes = client.take_output();
-    const auto cancelled = client.request(grpc_headers(kRange), grpc_frame(range_message("z")));
-    bytes += client.take_output();
-    client.reset(cancelled);
-    return bytes + client.take_output();
-  }
-
-  // Everything that happened, as text: calls and decoded answers. Calls are answered at the end.
-  static std::string outcome(const std::vector<BytesView>& pieces) {
-    Http2TestClient client;
-    record(client);
-    auto session = make_session({}, "test");
-    api::Session::Effects effects;
-    for (const BytesView piece : pieces) session->on_bytes(piece, effects);
-    std::multiset<std::string> seen;  // requests on one connection are not ordered
-    std::set<api::CallId> cancelled(effects.cancelled.begin(), effects.cancelled.end());
-    for (auto& call : std::exchange(effects.calls, {})) {
-      if (cancelled.contains(call.id)) continue;  // the call may not even be seen when cut otherwise
-      seen.insert("call " + std::to_string(call.request.body.index()) +
-                  (call.request.id ? call.request.id->client : "") + "; ");
-      api::Answer answer = call.request.body.index() == 0 ? api::Answer(api::RangeResponse{})
-                                                          : api::Answer(api::PutResponse{});
-      session->on_response(call.id, {kHeader, std::move(answer)}, effects);
-    }
-    EXPECT_TRUE(client.receive(effects.send));
-    std::string text;
-    for (const std::string& call : seen) text += call;
-    for (std::int32_t id = 1; id <= 9; id += 2) {
-      const auto& answer = client.answer(id);
-      for (const auto& [name, value] : answer.headers) text += name + "=" + value + " ";
-      for (const auto& [name, value] : answer.trailers) text += name + "=" + value + " ";
-      text += std::to_string(answer.body.size()) + "; ";
-    }
-    return text + (effects.close ? "closed" : "open");
-  }
-};
-
-TEST_F(SplitTest, EachPositionGivesTheSame) {
-  Http2TestClient client;
-  const Bytes bytes = record(client);
-  const std::string whole = outcome({bytes});
-  EXPECT_EQ(whole.find("closed"), std::string::npos);
-  EXPECT_NE(whole.find("call 0; call 1c; "), std::string::npos) << whole;
-  for (std::size_t cut = 1; cut < bytes.size(); ++cut) {
-    const BytesView all = bytes;
-    ASSERT_EQ(outcome({all.substr(0, cut), all.substr(cut)}), whole) << cut;
-  }
-  std::vector<BytesView> single;
-  for (std::size_t i = 0; i < bytes.size(); ++i) single.push_back(BytesView(bytes).substr(i, 1));
-  EXPECT_EQ(outcome(single), whole);
-}
-
-// A flipped byte anywhere never brings the session down, and a connection it breaks is closed.
-TEST_F(SplitTest, DamageIsSurvived) {
-  Http2TestClient client;
-  const Bytes bytes = record(client);
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    Bytes damaged = bytes;
-    damaged[i] = static_cast<char>(damaged[i] ^ 0x55);
-    auto session = make_session({}, "test");
-    api::Session::Effects effects;
-    session->on_bytes(damaged, effects);
-    session->on_tick(Instant{} + seconds(1), effects);
-    session->on_tick(Instant{} + seconds(40), effects);
-    if (i < wire::kHttp2Preface.size()) {
-      EXPECT_TRUE(effects.close) << i;
-    }
-  }
 }
 
 }  // namespace

@@ -72,9 +72,9 @@ bool asks_serializable(BytesView query) {
 
 Http1Response health_page(const api::HealthResponse& health) {
   if (health.healthy) return {.body = R"({"health":"true"})"};
-  return {.status = 503,
-          .body = fmt::format(R"({{"health":"false","reason":{}}})",
-                              wire::json_string(health.reason))};
+  return {
+      .status = 503,
+      .body = fmt::format(R"({{"health":"false","reason":{}}})", wire::json_string(health.reason))};
 }
 
 Http1Response probe_page(const api::HealthResponse& health) {
@@ -143,9 +143,9 @@ void HttpSession::serve_request(const Http1Request& request, Effects& effects) {
   if (page == Page::kVersion) {
     Http1Response version;
     version.content_type = kJsonType;
-    version.body = fmt::format(R"({{"etcdserver":"{}","etcdcluster":"{}","conclave":"{}"}})",
-                               options_.etcd_version, options_.cluster_version,
-                               options_.conclave_version);
+    version.body =
+        fmt::format(R"({{"etcdserver":"{}","etcdcluster":"{}","conclave":"{}"}})",
+                    options_.etcd_version, options_.cluster_version, options_.conclave_version);
     return http_.respond(version, effects.send);
   }
   if (page == Page::kMetrics) {

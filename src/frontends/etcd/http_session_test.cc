@@ -40,8 +40,12 @@ class HttpSessionTest : public ::testing::Test {
     return exchange(request("GET", path));
   }
 
-  static Bytes body(const Bytes& response) { return response.substr(response.find("\r\n\r\n") + 4); }
-  static Bytes status(const Bytes& response) { return response.substr(9, response.find("\r\n") - 9); }
+  static Bytes body(const Bytes& response) {
+    return response.substr(response.find("\r\n\r\n") + 4);
+  }
+  static Bytes status(const Bytes& response) {
+    return response.substr(9, response.find("\r\n") - 9);
+  }
 
   std::unique_ptr<api::Session> session_ = make_session({}, "test");
   api::Answer answer_;
@@ -158,8 +162,9 @@ TEST_F(HttpSessionTest, GatewayMetadata) {
             "400 Bad Request");
   post("/v3/kv/put", "{}", api::PutResponse{}, "Grpc-Timeout: 2S\r\n");
   EXPECT_EQ(last_.timeout_ms, 2'000);
-  EXPECT_EQ(body(exchange(request("POST", "/v3/kv/put", "{}", "Grpc-Timeout: xyz\r\n"))),
-            R"({"error":"invalid grpc-timeout: xyz","message":"invalid grpc-timeout: xyz","code":3})");
+  EXPECT_EQ(
+      body(exchange(request("POST", "/v3/kv/put", "{}", "Grpc-Timeout: xyz\r\n"))),
+      R"({"error":"invalid grpc-timeout: xyz","message":"invalid grpc-timeout: xyz","code":3})");
 }
 
 TEST_F(HttpSessionTest, WrongPathsAndMethods) {

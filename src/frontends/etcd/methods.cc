@@ -22,9 +22,10 @@ constexpr std::array kMethods = {
     std::pair<BytesView, Method>{"/grpc.health.v1.Health/Watch", Method::kHealthWatch},
 };
 
-constexpr std::array<BytesView, 7> kServices = {
-    "etcdserverpb.KV",          "etcdserverpb.Watch", "etcdserverpb.Lease",   "etcdserverpb.Cluster",
-    "etcdserverpb.Maintenance", "etcdserverpb.Auth",  "grpc.health.v1.Health"};
+constexpr std::array<BytesView, 7> kServices = {"etcdserverpb.KV",          "etcdserverpb.Watch",
+                                                "etcdserverpb.Lease",       "etcdserverpb.Cluster",
+                                                "etcdserverpb.Maintenance", "etcdserverpb.Auth",
+                                                "grpc.health.v1.Health"};
 
 }  // namespace
 

@@ -1,5 +1,6 @@
 #pragma once
-// The client's own name for a write, as it stands in metadata: `conclave-request-id: <client>/<sequence>`.
+// The client's own name for a write, as it stands in metadata: `conclave-request-id:
+// <client>/<sequence>`.
 
 #include <expected>
 
@@ -9,7 +10,8 @@ namespace conclave::etcd {
 
 inline constexpr BytesView kRequestIdHeader = "conclave-request-id";
 
-// <client> is any text of up to limits::kMaxRequestIdBytes, <sequence> a decimal number. On failure: what is wrong.
+// <client> is any text of up to limits::kMaxRequestIdBytes, <sequence> a decimal number. On
+// failure: what is wrong.
 std::expected<api::RequestId, api::Error> parse_request_id(BytesView text);
 
 // A request id only means something with a write.

@@ -1,6 +1,6 @@
 #pragma once
-// One client's connection to the etcd port: gRPC over HTTP/2, or HTTP/1.1 (health, version, metrics, JSON gateway).
-// The first bytes decide which.
+// One client's connection to the etcd port: gRPC over HTTP/2, or HTTP/1.1 (health, version,
+// metrics, JSON gateway). The first bytes decide which.
 
 #include <memory>
 #include <string>
@@ -12,8 +12,8 @@
 namespace conclave::etcd {
 
 struct SessionOptions {
-  // As etcd's --max-request-bytes. What is larger is refused while it is still arriving (with some slack for what
-  // gRPC adds); the exact limit is the node's to check.
+  // As etcd's --max-request-bytes. What is larger is refused while it is still arriving (with some
+  // slack for what gRPC adds); the exact limit is the node's to check.
   std::size_t max_request_bytes = limits::kMaxRequestBytes;
   // What /version says: clients read etcd's two, people the third.
   std::string etcd_version = "3.4.23";
@@ -22,7 +22,9 @@ struct SessionOptions {
   // A connection that has not completed a request's bytes in this time is closed.
   Duration request_deadline = milliseconds(limits::kClientIdleHeaderMs);
 
-  std::size_t max_message_bytes() const { return max_request_bytes + limits::kRequestOverheadBytes; }
+  std::size_t max_message_bytes() const {
+    return max_request_bytes + limits::kRequestOverheadBytes;
+  }
 };
 
 // Effects say when to close. `peer` names the client for logs.

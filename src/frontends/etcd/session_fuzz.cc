@@ -1,5 +1,5 @@
-// Any bytes into a session, in pieces, with calls answered, cancelled and ticked in between: nothing may crash, and
-// what the session says must not grow without bound.
+// Any bytes into a session, in pieces, with calls answered, cancelled and ticked in between:
+// nothing may crash, and what the session says must not grow without bound.
 
 #include <algorithm>
 #include <cstddef>
@@ -41,7 +41,8 @@ struct Canned {
 
 }  // namespace
 
-// The first byte says how the rest is fed: whether the HTTP/2 preface comes first, and how long the pieces are.
+// The first byte says how the rest is fed: whether the HTTP/2 preface comes first, and how long the
+// pieces are.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const auto session = etcd::make_session({}, "fuzz");

@@ -30,10 +30,18 @@ Translated<api::Compare> to_compare(pb::Compare& from) {
   to.range_end = std::move(*from.mutable_range_end());
   // An operand of another kind than the target counts as absent, as in etcd.
   switch (to.target) {
-    case api::CompareTarget::kVersion: to.number = from.version(); break;
-    case api::CompareTarget::kCreate: to.number = from.create_revision(); break;
-    case api::CompareTarget::kMod: to.number = from.mod_revision(); break;
-    case api::CompareTarget::kLease: to.number = from.lease(); break;
+    case api::CompareTarget::kVersion:
+      to.number = from.version();
+      break;
+    case api::CompareTarget::kCreate:
+      to.number = from.create_revision();
+      break;
+    case api::CompareTarget::kMod:
+      to.number = from.mod_revision();
+      break;
+    case api::CompareTarget::kLease:
+      to.number = from.lease();
+      break;
     case api::CompareTarget::kValue:
       if (from.has_value()) to.value = std::move(*from.mutable_value());
       break;
@@ -49,8 +57,10 @@ Translated<api::Operation> operation_of(Translated<T> translated) {
 
 Translated<api::Operation> to_operation(pb::RequestOp& from) {
   switch (from.request_case()) {
-    case pb::RequestOp::kRequestRange: return operation_of(to_api(*from.mutable_request_range()));
-    case pb::RequestOp::kRequestPut: return operation_of(to_api(*from.mutable_request_put()));
+    case pb::RequestOp::kRequestRange:
+      return operation_of(to_api(*from.mutable_request_range()));
+    case pb::RequestOp::kRequestPut:
+      return operation_of(to_api(*from.mutable_request_put()));
     case pb::RequestOp::kRequestDeleteRange:
       return operation_of(to_api(*from.mutable_request_delete_range()));
     case pb::RequestOp::kRequestTxn: {
@@ -58,7 +68,8 @@ Translated<api::Operation> to_operation(pb::RequestOp& from) {
       if (!nested) return std::unexpected(nested.error());
       return api::Operation{std::make_unique<api::TxnRequest>(std::move(*nested))};
     }
-    case pb::RequestOp::REQUEST_NOT_SET: break;
+    case pb::RequestOp::REQUEST_NOT_SET:
+      break;
   }
   return refused(ErrorCode::kKeyNotFound);  // what etcd answers to an empty operation
 }
@@ -99,8 +110,9 @@ bool changes(const api::TxnResponse& txn) {
   return std::ranges::any_of(txn.results, [](const auto& result) { return changes(result); });
 }
 
-// Translates the results of a transaction in order. Each carries the revision that it saw or made: the one before the
-// transaction until its first change, the transaction's own from there on. Nested transactions carry none.
+// Translates the results of a transaction in order. Each carries the revision that it saw or made:
+// the one before the transaction until its first change, the transaction's own from there on.
+// Nested transactions carry none.
 class ResultTranslator {
  public:
   ResultTranslator(api::Revision before, api::Revision after) : now_(before), after_(after) {}

@@ -1,6 +1,6 @@
 #pragma once
-// etcd's messages to the api's words and back. Requests are emptied and answers moved from: keys and values are never
-// copied. Nothing is validated here but that an enum's number is known.
+// etcd's messages to the api's words and back. Requests are emptied and answers moved from: keys
+// and values are never copied. Nothing is validated here but that an enum's number is known.
 
 #include <expected>
 
@@ -24,7 +24,8 @@ Translated<api::CompactRequest> to_api(pb::CompactionRequest& from);
 void to_proto(api::RangeResponse& from, pb::RangeResponse& to);
 void to_proto(api::PutResponse& from, pb::PutResponse& to);
 void to_proto(api::DeleteRangeResponse& from, pb::DeleteRangeResponse& to);
-// `revision`: after the transaction. Each result within it carries a header with nothing but a revision, as etcd's do.
+// `revision`: after the transaction. Each result within it carries a header with nothing but a
+// revision, as etcd's do.
 void to_proto(api::TxnResponse& from, api::Revision revision, pb::TxnResponse& to);
 void to_proto(api::MemberListResponse& from, pb::MemberListResponse& to);
 void to_proto(api::StatusResponse& from, pb::StatusResponse& to);
