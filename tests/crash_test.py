@@ -1,6 +1,6 @@
 """Kills members with SIGKILL while clients write, and then looks for what they were promised.
 
-Concurrent clients write unique values, read and compare-and-swap through all members, while one, two or all three
+Concurrent clients write unique values, read and compare-and-swap through all members, while one, two or all of the
 members at a time are killed at random moments, restarted, or frozen for a while. Afterwards every acknowledged write
 is there, at the revision it was given; all members hold the same; the whole history is linearizable per key and its
 revisions follow real time (build/conclave-check-history); and writes that were retried under one conclave-request-id
@@ -51,7 +51,8 @@ class Nemesis:
         self.cluster.wait_healthy()
 
     def crash(self):
-        victims = self.choose(self.rng.choices([1, 2, 3], [60, 20, 20])[0])
+        everybody = len(self.cluster.members)
+        victims = self.choose(self.rng.choices([1, min(2, everybody), everybody], [60, 20, 20])[0])
         self.largest = max(self.largest, len(victims))
         for victim in victims:
             victim.kill()
@@ -227,14 +228,14 @@ def summarize(history, nemesis, seconds):
           f'longest time without an acknowledged write {longest_gap_ms(history):.0f} ms', flush=True)
 
 
-def crash_test(seconds, seed):
+def crash_test(seconds, seed, members):
     """Returns the number of checks that held; raises AssertionError at the first that does not."""
     directory = tempfile.mkdtemp(prefix='conclave-crash-')
     idempotent = 0 if harness.is_etcd() else 1
     kept = False
     checker()
     try:
-        with harness.Cluster(3, flags=['--snapshot-count', '200']) as cluster:
+        with harness.Cluster(members, flags=['--snapshot-count', '200']) as cluster:
             clients = Clients(cluster, directory, seed, idempotent)
             nemesis = Nemesis(cluster, seed)
             nemesis.run(seconds)
@@ -264,13 +265,14 @@ def main():
     parser = harness.arguments(__doc__)
     parser.add_argument('--seconds', type=float, default=None, help='60, or 10 with --quick')
     parser.add_argument('--seed', type=int, default=None, help='of the faults; drawn if not given')
+    parser.add_argument('--members', type=int, default=3)
     parsed = parser.parse_args()
     harness.apply_arguments(parsed)
     seconds = parsed.seconds or (10 if parsed.quick else 60)
     seed = parsed.seed if parsed.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f'  crash test: {seconds:.0f} s, seed {seed}', flush=True)
     try:
-        print(f'{crash_test(seconds, seed)} passed, 0 failed')
+        print(f'{crash_test(seconds, seed, parsed.members)} passed, 0 failed')
     except AssertionError as error:
         print(f'  FAIL (seed {seed}): {error}', file=sys.stderr)
         print('0 passed, 1 failed')

@@ -284,6 +284,7 @@ class Cluster:
             for member in self.members:
                 member.start()
             self.wait_healthy()
+            wait_until(self._all_known, HEALTHY_SECONDS, 'members to publish their URLs')
         except BaseException:
             self.print_logs()
             self.stop()
@@ -311,6 +312,10 @@ class Cluster:
             member.get('health', timeout=1)
         leaders = {m.status(timeout=1).leader for m in self.running()}
         return len(leaders) == 1 and 0 not in leaders
+
+    def _all_known(self):
+        listed = self.members[0].member_list().members
+        return all(m.name and m.clientURLs for m in listed) and len(listed) == len(self.members)
 
     def leader(self, timeout=HEALTHY_SECONDS):
         """The member that leads, as it says itself and as a majority of the members agrees."""
