@@ -1,4 +1,5 @@
-// Micro-benchmarks of the store (Google Benchmark): what one request costs beside network, log and consensus.
+// Micro-benchmarks of the store (Google Benchmark): what one request costs beside network, log and
+// consensus.
 //
 //   store_bench --benchmark_filter=...      store_bench --memory: resident bytes of a million keys
 
@@ -21,7 +22,9 @@ constexpr std::uint64_t kKeys = 1'000'000;
 constexpr std::size_t kBatch = 100;
 
 // 64 bytes that begin alike, as keys of one service do.
-Bytes key_of(std::uint64_t n) { return fmt::format("/registry/services/endpoints/namespace-{:03}/name-{:016}", n % 7, n); }
+Bytes key_of(std::uint64_t n) {
+  return fmt::format("/registry/services/endpoints/namespace-{:03}/name-{:016}", n % 7, n);
+}
 const Bytes kValue(256, 'v');
 
 api::Request put_request(std::uint64_t n) {
@@ -36,14 +39,16 @@ void apply(Store& store, Bytes entry) {
 // Entries of kBatch puts each, over random keys below `keys`.
 Bytes random_puts(Rng& rng, std::uint64_t keys) {
   BatchEncoder batch;
-  for (std::size_t i = 0; i < kBatch; ++i) batch.add(encode_command({kSelf, kIncarnation, i}, put_request(rng.below(keys))));
+  for (std::size_t i = 0; i < kBatch; ++i)
+    batch.add(encode_command({kSelf, kIncarnation, i}, put_request(rng.below(keys))));
   return batch.finish(Epoch{1}, Stamp{1});
 }
 
 Store filled(std::uint64_t keys) {
   Store store{Limits{}};
   Rng rng(1);
-  // A permutation of the keys: an odd multiplier modulo a power of two, and those below `keys` of it.
+  // A permutation of the keys: an odd multiplier modulo a power of two, and those below `keys` of
+  // it.
   std::uint64_t power = 1;
   while (power < keys) power *= 2;
   BatchEncoder batch;
@@ -67,7 +72,8 @@ void encode_put(benchmark::State& state) {
 }
 BENCHMARK(encode_put);
 
-// Decode, apply and answer, per put over an existing key; old versions are compacted and reclaimed on the way.
+// Decode, apply and answer, per put over an existing key; old versions are compacted and reclaimed
+// on the way.
 void apply_put(benchmark::State& state) {
   Store& store = million();
   Rng rng(2);
@@ -80,7 +86,9 @@ void apply_put(benchmark::State& state) {
     state.PauseTiming();
     if (++rounds % 100 == 0) {
       BatchEncoder batch;
-      batch.add(encode_command({}, {.body = api::CompactRequest{.revision = store.revision()}, .id = {}, .timeout_ms = {}}));
+      batch.add(encode_command(
+          {},
+          {.body = api::CompactRequest{.revision = store.revision()}, .id = {}, .timeout_ms = {}}));
       apply(store, batch.finish(Epoch{1}, Stamp{1}));
       while (store.reclaim(100'000)) {
       }
@@ -121,10 +129,15 @@ void apply_txn(benchmark::State& state) {
     for (std::size_t i = 0; i < kBatch; ++i) {
       const Bytes key = key_of(rng.below(kKeys));
       api::TxnRequest txn;
-      txn.compare.push_back({.result = api::CompareResult::kGreater, .target = api::CompareTarget::kMod, .key = key, .range_end = {}, .value = {}});
+      txn.compare.push_back({.result = api::CompareResult::kGreater,
+                             .target = api::CompareTarget::kMod,
+                             .key = key,
+                             .range_end = {},
+                             .value = {}});
       txn.success.push_back({api::PutRequest{.key = key, .value = kValue}});
       txn.failure.push_back({api::RangeRequest{.key = key, .range_end = {}}});
-      batch.add(encode_command({kSelf, kIncarnation, i}, {.body = std::move(txn), .id = {}, .timeout_ms = {}}));
+      batch.add(encode_command({kSelf, kIncarnation, i},
+                               {.body = std::move(txn), .id = {}, .timeout_ms = {}}));
     }
     const Bytes entry = batch.finish(Epoch{1}, Stamp{1});
     state.ResumeTiming();
@@ -139,7 +152,9 @@ void get(benchmark::State& state) {
   Rng rng(5);
   std::vector<api::Request> requests;
   for (int i = 0; i < 10'000; ++i) {
-    requests.push_back({.body = api::RangeRequest{.key = key_of(rng.below(kKeys)), .range_end = {}}, .id = {}, .timeout_ms = {}});
+    requests.push_back({.body = api::RangeRequest{.key = key_of(rng.below(kKeys)), .range_end = {}},
+                        .id = {},
+                        .timeout_ms = {}});
   }
   std::size_t next = 0;
   for (auto _ : state) benchmark::DoNotOptimize(store.read(requests[next++ % requests.size()]));
@@ -152,9 +167,11 @@ void range_of_100(benchmark::State& state) {
   for (auto _ : state) {
     const Bytes key = key_of(7 * rng.below(kKeys / 8));
     const Bytes end = key.substr(0, 48) + fmt::format("{:016}", std::stoull(key.substr(48)) + 700);
-    const api::Request request{.body = api::RangeRequest{.key = key, .range_end = end}, .id = {}, .timeout_ms = {}};
+    const api::Request request{
+        .body = api::RangeRequest{.key = key, .range_end = end}, .id = {}, .timeout_ms = {}};
     const api::Response response = store.read(request);
-    if (std::get<api::RangeResponse>(response.answer).count != 100) state.SkipWithError("not 100 keys");
+    if (std::get<api::RangeResponse>(response.answer).count != 100)
+      state.SkipWithError("not 100 keys");
   }
 }
 BENCHMARK(range_of_100);
@@ -162,7 +179,10 @@ BENCHMARK(range_of_100);
 void count_all(benchmark::State& state) {
   const Store& store = million();
   const api::Request request{
-      .body = api::RangeRequest{.key = Bytes(1, '\0'), .range_end = Bytes(1, '\0'), .count_only = true}, .id = {}, .timeout_ms = {}};
+      .body =
+          api::RangeRequest{.key = Bytes(1, '\0'), .range_end = Bytes(1, '\0'), .count_only = true},
+      .id = {},
+      .timeout_ms = {}};
   for (auto _ : state) benchmark::DoNotOptimize(store.read(request));
 }
 BENCHMARK(count_all)->Unit(benchmark::kMillisecond);
@@ -185,7 +205,8 @@ void snapshot_load(benchmark::State& state) {
   Bytes all;
   {
     const auto writer = store.begin_snapshot();
-    for (Bytes piece = writer->next(512 << 10); !piece.empty(); piece = writer->next(512 << 10)) all += piece;
+    for (Bytes piece = writer->next(512 << 10); !piece.empty(); piece = writer->next(512 << 10))
+      all += piece;
   }
   for (auto _ : state) {
     SnapshotLoader loader(Limits{});
@@ -210,9 +231,10 @@ int report_memory() {
   const std::uint64_t before = resident_bytes();
   const Store store = filled(kKeys);
   const std::uint64_t after = resident_bytes();
-  fmt::print("{} keys of {} bytes with values of {}: {:.1f} MB resident, {:.1f} MB by size_bytes()\n",
-             store.key_count(), key_of(1).size(), kValue.size(), static_cast<double>(after - before) / 1e6,
-             static_cast<double>(store.size_bytes()) / 1e6);
+  fmt::print(
+      "{} keys of {} bytes with values of {}: {:.1f} MB resident, {:.1f} MB by size_bytes()\n",
+      store.key_count(), key_of(1).size(), kValue.size(), static_cast<double>(after - before) / 1e6,
+      static_cast<double>(store.size_bytes()) / 1e6);
   return 0;
 }
 

@@ -108,7 +108,8 @@ struct Compare {
 struct TxnRequest;
 struct TxnResponse;
 
-// One operation of a transaction.
+// One operation of a transaction. A null transaction stands for an operation that came without content: it is refused
+// with kKeyNotFound.
 struct Operation {
   std::variant<RangeRequest, PutRequest, DeleteRangeRequest, std::unique_ptr<TxnRequest>> op;
 };

@@ -10,7 +10,8 @@ bool writes(const TxnRequest& txn);
 bool writes(const Operation& operation) {
   if (std::holds_alternative<RangeRequest>(operation.op)) return false;
   if (const auto* nested = std::get_if<std::unique_ptr<TxnRequest>>(&operation.op)) {
-    return writes(**nested);
+    // An operation without content is refused where writes are checked.
+    return *nested == nullptr || writes(**nested);
   }
   return true;
 }

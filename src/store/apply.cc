@@ -12,8 +12,12 @@ namespace {
 // The effect of one kind of command, and its answer.
 struct Effect {
   api::Answer operator()(const PutOp& op) const { return put(state.mvcc, op, wants_answer); }
-  api::Answer operator()(const api::DeleteRangeRequest& op) const { return erase(state.mvcc, op, wants_answer); }
-  api::Answer operator()(const api::TxnRequest& op) const { return txn(state.mvcc, op, wants_answer); }
+  api::Answer operator()(const api::DeleteRangeRequest& op) const {
+    return erase(state.mvcc, op, wants_answer);
+  }
+  api::Answer operator()(const api::TxnRequest& op) const {
+    return txn(state.mvcc, op, wants_answer);
+  }
   api::Answer operator()(const api::CompactRequest& op) const { return compact(state.mvcc, op); }
   api::Answer operator()(const PublishMember& publish) const {
     state.facts.publish(publish.member);
@@ -41,7 +45,8 @@ class BatchApplication {
       : state_(state), self_(self), incarnation_(incarnation) {}
 
   Result<void> apply(const Command& command) {
-    const bool is_ours = command.origin.member == self_ && command.origin.incarnation == incarnation_;
+    const bool is_ours =
+        command.origin.member == self_ && command.origin.incarnation == incarnation_;
     if (!command.id) {
       api::Response response = run(command, is_ours);
       if (is_ours) answer(command.origin, std::move(response));
@@ -55,11 +60,13 @@ class BatchApplication {
  private:
   // A command whose id was seen before gets the first answer, with the revision of that time.
   Result<void> apply_once(const Command& command, bool is_ours) {
-    const RequestIds::Lookup seen = state_.request_ids.find(command.id->client, command.id->sequence);
+    const RequestIds::Lookup seen =
+        state_.request_ids.find(command.id->client, command.id->sequence);
     switch (seen.known) {
       case RequestIds::Known::kNew: {
         api::Response response = run(command, true);
-        state_.request_ids.record(command.id->client, command.id->sequence, encode_response(response));
+        state_.request_ids.record(command.id->client, command.id->sequence,
+                                  encode_response(response));
         if (is_ours) answer(command.origin, std::move(response));
         return {};
       }
@@ -74,7 +81,8 @@ class BatchApplication {
   }
 
   api::Response run(const Command& command, bool wants_answer) {
-    api::Answer answer = std::visit(Effect{state_, wants_answer, result_.diverged_at}, command.body);
+    api::Answer answer =
+        std::visit(Effect{state_, wants_answer, result_.diverged_at}, command.body);
     return respond(std::move(answer));
   }
 
@@ -99,9 +107,11 @@ class BatchApplication {
 
 }  // namespace
 
-Result<ApplyResult> Store::apply(LogIndex index, BytesView entry, NodeId self, std::uint64_t incarnation) {
+Result<ApplyResult> Store::apply(LogIndex index, BytesView entry, NodeId self,
+                                 std::uint64_t incarnation) {
   StoreState& state = *state_;
-  CHECK(index == state.applied_index.next(), "entry {} follows {}", index.value, state.applied_index.value);
+  CHECK(index == state.applied_index.next(), "entry {} follows {}", index.value,
+        state.applied_index.value);
   BatchReader batch = TRY(BatchReader::open(entry));
   BatchApplication application(state, self, incarnation);
   if (batch.header().epoch >= state.applied_epoch) {
@@ -118,7 +128,8 @@ Result<ApplyResult> Store::apply(LogIndex index, BytesView entry, NodeId self, s
 
 void Store::apply_empty(LogIndex index, Epoch epoch) {
   StoreState& state = *state_;
-  CHECK(index == state.applied_index.next(), "entry {} follows {}", index.value, state.applied_index.value);
+  CHECK(index == state.applied_index.next(), "entry {} follows {}", index.value,
+        state.applied_index.value);
   state.applied_epoch = std::max(state.applied_epoch, epoch);
   state.advance(index);
 }

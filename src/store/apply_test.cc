@@ -1,4 +1,5 @@
-// Applying entries: the epoch fence, the stamp, request ids, and what members tell each other through the log.
+// Applying entries: the epoch fence, the stamp, request ids, and what members tell each other
+// through the log.
 
 #include <gtest/gtest.h>
 
@@ -89,7 +90,8 @@ TEST(Apply, ErrorsAreFirstAnswersToo) {
 
 TEST(Apply, WholeTransactionsAreFirstAnswersToo) {
   Replica store;
-  const char* line = "txn [ version a = 0 ] [ put a 1 ; range a ; del b prev ; txn [ ] [ ] [ ] ] [ range a ]";
+  const char* line =
+      "txn [ version a = 0 ] [ put a 1 ; range a ; del b prev ; txn [ ] [ ] [ ] ] [ range a ]";
   const std::string first = store.run_once("c", 1, line);
   EXPECT_EQ(first, "2 txn yes [ put ; range 1 a=1(2,2,1) ; del 0 ; txn yes [ ] ]");
   EXPECT_EQ(store.run_once("c", 1, line), first);
@@ -97,7 +99,8 @@ TEST(Apply, WholeTransactionsAreFirstAnswersToo) {
 
 TEST(Apply, ASequenceBelowTheWindowIsTooOld) {
   Replica store;
-  for (std::uint64_t i = 0; i <= limits::kRequestIdsPerClient; ++i) store.run_once("c", i, "put a 1");
+  for (std::uint64_t i = 0; i <= limits::kRequestIdsPerClient; ++i)
+    store.run_once("c", i, "put a 1");
   const auto revision = store.store.revision();
   EXPECT_EQ(store.run_once("c", 0, "put a 1"), "error request_id_too_old");
   EXPECT_EQ(store.run_once("c", 1, "put a 1"), "3 put");
@@ -123,7 +126,8 @@ TEST(Apply, ADisagreeingHashIsFound) {
 TEST(Apply, HashesOfTheLastIndexesAreKept) {
   Replica store;
   store.run("put a 1");
-  for (std::size_t i = 0; i < HashRing::kSize - 2; ++i) store.store.apply_empty(store.store.applied_index().next(), Epoch{1});
+  for (std::size_t i = 0; i < HashRing::kSize - 2; ++i)
+    store.store.apply_empty(store.store.applied_index().next(), Epoch{1});
   const auto check = [&] {
     BatchEncoder batch;
     batch.add(encode_command({NodeId{8}, 1, 0}, CheckHash{LogIndex{1}, 0}));
@@ -151,7 +155,8 @@ TEST(Apply, MembersAndAlarmsAreReplicated) {
   store.commit(encode_command({NodeId{7}, 3, 1}, SetAlarm{NodeId{9}, Alarm::kNoSpace, true}));
   store.commit(encode_command({NodeId{7}, 3, 1}, SetAlarm{NodeId{4}, Alarm::kCorrupt, true}));
   using Alarms = std::vector<std::pair<NodeId, Alarm>>;
-  EXPECT_EQ(store.store.alarms(), (Alarms{{NodeId{4}, Alarm::kCorrupt}, {NodeId{9}, Alarm::kNoSpace}}));
+  EXPECT_EQ(store.store.alarms(),
+            (Alarms{{NodeId{4}, Alarm::kCorrupt}, {NodeId{9}, Alarm::kNoSpace}}));
   store.commit(encode_command({NodeId{7}, 3, 1}, SetAlarm{NodeId{4}, Alarm::kCorrupt, false}));
   EXPECT_EQ(store.store.alarms(), (Alarms{{NodeId{9}, Alarm::kNoSpace}}));
 }

@@ -1,10 +1,11 @@
 #pragma once
-// The bytes of commands, stored answers and snapshots: varints (LEB128), fixed little-endian words and
-// length-prefixed strings. A hand-written codec because a Put is encoded and decoded once per write and member:
-// decoding borrows from the input instead of allocating (docs/formats/commands.md has the grammar).
+// The bytes of commands, stored answers and snapshots: varints (LEB128), fixed little-endian words
+// and length-prefixed strings. A hand-written codec because a Put is encoded and decoded once per
+// write and member: decoding borrows from the input instead of allocating (docs/formats/commands.md
+// has the grammar).
 //
-// A Decoder never reads outside its input. It is sticky: after the first failure every read returns zero or empty
-// and ok() stays false, so that callers check once at the end.
+// A Decoder never reads outside its input. It is sticky: after the first failure every read returns
+// zero or empty and ok() stays false, so that callers check once at the end.
 
 #include <array>
 #include <cstdint>

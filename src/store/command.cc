@@ -27,7 +27,8 @@ enum class CommandKind : std::uint8_t {
   kCheckHash = 18,
 };
 
-void encode_head(Encoder& out, CommandKind kind, const Origin& origin, const std::optional<api::RequestId>& id) {
+void encode_head(Encoder& out, CommandKind kind, const Origin& origin,
+                 const std::optional<api::RequestId>& id) {
   out.u8(kCommandVersion);
   out.u8(static_cast<std::uint8_t>(kind));
   out.fixed64(origin.member.value);
@@ -56,7 +57,9 @@ struct RequestEncoder {
     return encoded(CommandKind::kDeleteRange, erase, erase.key.size() + erase.range_end.size());
   }
   Bytes operator()(const api::TxnRequest& txn) const { return encoded(CommandKind::kTxn, txn, 0); }
-  Bytes operator()(const api::CompactRequest& compact) const { return encoded(CommandKind::kCompact, compact, 0); }
+  Bytes operator()(const api::CompactRequest& compact) const {
+    return encoded(CommandKind::kCompact, compact, 0);
+  }
   template <class Other>
   Bytes operator()(const Other&) const {
     CHECK(false, "not a write");
@@ -108,13 +111,20 @@ CheckHash decode_check(Decoder& in) {
 
 Command::Body decode_body(CommandKind kind, Decoder& in) {
   switch (kind) {
-    case CommandKind::kPut: return decode_put(in);
-    case CommandKind::kDeleteRange: return decode_delete_range(in);
-    case CommandKind::kTxn: return decode_txn(in);
-    case CommandKind::kCompact: return decode_compact(in);
-    case CommandKind::kPublishMember: return PublishMember{decode_member(in)};
-    case CommandKind::kSetAlarm: return decode_alarm(in);
-    case CommandKind::kCheckHash: return decode_check(in);
+    case CommandKind::kPut:
+      return decode_put(in);
+    case CommandKind::kDeleteRange:
+      return decode_delete_range(in);
+    case CommandKind::kTxn:
+      return decode_txn(in);
+    case CommandKind::kCompact:
+      return decode_compact(in);
+    case CommandKind::kPublishMember:
+      return PublishMember{decode_member(in)};
+    case CommandKind::kSetAlarm:
+      return decode_alarm(in);
+    case CommandKind::kCheckHash:
+      return decode_check(in);
   }
   in.fail();
   return {};
@@ -194,10 +204,12 @@ Result<BatchReader> BatchReader::open(BytesView entry) {
   Decoder in(entry);
   const std::uint8_t version = in.u8();
   if (in.ok() && version != kBatchVersion) {
-    return fail(ErrorCode::kCorrupt,
-                fmt::format("a log entry's batch has version {}, this build knows version {}: it was written by a "
-                            "newer build, or is damaged",
-                            version, kBatchVersion));
+    return fail(
+        ErrorCode::kCorrupt,
+        fmt::format(
+            "a log entry's batch has version {}, this build knows version {}: it was written by a "
+            "newer build, or is damaged",
+            version, kBatchVersion));
   }
   BatchHeader header;
   header.epoch = Epoch{in.fixed64()};
@@ -217,10 +229,12 @@ Result<Command> decode_command(BytesView bytes) {
   Decoder in(bytes);
   const std::uint8_t version = in.u8();
   if (in.ok() && version != kCommandVersion) {
-    return fail(ErrorCode::kCorrupt,
-                fmt::format("a command has version {}, this build knows version {}: it was written by a newer "
-                            "build, or is damaged",
-                            version, kCommandVersion));
+    return fail(
+        ErrorCode::kCorrupt,
+        fmt::format(
+            "a command has version {}, this build knows version {}: it was written by a newer "
+            "build, or is damaged",
+            version, kCommandVersion));
   }
   Command command;
   const std::uint8_t kind = in.u8();

@@ -1,9 +1,10 @@
 #pragma once
-// The store's commands as they stand in the log: one log entry carries a batch of them (docs/formats/log.md).
+// The store's commands as they stand in the log: one log entry carries a batch of them
+// (docs/formats/log.md).
 //
-// A batch is encoded by the leader, which stamps it with the cluster's time and the epoch in which it proposes. Each
-// command names its origin, so that the member at which a client waits recognises its answer when the entry is
-// applied there, and may carry the client's own request id.
+// A batch is encoded by the leader, which stamps it with the cluster's time and the epoch in which
+// it proposes. Each command names its origin, so that the member at which a client waits recognises
+// its answer when the entry is applied there, and may carry the client's own request id.
 
 #include <cstdint>
 #include <optional>
@@ -67,13 +68,15 @@ class BatchEncoder {
   std::size_t count_ = 0;
 };
 
-// The epoch and stamp of an encoded batch, without decoding its commands; kCorrupt if there are none.
+// The epoch and stamp of an encoded batch, without decoding its commands; kCorrupt if there are
+// none.
 struct BatchHeader {
   Epoch epoch;
   Stamp stamp;
 };
 Result<BatchHeader> decode_batch_header(BytesView entry);
-// Whether `command` could be decoded: checked at the door, before a forwarded command enters the log.
+// Whether `command` could be decoded: checked at the door, before a forwarded command enters the
+// log.
 bool is_valid_command(BytesView command);
 
 }  // namespace conclave::store

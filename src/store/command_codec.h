@@ -18,8 +18,8 @@ struct RequestIdView {
 
 // A decoded command. What can be, borrows from the entry.
 struct Command {
-  using Body = std::variant<PutOp, api::DeleteRangeRequest, api::TxnRequest, api::CompactRequest, PublishMember,
-                            SetAlarm, CheckHash>;
+  using Body = std::variant<PutOp, api::DeleteRangeRequest, api::TxnRequest, api::CompactRequest,
+                            PublishMember, SetAlarm, CheckHash>;
 
   Origin origin;
   std::optional<RequestIdView> id;

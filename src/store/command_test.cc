@@ -21,19 +21,34 @@ TEST(Command, APutAsBytes) {
   request.id = api::RequestId{"app", 300};
   const Bytes command = encode_command({NodeId{2}, 0x1122334455667788, 5}, request);
   EXPECT_EQ(hex(command),
-            "01" "01" "0200000000000000" "8877665544332211" "05" "01" "03617070" "ac02" "01" "036b6579" "0576616c7565");
+            "01"
+            "01"
+            "0200000000000000"
+            "8877665544332211"
+            "05"
+            "01"
+            "03617070"
+            "ac02"
+            "01"
+            "036b6579"
+            "0576616c7565");
   BatchEncoder batch;
   EXPECT_TRUE(batch.empty());
   batch.add(command);
   EXPECT_FALSE(batch.empty());
   EXPECT_EQ(hex(batch.finish(Epoch{3}, Stamp{1000})),
-            "01" "0300000000000000" "e803000000000000" "25" + hex(command));
+            "01"
+            "0300000000000000"
+            "e803000000000000"
+            "25" +
+                hex(command));
   EXPECT_TRUE(batch.empty());
 }
 
 TEST(Command, DecodesWhatWasEncoded) {
   const Origin origin{NodeId{2}, 99, 1u << 20};
-  const Result<Command> put = decode_command(encode_command(origin, parse_request("put k v lease=7 prev ignore_lease")));
+  const Result<Command> put =
+      decode_command(encode_command(origin, parse_request("put k v lease=7 prev ignore_lease")));
   ASSERT_TRUE(put.has_value());
   EXPECT_EQ(put->origin, origin);
   EXPECT_FALSE(put->id.has_value());
@@ -55,25 +70,30 @@ TEST(Command, DecodesWhatWasEncoded) {
 // Encoding what was decoded gives the same bytes: nothing got lost on the way.
 TEST(Command, TransactionsKeepEveryField) {
   const char* line =
-      "txn [ value a z != x ; lease b = -5 ] [ range a z limit=9 rev=-1 sort=desc by=value keys_only count_only "
-      "min_mod=1 max_mod=2 min_create=3 max_create=4 ; del a %00 prev ; put a - lease=4 prev ignore_value ] "
+      "txn [ value a z != x ; lease b = -5 ] [ range a z limit=9 rev=-1 sort=desc by=value "
+      "keys_only count_only "
+      "min_mod=1 max_mod=2 min_create=3 max_create=4 ; del a %00 prev ; put a - lease=4 prev "
+      "ignore_value ] "
       "[ txn [ ] [ put b 1 ] [ ] ]";
   const Origin origin{NodeId{1}, 1, 1};
   const Bytes bytes = encode_command(origin, parse_request(line));
   auto command = decode_command(bytes);
   ASSERT_TRUE(command.has_value());
-  api::Request again{.body = std::get<api::TxnRequest>(std::move(command->body)), .id = {}, .timeout_ms = {}};
+  api::Request again{
+      .body = std::get<api::TxnRequest>(std::move(command->body)), .id = {}, .timeout_ms = {}};
   EXPECT_EQ(hex(encode_command(origin, again)), hex(bytes));
 }
 
 TEST(Command, EveryCutIsRefused) {
   const Origin origin{NodeId{1}, 1, 1};
-  for (const char* line : {"put key value prev", "del a z", "compact 7",
-                           "txn [ mod a > 3 ] [ put a 1 ; range a z ] [ del a ; txn [ ] [ ] [ ] ]"}) {
+  for (const char* line :
+       {"put key value prev", "del a z", "compact 7",
+        "txn [ mod a > 3 ] [ put a 1 ; range a z ] [ del a ; txn [ ] [ ] [ ] ]"}) {
     const Bytes bytes = encode_command(origin, parse_request(line));
     EXPECT_TRUE(is_valid_command(bytes));
     for (std::size_t size = 0; size < bytes.size(); ++size) {
-      EXPECT_FALSE(is_valid_command(BytesView(bytes).substr(0, size))) << line << " cut at " << size;
+      EXPECT_FALSE(is_valid_command(BytesView(bytes).substr(0, size)))
+          << line << " cut at " << size;
     }
     EXPECT_FALSE(is_valid_command(bytes + '\0'));
   }
@@ -112,7 +132,8 @@ TEST(Command, NestingBeyondTheBoundIsRefused) {
 }
 
 TEST(Command, AlarmZeroIsNone) {
-  const Bytes command = encode_command({NodeId{1}, 1, 1}, SetAlarm{NodeId{2}, Alarm::kCorrupt, true});
+  const Bytes command =
+      encode_command({NodeId{1}, 1, 1}, SetAlarm{NodeId{2}, Alarm::kCorrupt, true});
   EXPECT_TRUE(is_valid_command(command));
   Bytes zero = command;
   zero[zero.size() - 2] = 0;

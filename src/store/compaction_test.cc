@@ -77,7 +77,8 @@ TEST(Compaction, ADeletedKeyThatLivesAgainKeepsItsNewVersions) {
 TEST(Compaction, ProgressOfReclaimingDoesNotShowInTheHash) {
   Replica lazy;
   Replica eager;
-  for (const char* line : {"put a 1", "put a 2", "del a", "put b 1", "compact 4", "put a 3", "compact 6"}) {
+  for (const char* line :
+       {"put a 1", "put a 2", "del a", "put b 1", "compact 4", "put a 3", "compact 6"}) {
     lazy.run(line);
     eager.run(line);
     while (eager.store.reclaim(1)) {

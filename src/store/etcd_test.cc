@@ -1,5 +1,5 @@
-// Replays what a real etcd 3.4 was asked and what it answered (testdata/record_etcd.py): the same requests in the
-// same order must get the same answers from the store.
+// Replays what a real etcd 3.4 was asked and what it answered (testdata/record_etcd.py): the same
+// requests in the same order must get the same answers from the store.
 
 #include <gtest/gtest.h>
 
@@ -27,7 +27,8 @@ TEST_P(EtcdTranscript, GetsEtcdsAnswers) {
   EXPECT_GE(replica.store.revision(), 100);
 }
 
-INSTANTIATE_TEST_SUITE_P(Recorded, EtcdTranscript, testing::Values("testdata/etcd-1.txt", "testdata/etcd-2.txt"));
+INSTANTIATE_TEST_SUITE_P(Recorded, EtcdTranscript,
+                         testing::Values("testdata/etcd-1.txt", "testdata/etcd-2.txt"));
 
 }  // namespace
 }  // namespace conclave::store

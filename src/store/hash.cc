@@ -7,7 +7,8 @@
 
 namespace conclave::store {
 
-static_assert(std::endian::native == std::endian::little, "hashes cover numbers as they are in memory");
+static_assert(std::endian::native == std::endian::little,
+              "hashes cover numbers as they are in memory");
 
 std::uint64_t hash_bytes(BytesView bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
 

@@ -1,4 +1,5 @@
-// Put, Range and DeleteRange as transcripts (transcript.h). Beyond these, etcd_test.cc compares with a real etcd.
+// Put, Range and DeleteRange as transcripts (transcript.h). Beyond these, etcd_test.cc compares
+// with a real etcd.
 
 #include <gtest/gtest.h>
 
@@ -76,7 +77,8 @@ TEST(Kv, KeysAreOrderedAsUnsignedBytes) {
   store.run("put %ff 1");
   store.run("put %7f 1");
   store.run("put %00 1");
-  EXPECT_EQ(store.run("range %00 %00 keys_only"), "4 range 3 %00=-(4,4,1) %7f=-(3,3,1) %ff=-(2,2,1)");
+  EXPECT_EQ(store.run("range %00 %00 keys_only"),
+            "4 range 3 %00=-(4,4,1) %7f=-(3,3,1) %ff=-(2,2,1)");
 }
 
 TEST(Kv, IgnoredValueIsTheOldOne) {

@@ -1,6 +1,6 @@
 #pragma once
-// For tests: the store as one would write it without a thought for speed. Every revision's state is kept as a whole,
-// so that nothing about history, compaction or order has to be derived.
+// For tests: the store as one would write it without a thought for speed. Every revision's state is
+// kept as a whole, so that nothing about history, compaction or order has to be derived.
 
 #include <algorithm>
 #include <cstdint>
@@ -82,7 +82,8 @@ class Model {
     return api::Error{api::ErrorCode::kUnsupported, {}};
   }
 
-  std::optional<api::ErrorCode> revision_error(const api::RangeRequest& request, std::int64_t newest) const {
+  std::optional<api::ErrorCode> revision_error(const api::RangeRequest& request,
+                                               std::int64_t newest) const {
     if (request.revision > newest) return api::ErrorCode::kFutureRevision;
     if (request.revision > 0 && request.revision < compacted_) return api::ErrorCode::kCompacted;
     return std::nullopt;
@@ -95,19 +96,28 @@ class Model {
   bool holds(const api::Compare& compare, const api::KeyValue& kv) const {
     const auto by = [&](const auto& a, const auto& b) {
       switch (compare.result) {
-        case api::CompareResult::kEqual: return a == b;
-        case api::CompareResult::kGreater: return a > b;
-        case api::CompareResult::kLess: return a < b;
-        case api::CompareResult::kNotEqual: return a != b;
+        case api::CompareResult::kEqual:
+          return a == b;
+        case api::CompareResult::kGreater:
+          return a > b;
+        case api::CompareResult::kLess:
+          return a < b;
+        case api::CompareResult::kNotEqual:
+          return a != b;
       }
       return false;
     };
     switch (compare.target) {
-      case api::CompareTarget::kVersion: return by(kv.version, compare.number);
-      case api::CompareTarget::kCreate: return by(kv.create_revision, compare.number);
-      case api::CompareTarget::kMod: return by(kv.mod_revision, compare.number);
-      case api::CompareTarget::kLease: return by(kv.lease, compare.number);
-      case api::CompareTarget::kValue: return by(kv.value, compare.value);
+      case api::CompareTarget::kVersion:
+        return by(kv.version, compare.number);
+      case api::CompareTarget::kCreate:
+        return by(kv.create_revision, compare.number);
+      case api::CompareTarget::kMod:
+        return by(kv.mod_revision, compare.number);
+      case api::CompareTarget::kLease:
+        return by(kv.lease, compare.number);
+      case api::CompareTarget::kValue:
+        return by(kv.value, compare.value);
     }
     return false;
   }
@@ -123,7 +133,8 @@ class Model {
   }
 
   bool succeeds(const api::TxnRequest& txn) const {
-    return std::ranges::all_of(txn.compare, [&](const api::Compare& compare) { return holds(compare); });
+    return std::ranges::all_of(txn.compare,
+                               [&](const api::Compare& compare) { return holds(compare); });
   }
 
   std::optional<api::ErrorCode> first_error(const api::TxnRequest& txn, bool of_puts) const {
@@ -131,10 +142,12 @@ class Model {
       std::optional<api::ErrorCode> error;
       if (const auto* nested = std::get_if<std::unique_ptr<api::TxnRequest>>(&operation.op)) {
         error = first_error(**nested, of_puts);
-      } else if (const auto* put = std::get_if<api::PutRequest>(&operation.op); put != nullptr && of_puts) {
+      } else if (const auto* put = std::get_if<api::PutRequest>(&operation.op);
+                 put != nullptr && of_puts) {
         if (put->lease != 0) error = api::ErrorCode::kLeaseNotFound;
         if (lacks_previous(*put)) error = api::ErrorCode::kKeyNotFound;
-      } else if (const auto* range = std::get_if<api::RangeRequest>(&operation.op); range != nullptr && !of_puts) {
+      } else if (const auto* range = std::get_if<api::RangeRequest>(&operation.op);
+                 range != nullptr && !of_puts) {
         error = revision_error(*range, revision());
       }
       if (error) return error;
@@ -152,7 +165,8 @@ class Model {
     const auto limit = static_cast<std::size_t>(std::max<std::int64_t>(request.limit, 0));
     const bool is_filtered = request.min_mod_revision != 0 || request.max_mod_revision != 0 ||
                              request.min_create_revision != 0 || request.max_create_revision != 0;
-    if (limit > 0 && request.sort_order == api::SortOrder::kNone && !is_filtered && kvs.size() > limit) {
+    if (limit > 0 && request.sort_order == api::SortOrder::kNone && !is_filtered &&
+        kvs.size() > limit) {
       kvs.resize(limit + 1);
     }
     std::erase_if(kvs, [&](const api::KeyValue& kv) { return !passes(request, kv); });
@@ -177,19 +191,24 @@ class Model {
   }
 
   static void sort(const api::RangeRequest& request, std::vector<api::KeyValue>& kvs) {
+    const bool descending = request.sort_order == api::SortOrder::kDescend;
     const auto by = [&](auto member) {
-      if (request.sort_order == api::SortOrder::kDescend) {
-        std::ranges::stable_sort(kvs, std::greater{}, member);
-      } else {
-        std::ranges::stable_sort(kvs, std::less{}, member);
-      }
+      std::ranges::sort(kvs, [&](const api::KeyValue& a, const api::KeyValue& b) {
+        if (a.*member == b.*member) return a.key < b.key;
+        return descending ? a.*member > b.*member : a.*member < b.*member;
+      });
     };
     switch (request.sort_target) {
-      case api::SortTarget::kKey: return by(&api::KeyValue::key);
-      case api::SortTarget::kVersion: return by(&api::KeyValue::version);
-      case api::SortTarget::kCreate: return by(&api::KeyValue::create_revision);
-      case api::SortTarget::kMod: return by(&api::KeyValue::mod_revision);
-      case api::SortTarget::kValue: return by(&api::KeyValue::value);
+      case api::SortTarget::kKey:
+        return by(&api::KeyValue::key);
+      case api::SortTarget::kVersion:
+        return by(&api::KeyValue::version);
+      case api::SortTarget::kCreate:
+        return by(&api::KeyValue::create_revision);
+      case api::SortTarget::kMod:
+        return by(&api::KeyValue::mod_revision);
+      case api::SortTarget::kValue:
+        return by(&api::KeyValue::value);
     }
   }
 
@@ -232,14 +251,15 @@ class Model {
     api::TxnResponse response;
     response.succeeded = succeeds(txn);
     for (const api::Operation& operation : response.succeeded ? txn.success : txn.failure) {
+      api::OperationResult& result = response.results.emplace_back();
       if (const auto* nested = std::get_if<std::unique_ptr<api::TxnRequest>>(&operation.op)) {
-        response.results.push_back({std::make_unique<api::TxnResponse>(apply(**nested, next))});
+        result.result = std::make_unique<api::TxnResponse>(apply(**nested, next));
       } else if (const auto* put = std::get_if<api::PutRequest>(&operation.op)) {
-        response.results.push_back({apply(*put, next)});
+        result.result = apply(*put, next);
       } else if (const auto* erase = std::get_if<api::DeleteRangeRequest>(&operation.op)) {
-        response.results.push_back({apply(*erase, next)});
+        result.result = apply(*erase, next);
       } else {
-        response.results.push_back({apply(std::get<api::RangeRequest>(operation.op), next)});
+        result.result = apply(std::get<api::RangeRequest>(operation.op), next);
       }
     }
     return response;

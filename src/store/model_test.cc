@@ -1,5 +1,5 @@
-// Random requests against the store and against the model (model.h): the same answers, and the same again from a
-// store that was rebuilt from a snapshot taken in the middle of it all.
+// Random requests against the store and against the model (model.h): the same answers, and the same
+// again from a store that was rebuilt from a snapshot taken in the middle of it all.
 
 #include <gtest/gtest.h>
 
@@ -28,20 +28,29 @@ class Script {
   Rng& rng() { return rng_; }
 
  private:
-  std::string pick(std::initializer_list<const char*> words) { return words.begin()[rng_.below(words.size())]; }
-  std::string maybe(std::uint64_t one_in, const std::string& word) { return rng_.one_in(one_in) ? word : ""; }
+  std::string pick(std::initializer_list<const char*> words) {
+    return words.begin()[rng_.below(words.size())];
+  }
+  std::string maybe(std::uint64_t one_in, const std::string& word) {
+    return rng_.one_in(one_in) ? word : "";
+  }
   std::string key() { return fmt::format("k{}", rng_.below(9)); }
   std::string end() { return pick({"", "", " k4", " k7", " z", " %00", " a"}); }
   std::int64_t some_revision() {
     return std::max<std::int64_t>(0, revision_ + 2 - static_cast<std::int64_t>(rng_.below(25)));
   }
-  std::string option(const char* name) { return maybe(5, fmt::format(" {}={}", name, some_revision())); }
+  std::string option(const char* name) {
+    return maybe(5, fmt::format(" {}={}", name, some_revision()));
+  }
 
   std::string put() {
     if (rng_.one_in(8)) return fmt::format("put {} - prev ignore_value", key());
-    return fmt::format("put {} {}{}{}", key(), pick({"x", "y", "-"}), maybe(30, " lease=3"), maybe(3, " prev"));
+    return fmt::format("put {} {}{}{}", key(), pick({"x", "y", "-"}), maybe(30, " lease=3"),
+                       maybe(3, " prev"));
   }
-  std::string erase() { return fmt::format("del {}{}{}", key(), maybe(3, end()), maybe(2, " prev")); }
+  std::string erase() {
+    return fmt::format("del {}{}{}", key(), maybe(3, end()), maybe(2, " prev"));
+  }
   std::string range() {
     std::string line = fmt::format("range {}{}", key(), end());
     line += maybe(3, fmt::format(" limit={}", rng_.below(4)));
@@ -49,12 +58,14 @@ class Script {
     line += maybe(2, " sort=" + pick({"none", "asc", "desc"}));
     line += maybe(2, " by=" + pick({"key", "version", "create", "mod", "value"}));
     line += maybe(6, " keys_only") + maybe(6, " count_only");
-    return line + option("min_mod") + option("max_mod") + option("min_create") + option("max_create");
+    return line + option("min_mod") + option("max_mod") + option("min_create") +
+           option("max_create");
   }
   std::string compare() {
     const std::string result = pick({"=", "<", ">", "!="});
     if (rng_.one_in(3)) return fmt::format("value {}{} {} x", key(), end(), result);
-    return fmt::format("{} {}{} {} {}", pick({"version", "create", "mod", "lease"}), key(), end(), result,
+    return fmt::format("{} {}{} {} {}", pick({"version", "create", "mod", "lease"}), key(), end(),
+                       result,
                        rng_.one_in(2) ? static_cast<std::int64_t>(rng_.below(3)) : some_revision());
   }
   std::string operations(int depth) {
@@ -90,8 +101,8 @@ class Duel {
     if (script_.rng().one_in(4)) replica_.store.reclaim(script_.rng().below(5));
   }
 
-  // Replaces the store by one loaded from a snapshot that was written while `steps` or more requests went on, and
-  // which then caught up from the log.
+  // Replaces the store by one loaded from a snapshot that was written while `steps` or more
+  // requests went on, and which then caught up from the log.
   void rebuild() {
     const std::size_t first = replica_.log.size();
     const std::size_t piece_bytes = 1 + script_.rng().below(400);

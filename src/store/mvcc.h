@@ -1,16 +1,19 @@
 #pragma once
-// Multi-version storage: every key's versions in one ordered index, and every change in the order of revisions.
+// Multi-version storage: every key's versions in one ordered index, and every change in the order
+// of revisions.
 //
-//   index     key -> newest record -> older record -> ...        (reads; at an old revision: walk back)
-//   history   all changes after the reclaimed revision, by (revision, sub)   (reclaim, snapshots, watches)
+//   index     key -> newest record -> older record -> ...        (reads; at an old revision: walk
+//   back) history   all changes after the reclaimed revision, by (revision, sub)   (reclaim,
+//   snapshots, watches)
 //
-// Revision 1 is the empty store; each transaction that changes something adds one. A deletion is a tombstone: a
-// record without a value, after which the key starts anew with version 1. Versions stay readable until compact() says
-// that none below a revision will be asked for; reclaim() frees them later, in small steps. The difference between
-// compacted and reclaimed is never visible: not in an answer and not in the hash.
+// Revision 1 is the empty store; each transaction that changes something adds one. A deletion is a
+// tombstone: a record without a value, after which the key starts anew with version 1. Versions
+// stay readable until compact() says that none below a revision will be asked for; reclaim() frees
+// them later, in small steps. The difference between compacted and reclaimed is never visible: not
+// in an answer and not in the hash.
 //
-// Records are freed by reclaim() and the destructor only. Walking back is linear in the versions newer than the
-// wanted one, as it is in etcd.
+// Records are freed by reclaim() and the destructor only. Walking back is linear in the versions
+// newer than the wanted one, as it is in etcd.
 
 #include <absl/container/btree_set.h>
 #include <absl/types/compare.h>
@@ -39,8 +42,8 @@ struct KeyRange {
   bool unbounded = false;
 };
 
-// Where a key is in the index: its newest record, which also holds the key. Replacing it by a newer version of the
-// same key does not change the order, hence `mutable`.
+// Where a key is in the index: its newest record, which also holds the key. Replacing it by a newer
+// version of the same key does not change the order, hence `mutable`.
 struct Slot {
   mutable Record* newest = nullptr;
 };
@@ -50,8 +53,12 @@ struct KeyOrder {
   absl::weak_ordering operator()(const Slot& a, const Slot& b) const {
     return (*this)(a.newest->key(), b.newest->key());
   }
-  absl::weak_ordering operator()(BytesView a, const Slot& b) const { return (*this)(a, b.newest->key()); }
-  absl::weak_ordering operator()(const Slot& a, BytesView b) const { return (*this)(a.newest->key(), b); }
+  absl::weak_ordering operator()(BytesView a, const Slot& b) const {
+    return (*this)(a, b.newest->key());
+  }
+  absl::weak_ordering operator()(const Slot& a, BytesView b) const {
+    return (*this)(a.newest->key(), b);
+  }
   absl::weak_ordering operator()(BytesView a, BytesView b) const {
     const int order = a.compare(b);
     if (order < 0) return absl::weak_ordering::less;
@@ -75,22 +82,25 @@ class Mvcc {
   // Every compacted revision up to this one has been freed; at most compacted().
   Revision reclaimed() const;
 
-  // The version of `key` that is current at revision `at`; nullptr if there is none or it was deleted.
-  // REQUIRES: compacted() <= at.
+  // The version of `key` that is current at revision `at`; nullptr if there is none or it was
+  // deleted. REQUIRES: compacted() <= at.
   const Record* find(Keyspace keyspace, BytesView key, Revision at) const;
-  // Calls visit(const Record&) for each key of `range` that exists at `at`, in order, until it returns false.
+  // Calls visit(const Record&) for each key of `range` that exists at `at`, in order, until it
+  // returns false.
   template <class Visit>
   void scan(Keyspace keyspace, const KeyRange& range, Revision at, Visit&& visit) const;
-  // The changes of revisions above reclaimed(), by (revision, sub); `first_change_after` is the place in it of the
-  // first one above `revision`.
+  // The changes of revisions above reclaimed(), by (revision, sub); `first_change_after` is the
+  // place in it of the first one above `revision`.
   const History& history() const { return history_; }
   std::size_t first_change_after(Revision revision) const;
-  const Index& index(Keyspace keyspace) const { return indexes_[static_cast<std::size_t>(keyspace)]; }
+  const Index& index(Keyspace keyspace) const {
+    return indexes_[static_cast<std::size_t>(keyspace)];
+  }
 
   // REQUIRES: compacted() < revision <= revision().
   void compact(Revision revision);
-  // Takes up to `max_changes` compacted changes out of the history and frees what they made unreachable.
-  // True while there are more.
+  // Takes up to `max_changes` compacted changes out of the history and frees what they made
+  // unreachable. True while there are more.
   bool reclaim(std::size_t max_changes);
 
   // The sum of the hashes of all records ever written, and of those of them that have been freed.
@@ -101,7 +111,8 @@ class Mvcc {
   std::uint64_t size_in_use_bytes() const { return size_in_use_bytes_; }
   std::uint64_t key_count() const { return key_count_; }
 
-  // One transaction's changes: all at revision begin + 1, which becomes the store's if there is any change.
+  // One transaction's changes: all at revision begin + 1, which becomes the store's if there is any
+  // change.
   class Write {
    public:
     explicit Write(Mvcc& mvcc) : mvcc_(mvcc), begin_(mvcc.revision_) {}
@@ -122,8 +133,8 @@ class Mvcc {
 
   // --- rebuilding from a snapshot: records in the order in which it has them ---
 
-  // Takes `record` as the newest version of its key. Changes after the compacted revision belong into the history,
-  // the versions that were current at it do not.
+  // Takes `record` as the newest version of its key. Changes after the compacted revision belong
+  // into the history, the versions that were current at it do not.
   void restore(Record* record, bool into_history);
   void restore_numbers(Revision revision, Revision compacted, std::uint64_t freed_sum);
 
@@ -145,7 +156,8 @@ class Mvcc {
   std::uint64_t key_count_ = 0;
 };
 
-// The newest of `record` and its older versions that is current at `at`; nullptr if none is, or it is a tombstone.
+// The newest of `record` and its older versions that is current at `at`; nullptr if none is, or it
+// is a tombstone.
 inline const Record* version_at(const Record* record, Revision at) {
   while (record != nullptr && record->mod > at) record = record->older;
   return record == nullptr || record->tombstone ? nullptr : record;

@@ -43,8 +43,8 @@ api::Answer erase(Mvcc& mvcc, const api::DeleteRangeRequest& op, bool wants_answ
   return erase(mvcc, write, op, wants_answer);
 }
 
-api::DeleteRangeResponse erase(const Mvcc& mvcc, Mvcc::Write& write, const api::DeleteRangeRequest& op,
-                               bool wants_answer) {
+api::DeleteRangeResponse erase(const Mvcc& mvcc, Mvcc::Write& write,
+                               const api::DeleteRangeRequest& op, bool wants_answer) {
   api::DeleteRangeResponse response;
   const KeyRange range = KeyRange::of(op.key, op.range_end);
   if (op.prev_kv && wants_answer) {

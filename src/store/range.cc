@@ -31,29 +31,36 @@ bool passes(const RangeRequest& request, const Record& record) {
 
 bool sorts_before(SortTarget target, const Record& a, const Record& b) {
   switch (target) {
-    case SortTarget::kKey: return a.key() < b.key();
-    case SortTarget::kVersion: return a.version < b.version;
-    case SortTarget::kCreate: return a.create < b.create;
-    case SortTarget::kMod: return a.mod < b.mod;
-    case SortTarget::kValue: return a.value() < b.value();
+    case SortTarget::kKey:
+      return a.key() < b.key();
+    case SortTarget::kVersion:
+      return a.version < b.version;
+    case SortTarget::kCreate:
+      return a.create < b.create;
+    case SortTarget::kMod:
+      return a.mod < b.mod;
+    case SortTarget::kValue:
+      return a.value() < b.value();
   }
   CHECK(false, "sort target {}", static_cast<int>(target));
 }
 
-// Ties stay in the order of keys. An order of "none" with a target other than the key means ascending; the records
-// are in ascending order of keys to begin with.
+// Ties stay in the order of keys. An order of "none" with a target other than the key means
+// ascending; the records are in ascending order of keys to begin with.
 void sort_records(const RangeRequest& request, Found& records) {
   const bool by_key = request.sort_target == SortTarget::kKey;
   if (by_key && request.sort_order != SortOrder::kDescend) return;
   const bool descending = request.sort_order == SortOrder::kDescend;
-  std::ranges::stable_sort(records, [&](const Record* a, const Record* b) {
-    return descending ? sorts_before(request.sort_target, *b, *a) : sorts_before(request.sort_target, *a, *b);
+  std::ranges::sort(records, [&](const Record* a, const Record* b) {
+    if (sorts_before(request.sort_target, *a, *b)) return !descending;
+    if (sorts_before(request.sort_target, *b, *a)) return descending;
+    return a->key() < b->key();
   });
 }
 
-// The records to answer with before sorting, and the count of all keys in the range. Without a sort order or filter
-// only as many as the limit asks for, and one more, are looked at: so an unordered Range with a sort target sorts
-// what the limit left, as etcd does.
+// The records to answer with before sorting, and the count of all keys in the range. Without a sort
+// order or filter only as many as the limit asks for, and one more, are looked at: so an unordered
+// Range with a sort target sorts what the limit left, as etcd does.
 Found collect(const Mvcc& mvcc, const RangeRequest& request, Revision at, std::int64_t& count) {
   Found found;
   const bool takes_all =
@@ -62,7 +69,8 @@ Found collect(const Mvcc& mvcc, const RangeRequest& request, Revision at, std::i
   const KeyRange keys = KeyRange::of(request.key, request.range_end);
   mvcc.scan(Keyspace::kEtcd, keys, at, [&](const Record& record) {
     ++count;
-    if (!request.count_only && found.size() < wanted && passes(request, record)) found.push_back(&record);
+    if (!request.count_only && found.size() < wanted && passes(request, record))
+      found.push_back(&record);
     return true;
   });
   return found;
@@ -70,10 +78,14 @@ Found collect(const Mvcc& mvcc, const RangeRequest& request, Revision at, std::i
 
 bool compare_holds(CompareResult result, std::strong_ordering order) {
   switch (result) {
-    case CompareResult::kEqual: return order == 0;
-    case CompareResult::kGreater: return order > 0;
-    case CompareResult::kLess: return order < 0;
-    case CompareResult::kNotEqual: return order != 0;
+    case CompareResult::kEqual:
+      return order == 0;
+    case CompareResult::kGreater:
+      return order > 0;
+    case CompareResult::kLess:
+      return order < 0;
+    case CompareResult::kNotEqual:
+      return order != 0;
   }
   CHECK(false, "compare result {}", static_cast<int>(result));
 }
@@ -83,11 +95,16 @@ bool holds_for(const api::Compare& compare, const Record& record) {
     return compare_holds(compare.result, number <=> compare.number);
   };
   switch (compare.target) {
-    case CompareTarget::kVersion: return against(record.version);
-    case CompareTarget::kCreate: return against(record.create);
-    case CompareTarget::kMod: return against(record.mod);
-    case CompareTarget::kLease: return against(record.lease);
-    case CompareTarget::kValue: return compare_holds(compare.result, record.value() <=> BytesView(compare.value));
+    case CompareTarget::kVersion:
+      return against(record.version);
+    case CompareTarget::kCreate:
+      return against(record.create);
+    case CompareTarget::kMod:
+      return against(record.mod);
+    case CompareTarget::kLease:
+      return against(record.lease);
+    case CompareTarget::kValue:
+      return compare_holds(compare.result, record.value() <=> BytesView(compare.value));
   }
   CHECK(false, "compare target {}", static_cast<int>(compare.target));
 }
@@ -126,7 +143,8 @@ std::expected<RangeResponse, api::ErrorCode> range(const Mvcc& mvcc, const Range
 }
 
 bool all_hold(const Mvcc& mvcc, const std::vector<api::Compare>& compares) {
-  return std::ranges::all_of(compares, [&](const api::Compare& compare) { return holds(mvcc, compare); });
+  return std::ranges::all_of(compares,
+                             [&](const api::Compare& compare) { return holds(mvcc, compare); });
 }
 
 }  // namespace conclave::store

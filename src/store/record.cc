@@ -9,7 +9,8 @@
 namespace conclave::store {
 namespace {
 
-// Per record: the allocator's own bytes and the pointer in the history. Per key, about: its slot in the index.
+// Per record: the allocator's own bytes and the pointer in the history. Per key, about: its slot in
+// the index.
 constexpr std::uint64_t kOverheadBytes = 16 + 8 + 12;
 constexpr std::size_t kHashedFrom = offsetof(Record, mod);
 

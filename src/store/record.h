@@ -1,9 +1,9 @@
 #pragma once
-// One version of one key: a single allocation that holds its numbers, the key and the value. Written once; only the
-// link to the version before it changes, when that one is reclaimed.
+// One version of one key: a single allocation that holds its numbers, the key and the value.
+// Written once; only the link to the version before it changes, when that one is reclaimed.
 //
-// The key is in every version: a key with one version (most of them) then costs one allocation and one pointer in
-// the index, and a change can be told to a watcher from its record alone.
+// The key is in every version: a key with one version (most of them) then costs one allocation and
+// one pointer in the index, and a change can be told to a watcher from its record alone.
 
 #include <cstddef>
 #include <cstdint>
@@ -16,8 +16,8 @@ namespace conclave::store {
 using api::LeaseId;
 using api::Revision;
 
-// Each protocol has keys of its own in the one store, under the one revision counter. Stored in snapshots and part of
-// the state hash: values never change meaning.
+// Each protocol has keys of its own in the one store, under the one revision counter. Stored in
+// snapshots and part of the state hash: values never change meaning.
 enum class Keyspace : std::uint8_t { kEtcd = 0 };
 inline constexpr std::size_t kKeyspaces = 1;
 
@@ -26,10 +26,10 @@ struct Record {
 
   // From here to the end of the value: what the record's hash covers.
   Revision mod = 0;
-  Revision create = 0;       // 0 in a tombstone, like the next two
+  Revision create = 0;  // 0 in a tombstone, like the next two
   std::int64_t version = 0;
   LeaseId lease = 0;
-  std::uint32_t sub = 0;     // order among the changes of revision `mod`
+  std::uint32_t sub = 0;  // order among the changes of revision `mod`
   std::uint32_t key_size = 0;
   std::uint32_t value_size = 0;
   Keyspace keyspace = Keyspace::kEtcd;
@@ -48,7 +48,8 @@ struct Record {
 };
 static_assert(sizeof(Record) == 56);
 
-// A record with the numbers of `head` (its sizes are set here), `key` and `value`. Freed by free_record.
+// A record with the numbers of `head` (its sizes are set here), `key` and `value`. Freed by
+// free_record.
 Record* make_record(const Record& head, BytesView key, BytesView value);
 void free_record(Record* record);
 

@@ -1,5 +1,6 @@
 #pragma once
-// For tests: a Store with a log, in which each line of a transcript (transcript.h) becomes a log entry of its own.
+// For tests: a Store with a log, in which each line of a transcript (transcript.h) becomes a log
+// entry of its own.
 
 #include <fmt/format.h>
 
@@ -33,7 +34,8 @@ class Replica {
   }
 
   api::Response run(const api::Request& request) {
-    if (auto error = Store::validate(request, Limits{})) return {.header = {}, .answer = *std::move(error)};
+    if (auto error = Store::validate(request, Limits{}))
+      return {.header = {}, .answer = *std::move(error)};
     if (api::route_of(request) != api::Route::kWrite) return store.read(request);
     auto outcomes = commit(encode_command({kSelf, kIncarnation, ++call}, request));
     return std::move(outcomes.at(0).response);
@@ -58,7 +60,8 @@ class Replica {
   Result<Store> through_snapshot(std::size_t piece_bytes, Between between) {
     const auto writer = store.begin_snapshot();
     SnapshotLoader loader(Limits{});
-    for (Bytes piece = writer->next(piece_bytes); !piece.empty(); piece = writer->next(piece_bytes)) {
+    for (Bytes piece = writer->next(piece_bytes); !piece.empty();
+         piece = writer->next(piece_bytes)) {
       TRY(loader.feed(piece));
       between();
     }

@@ -29,7 +29,9 @@ constexpr std::uint8_t kRangeFlags = 7;
 // How many elements to make room for before they have been read.
 constexpr std::size_t kReserveAtMost = 128;
 
-constexpr std::uint8_t flag(bool is_set, std::uint8_t bit) { return is_set ? bit : std::uint8_t{0}; }
+constexpr std::uint8_t flag(bool is_set, std::uint8_t bit) {
+  return is_set ? bit : std::uint8_t{0};
+}
 
 void encode(Encoder& out, const RangeRequest& range) {
   out.u8(static_cast<std::uint8_t>(flag(range.serializable, kRangeSerializable) |
@@ -121,9 +123,12 @@ api::TxnRequest decode_txn(Decoder& in, std::size_t depth);
 
 Operation decode_operation(Decoder& in, std::size_t depth) {
   switch (static_cast<OperationKind>(in.u8())) {
-    case OperationKind::kRange: return {decode_range(in)};
-    case OperationKind::kPut: return {owned(decode_put(in))};
-    case OperationKind::kDeleteRange: return {decode_delete_range(in)};
+    case OperationKind::kRange:
+      return {decode_range(in)};
+    case OperationKind::kPut:
+      return {owned(decode_put(in))};
+    case OperationKind::kDeleteRange:
+      return {decode_delete_range(in)};
     case OperationKind::kTxn:
       return {std::make_unique<api::TxnRequest>(decode_txn(in, depth + 1))};
   }
@@ -135,7 +140,8 @@ std::vector<Operation> decode_operations(Decoder& in, std::size_t depth) {
   std::vector<Operation> operations;
   const std::size_t count = in.count();
   operations.reserve(std::min(count, kReserveAtMost));
-  for (std::size_t i = 0; i < count && in.ok(); ++i) operations.push_back(decode_operation(in, depth));
+  for (std::size_t i = 0; i < count && in.ok(); ++i)
+    operations.push_back(decode_operation(in, depth));
   return operations;
 }
 
@@ -153,9 +159,9 @@ api::TxnRequest decode_txn(Decoder& in, std::size_t depth) {
 }  // namespace
 
 void encode(Encoder& out, const api::PutRequest& put) {
-  out.u8(static_cast<std::uint8_t>(flag(put.prev_kv, kPutPrevKv) | flag(put.ignore_value, kPutIgnoreValue) |
-                                   flag(put.ignore_lease, kPutIgnoreLease) |
-                                   flag(put.lease != 0, kPutHasLease)));
+  out.u8(static_cast<std::uint8_t>(
+      flag(put.prev_kv, kPutPrevKv) | flag(put.ignore_value, kPutIgnoreValue) |
+      flag(put.ignore_lease, kPutIgnoreLease) | flag(put.lease != 0, kPutHasLease)));
   if (put.lease != 0) out.number(put.lease);
   out.bytes(put.key);
   out.bytes(put.value);

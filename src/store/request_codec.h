@@ -1,9 +1,9 @@
 #pragma once
-// The api's write requests and their answers as bytes (docs/formats/commands.md): in the log inside commands, in
-// snapshots as the answers that are kept for request ids.
+// The api's write requests and their answers as bytes (docs/formats/commands.md): in the log inside
+// commands, in snapshots as the answers that are kept for request ids.
 //
-// Decoders accept exactly what encoders write: unknown enumerators and flags, and nesting deeper than kMaxTxnDepth,
-// fail the Decoder they read from; its owner turns that into an error.
+// Decoders accept exactly what encoders write: unknown enumerators and flags, and nesting deeper
+// than kMaxTxnDepth, fail the Decoder they read from; its owner turns that into an error.
 
 #include "api/request.h"
 #include "base/result.h"

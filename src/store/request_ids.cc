@@ -15,7 +15,8 @@ using Client = RequestIds::Client;
 
 // The client without its answers; they have hashes of their own, so that adding one is cheap.
 std::uint64_t hash_of(BytesView name, const Client& client) {
-  const std::uint64_t words[] = {hash_bytes(name), client.last_use, client.forgotten.has_value() ? 1u : 0u,
+  const std::uint64_t words[] = {hash_bytes(name), client.last_use,
+                                 client.forgotten.has_value() ? 1u : 0u,
                                  client.forgotten.value_or(0)};
   return hash_words(words);
 }
@@ -26,7 +27,9 @@ std::uint64_t hash_of(BytesView name, const Answer& answer) {
   return hash_words(words);
 }
 
-std::uint64_t size_of(const Answer& answer) { return answer.response ? answer.response->size() : 0; }
+std::uint64_t size_of(const Answer& answer) {
+  return answer.response ? answer.response->size() : 0;
+}
 
 auto place_of(auto& answers, std::uint64_t sequence) {
   return std::ranges::lower_bound(answers, sequence, {}, &Answer::sequence);
@@ -113,14 +116,16 @@ void RequestIds::begin_snapshot() {
 
 void RequestIds::end_snapshot() { snapshot_.reset(); }
 
-// The first time that a client changes under a snapshot its state is copied; its last use tells whether it has.
+// The first time that a client changes under a snapshot its state is copied; its last use tells
+// whether it has.
 void RequestIds::preserve(const Clients::value_type& entry) {
   if (!snapshot_ || entry.second.last_use > snapshot_->uses) return;
   const bool is_first = snapshot_->before.insert(entry).second;
   CHECK(is_first);
 }
 
-const RequestIds::Clients::value_type* RequestIds::next_in_snapshot(const std::optional<Bytes>& after) const {
+const RequestIds::Clients::value_type* RequestIds::next_in_snapshot(
+    const std::optional<Bytes>& after) const {
   CHECK(snapshot_.has_value());
   const auto following = [&](const Clients& clients) {
     return after ? clients.upper_bound(*after) : clients.begin();
@@ -135,8 +140,11 @@ const RequestIds::Clients::value_type* RequestIds::next_in_snapshot(const std::o
 }
 
 bool RequestIds::restore(Bytes name, Client client) {
-  const auto out_of_order = [](const Answer& a, const Answer& b) { return a.sequence >= b.sequence; };
-  if (std::ranges::adjacent_find(client.answers, out_of_order) != client.answers.end()) return false;
+  const auto out_of_order = [](const Answer& a, const Answer& b) {
+    return a.sequence >= b.sequence;
+  };
+  if (std::ranges::adjacent_find(client.answers, out_of_order) != client.answers.end())
+    return false;
   const auto [entry, is_new] = clients_.emplace(std::move(name), std::move(client));
   if (!is_new) return false;
   if (!by_last_use_.emplace(entry->second.last_use, entry).second) return false;

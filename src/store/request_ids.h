@@ -1,14 +1,16 @@
 #pragma once
-// Answers to writes that carried a client's own id, so that a write that is sent again is not applied again.
+// Answers to writes that carried a client's own id, so that a write that is sent again is not
+// applied again.
 //
-// Part of the replicated state: the same writes leave the same answers on every member. For each client the answers
-// to its kRequestIdsPerClient highest sequences are kept. A sequence at or below the highest one forgotten that way
-// is "too old": whether it was applied is no longer known, so it is refused. Sequences may come in any order within
-// that window, and may have gaps.
+// Part of the replicated state: the same writes leave the same answers on every member. For each
+// client the answers to its kRequestIdsPerClient highest sequences are kept. A sequence at or below
+// the highest one forgotten that way is "too old": whether it was applied is no longer known, so it
+// is refused. Sequences may come in any order within that window, and may have gaps.
 //
-// Bounds: kRequestIdClients clients and kAnswerBytes bytes of answers; beyond either, the clients whose last applied
-// write is the longest ago are forgotten as a whole. An answer above kOneAnswerBytes is not kept: its id is known to
-// be used, and a retry is told that the answer is gone.
+// Bounds: kRequestIdClients clients and kAnswerBytes bytes of answers; beyond either, the clients
+// whose last applied write is the longest ago are forgotten as a whole. An answer above
+// kOneAnswerBytes is not kept: its id is known to be used, and a retry is told that the answer is
+// gone.
 
 #include <cstdint>
 #include <deque>
@@ -32,9 +34,10 @@ class RequestIds {
   };
 
   struct Client {
-    std::uint64_t last_use = 0;              // the use that was its last, counting over all clients
-    std::optional<std::uint64_t> forgotten;  // the highest sequence whose answer was dropped for a higher one
-    std::deque<Answer> answers;              // by sequence
+    std::uint64_t last_use = 0;  // the use that was its last, counting over all clients
+    std::optional<std::uint64_t>
+        forgotten;               // the highest sequence whose answer was dropped for a higher one
+    std::deque<Answer> answers;  // by sequence
   };
   using Clients = std::map<Bytes, Client, std::less<>>;
 
@@ -62,11 +65,12 @@ class RequestIds {
 
   void begin_snapshot();
   void end_snapshot();
-  // The first client after `after` (from the start if nullopt) as it was then; nullptr at the end. Valid until the
-  // next record().
+  // The first client after `after` (from the start if nullopt) as it was then; nullptr at the end.
+  // Valid until the next record().
   const Clients::value_type* next_in_snapshot(const std::optional<Bytes>& after) const;
 
-  // Puts a client of a snapshot back. False if it cannot be one: twice there, or its answers are out of order.
+  // Puts a client of a snapshot back. False if it cannot be one: twice there, or its answers are
+  // out of order.
   bool restore(Bytes name, Client client);
   void restore_uses(std::uint64_t uses) { uses_ = uses; }
 

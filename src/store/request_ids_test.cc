@@ -1,4 +1,5 @@
-// The window of sequences per client, the bounds, and the view that a snapshot has while writes go on.
+// The window of sequences per client, the bounds, and the view that a snapshot has while writes go
+// on.
 
 #include <gtest/gtest.h>
 
@@ -24,7 +25,8 @@ TEST(RequestIds, SequencesMayComeInAnyOrderWithinTheWindow) {
 
 TEST(RequestIds, TheLowestSequenceGoesFirstAndBoundsTheWindow) {
   RequestIds ids;
-  for (std::uint64_t i = 0; i < limits::kRequestIdsPerClient; ++i) ids.record("c", 100 + 2 * i, "x");
+  for (std::uint64_t i = 0; i < limits::kRequestIdsPerClient; ++i)
+    ids.record("c", 100 + 2 * i, "x");
   EXPECT_EQ(ids.find("c", 3).known, Known::kNew);
   ids.record("c", 1000, "y");
   EXPECT_EQ(ids.find("c", 100).known, Known::kTooOld);
@@ -38,7 +40,8 @@ TEST(RequestIds, TheLowestSequenceGoesFirstAndBoundsTheWindow) {
 
 TEST(RequestIds, TheClientWhoseLastWriteIsLongestAgoIsForgotten) {
   RequestIds ids;
-  for (std::size_t i = 0; i < limits::kRequestIdClients; ++i) ids.record(fmt::format("c{}", i), 1, "x");
+  for (std::size_t i = 0; i < limits::kRequestIdClients; ++i)
+    ids.record(fmt::format("c{}", i), 1, "x");
   ids.record("c0", 2, "x");
   ids.record("new", 1, "x");
   EXPECT_EQ(ids.client_count(), limits::kRequestIdClients);
@@ -88,7 +91,8 @@ TEST(RequestIds, ASnapshotSeesTheStateInWhichItBegan) {
   ids.record("b", 3, "new");
   ids.record("e", 1, "new");
   EXPECT_EQ(seen_by_snapshot(ids), "b: b1; d: d1; ");
-  for (std::size_t i = 0; i < limits::kRequestIdClients; ++i) ids.record(fmt::format("c{}", i), 1, "x");
+  for (std::size_t i = 0; i < limits::kRequestIdClients; ++i)
+    ids.record(fmt::format("c{}", i), 1, "x");
   EXPECT_EQ(ids.find("b", 1).known, Known::kNew);  // forgotten by now
   EXPECT_EQ(seen_by_snapshot(ids), "b: b1; d: d1; ");
   ids.record("d", 9, "again");

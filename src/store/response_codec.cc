@@ -126,13 +126,17 @@ api::TxnResponse decode_txn_response(Decoder& in, std::size_t depth);
 
 api::OperationResult decode_result(Decoder& in, std::size_t depth) {
   switch (static_cast<AnswerKind>(in.u8())) {
-    case AnswerKind::kRange: return {decode_range(in)};
-    case AnswerKind::kPut: return {decode_put_response(in)};
-    case AnswerKind::kDeleteRange: return {decode_delete_range_response(in)};
+    case AnswerKind::kRange:
+      return {decode_range(in)};
+    case AnswerKind::kPut:
+      return {decode_put_response(in)};
+    case AnswerKind::kDeleteRange:
+      return {decode_delete_range_response(in)};
     case AnswerKind::kTxn:
       return {std::make_unique<api::TxnResponse>(decode_txn_response(in, depth + 1))};
     case AnswerKind::kError:
-    case AnswerKind::kCompact: break;
+    case AnswerKind::kCompact:
+      break;
   }
   in.fail();
   return {};
@@ -143,18 +147,25 @@ api::TxnResponse decode_txn_response(Decoder& in, std::size_t depth) {
   if (depth > kMaxTxnDepth) return in.fail(), std::move(txn);
   txn.succeeded = in.flags(1) != 0;
   const std::size_t count = in.count();
-  for (std::size_t i = 0; i < count && in.ok(); ++i) txn.results.push_back(decode_result(in, depth));
+  for (std::size_t i = 0; i < count && in.ok(); ++i)
+    txn.results.push_back(decode_result(in, depth));
   return txn;
 }
 
 api::Answer decode_answer(Decoder& in) {
   switch (static_cast<AnswerKind>(in.u8())) {
-    case AnswerKind::kError: return decode_error(in);
-    case AnswerKind::kRange: return decode_range(in);
-    case AnswerKind::kPut: return decode_put_response(in);
-    case AnswerKind::kDeleteRange: return decode_delete_range_response(in);
-    case AnswerKind::kTxn: return decode_txn_response(in, 1);
-    case AnswerKind::kCompact: return api::CompactResponse{};
+    case AnswerKind::kError:
+      return decode_error(in);
+    case AnswerKind::kRange:
+      return decode_range(in);
+    case AnswerKind::kPut:
+      return decode_put_response(in);
+    case AnswerKind::kDeleteRange:
+      return decode_delete_range_response(in);
+    case AnswerKind::kTxn:
+      return decode_txn_response(in, 1);
+    case AnswerKind::kCompact:
+      return api::CompactResponse{};
   }
   in.fail();
   return {};

@@ -1,6 +1,6 @@
 #pragma once
-// The store's state as a sequence of byte pieces (docs/formats/snapshot.md), written in small steps while the store
-// goes on changing, and read back into an empty store.
+// The store's state as a sequence of byte pieces (docs/formats/snapshot.md), written in small steps
+// while the store goes on changing, and read back into an empty store.
 
 #include <memory>
 
@@ -35,7 +35,8 @@ class SnapshotLoader {
 
   // Takes the written pieces back in order, cut in any way.
   Result<void> feed(BytesView bytes);
-  // The store. kCorrupt if bytes are missing, or if the state does not have the hash it was written with.
+  // The store. kCorrupt if bytes are missing, or if the state does not have the hash it was written
+  // with.
   Result<Store> finish();
 
  private:

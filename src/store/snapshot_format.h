@@ -1,5 +1,6 @@
 #pragma once
-// The grammar of a snapshot's content, shared by its writer and its loader (docs/formats/snapshot.md, "Content").
+// The grammar of a snapshot's content, shared by its writer and its loader
+// (docs/formats/snapshot.md, "Content").
 //
 //   content = frame*        frame = length:varint kind:u8 body
 //   order   = head (client answer*)* base* change* end, with nothing-frames anywhere after the head
@@ -22,10 +23,10 @@ inline constexpr std::uint64_t kMaxFrameBytes = 256ull << 20;
 // Stored: values never change meaning.
 enum class FrameKind : std::uint8_t {
   kHead = 1,
-  kClient = 2,   // a client with request ids
-  kAnswer = 3,   // one of its answers
-  kBase = 4,     // the version of a key that is current at the compacted revision; in order of keys
-  kChange = 5,   // a later change; in order of revisions
+  kClient = 2,  // a client with request ids
+  kAnswer = 3,  // one of its answers
+  kBase = 4,    // the version of a key that is current at the compacted revision; in order of keys
+  kChange = 5,  // a later change; in order of revisions
   kEnd = 6,
   kNothing = 7,  // the writer looked at many keys and had nothing to write
 };

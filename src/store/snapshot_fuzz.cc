@@ -1,4 +1,5 @@
-// Any bytes as a snapshot's content: refused, or loaded into a store that can be used and written again.
+// Any bytes as a snapshot's content: refused, or loaded into a store that can be used and written
+// again.
 
 #include <cstdint>
 

@@ -1,5 +1,5 @@
-// SnapshotLoader (snapshot.h). Every frame must be in its place and fit the ones before it; at the end the state is
-// hashed anew and must have the hash of the store that was written.
+// SnapshotLoader (snapshot.h). Every frame must be in its place and fit the ones before it; at the
+// end the state is hashed anew and must have the hash of the store that was written.
 
 #include <fmt/format.h>
 
@@ -28,30 +28,40 @@ struct SnapshotLoader::State {
     if (has_end) return corrupt("there are bytes after its end");
     if (has_head == (kind == FrameKind::kHead)) return corrupt("its head is not where it belongs");
     TRY(dispatch(kind, in));
-    if (!in.finished()) return corrupt(fmt::format("a frame of kind {} cannot be decoded", static_cast<int>(kind)));
+    if (!in.finished())
+      return corrupt(fmt::format("a frame of kind {} cannot be decoded", static_cast<int>(kind)));
     return {};
   }
 
   Result<void> dispatch(FrameKind kind, Decoder& in) {
     switch (kind) {
-      case FrameKind::kHead: return load_head(in);
-      case FrameKind::kClient: return load_client(in);
-      case FrameKind::kAnswer: return load_answer(in);
-      case FrameKind::kBase: return load_base(in);
-      case FrameKind::kChange: return load_change(in);
-      case FrameKind::kEnd: return load_end(in);
-      case FrameKind::kNothing: return {};
+      case FrameKind::kHead:
+        return load_head(in);
+      case FrameKind::kClient:
+        return load_client(in);
+      case FrameKind::kAnswer:
+        return load_answer(in);
+      case FrameKind::kBase:
+        return load_base(in);
+      case FrameKind::kChange:
+        return load_change(in);
+      case FrameKind::kEnd:
+        return load_end(in);
+      case FrameKind::kNothing:
+        return {};
     }
     return corrupt(fmt::format("a frame is of the unknown kind {}", static_cast<int>(kind)));
   }
 
   Result<void> load_head(Decoder& in) {
     head = decode_head(in);
-    if (!in.finished()) return corrupt("its head cannot be decoded; a newer build may have written it");
+    if (!in.finished())
+      return corrupt("its head cannot be decoded; a newer build may have written it");
     if (head.revision < 1 || head.compacted < -1 || head.compacted > head.revision) {
       return corrupt("its revisions contradict each other");
     }
-    if (!std::ranges::is_sorted(head.members, {}, &api::Member::id)) return corrupt("its members are not in order");
+    if (!std::ranges::is_sorted(head.members, {}, &api::Member::id))
+      return corrupt("its members are not in order");
     has_head = true;
     store->applied_index = head.index;
     store->applied_epoch = head.epoch;
@@ -76,7 +86,8 @@ struct SnapshotLoader::State {
 
   Result<void> load_answer(Decoder& in) {
     if (!client) return corrupt("an answer is nobody's");
-    if (client->answers.size() >= limits::kRequestIdsPerClient) return corrupt("a client has too many answers");
+    if (client->answers.size() >= limits::kRequestIdsPerClient)
+      return corrupt("a client has too many answers");
     client->answers.push_back(decode_answer(in));
     return {};
   }
@@ -94,7 +105,8 @@ struct SnapshotLoader::State {
     TRY(close_client());
     const RecordView record = decode_record(in);
     if (!in.finished()) return corrupt("a key's record cannot be decoded");
-    if (record.head.tombstone || record.head.mod > head.compacted) return corrupt("a key's base is none");
+    if (record.head.tombstone || record.head.mod > head.compacted)
+      return corrupt("a key's base is none");
     if (seen.changes != 0 || (seen.bases != 0 && record.key <= last_key)) {
       return corrupt("its keys are out of order");
     }
@@ -109,19 +121,23 @@ struct SnapshotLoader::State {
     const RecordView view = decode_record(in);
     if (!in.finished()) return corrupt("a change's record cannot be decoded");
     const bool is_first = view.head.mod == last_mod + 1 && view.head.sub == 0;
-    const bool is_further = seen.changes != 0 && view.head.mod == last_mod && view.head.sub == last_sub + 1;
+    const bool is_further =
+        seen.changes != 0 && view.head.mod == last_mod && view.head.sub == last_sub + 1;
     if (!is_first && !is_further) return corrupt("its changes have a gap");
     last_mod = view.head.mod;
     last_sub = view.head.sub;
     ++seen.changes;
     Record* record = make_record(view.head, view.key, view.value);
     store->mvcc.restore(record, true);
-    return follows(*record) ? Result<void>{} : corrupt("a change does not fit the version before it");
+    return follows(*record) ? Result<void>{}
+                            : corrupt("a change does not fit the version before it");
   }
 
-  // Whether the numbers of `record` are those that a put or delete after the version before it would give.
+  // Whether the numbers of `record` are those that a put or delete after the version before it
+  // would give.
   static bool follows(const Record& record) {
-    const Record* before = record.older != nullptr && !record.older->tombstone ? record.older : nullptr;
+    const Record* before =
+        record.older != nullptr && !record.older->tombstone ? record.older : nullptr;
     if (record.tombstone) return before != nullptr && record.create == 0 && record.version == 0;
     if (before == nullptr) return record.create == record.mod && record.version == 1;
     return record.create == before->create && record.version == before->version + 1;
@@ -188,8 +204,8 @@ Result<Store> SnapshotLoader::finish() {
   if (!state.has_end || !state.buffer.empty()) return corrupt("its end is missing");
   state.store->hash = state.store->compute_hash();
   if (state.store->hash != state.head.hash) {
-    return corrupt(fmt::format("the loaded state hashes to {:016x}, the written one to {:016x}", state.store->hash,
-                               state.head.hash));
+    return corrupt(fmt::format("the loaded state hashes to {:016x}, the written one to {:016x}",
+                               state.store->hash, state.head.hash));
   }
   state.store->hashes.add(state.head.index, state.head.hash);
   Store store(state.store->limits);

@@ -10,17 +10,20 @@ namespace {
 Bytes write_all(Store& store, std::size_t piece_bytes = 1000) {
   const auto writer = store.begin_snapshot();
   Bytes all;
-  for (Bytes piece = writer->next(piece_bytes); !piece.empty(); piece = writer->next(piece_bytes)) all += piece;
+  for (Bytes piece = writer->next(piece_bytes); !piece.empty(); piece = writer->next(piece_bytes))
+    all += piece;
   return all;
 }
 
 Result<Store> load(BytesView bytes, std::size_t cut) {
   SnapshotLoader loader(Limits{});
-  for (; !bytes.empty(); bytes.remove_prefix(std::min(cut, bytes.size()))) TRY(loader.feed(bytes.substr(0, cut)));
+  for (; !bytes.empty(); bytes.remove_prefix(std::min(cut, bytes.size())))
+    TRY(loader.feed(bytes.substr(0, cut)));
   return loader.finish();
 }
 
-// A little of everything: history, deletions, compaction half reclaimed, request ids, members, alarms.
+// A little of everything: history, deletions, compaction half reclaimed, request ids, members,
+// alarms.
 Replica eventful() {
   Replica replica;
   for (int i = 0; i < 20; ++i) replica.run(fmt::format("put k{} {}", i % 7, i));
@@ -29,7 +32,8 @@ Replica eventful() {
   replica.run_once("c", 2, "compact 15");
   replica.run_once("d", 1, "txn [ ] [ put x 1 ; del k1 ; range a z ] [ ]");
   replica.store.reclaim(5);
-  replica.commit(encode_command({}, PublishMember{{NodeId{3}, "three", {"p1", "p2"}, {"c1"}, true}}));
+  replica.commit(
+      encode_command({}, PublishMember{{NodeId{3}, "three", {"p1", "p2"}, {"c1"}, true}}));
   replica.commit(encode_command({}, SetAlarm{NodeId{3}, Alarm::kNoSpace, true}));
   return replica;
 }
@@ -81,7 +85,8 @@ TEST(Snapshot, GoingOnFromItIsGoingOn) {
   auto loaded = load(write_all(replica.store), 100);
   ASSERT_TRUE(loaded.has_value());
   Replica other(*std::move(loaded));
-  for (const char* line : {"put k3 prev", "del a z", "compact 21", "put k1 1 prev", "range a z", "compact 24"}) {
+  for (const char* line :
+       {"put k3 prev", "del a z", "compact 21", "put k1 1 prev", "range a z", "compact 24"}) {
     EXPECT_EQ(replica.run(line), other.run(line));
     replica.store.reclaim(2);
     other.store.reclaim(1);
@@ -100,10 +105,12 @@ TEST(Snapshot, IsOfTheMomentInWhichItBegan) {
     int step = 0;
     auto loaded = replica.through_snapshot(piece_bytes, [&] {
       ++step;
-      replica.run_once("c", static_cast<std::uint64_t>(100 + step), fmt::format("put k{} later", step % 9));
+      replica.run_once("c", static_cast<std::uint64_t>(100 + step),
+                       fmt::format("put k{} later", step % 9));
       if (step % 3 == 0) replica.run(fmt::format("del k{}", step % 8));
       if (step % 5 == 0) replica.run(fmt::format("compact {}", replica.store.revision()));
-      EXPECT_EQ(replica.store.reclaim(100), replica.store.reclaimed_revision() < replica.store.compact_revision());
+      EXPECT_EQ(replica.store.reclaim(100),
+                replica.store.reclaimed_revision() < replica.store.compact_revision());
     });
     ASSERT_TRUE(loaded.has_value()) << loaded.error().message;
     EXPECT_GT(step, 1);
@@ -160,7 +167,8 @@ TEST(Snapshot, EveryCutOffEndIsFound) {
   Replica replica = eventful();
   const Bytes bytes = write_all(replica.store);
   for (std::size_t size = 0; size < bytes.size(); ++size) {
-    EXPECT_FALSE(load(BytesView(bytes).substr(0, size), 1 << 20).has_value()) << "of " << size << " bytes";
+    EXPECT_FALSE(load(BytesView(bytes).substr(0, size), 1 << 20).has_value())
+        << "of " << size << " bytes";
   }
   EXPECT_FALSE(load(bytes + bytes, 1 << 20).has_value());
 }

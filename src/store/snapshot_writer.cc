@@ -1,6 +1,6 @@
-// SnapshotWriter (snapshot.h). What it must find unchanged later stays so without a copy: records are never changed,
-// and freed only by reclaim(), which rests while a writer is open; the history only grows; RequestIds keeps what
-// clients were before they change.
+// SnapshotWriter (snapshot.h). What it must find unchanged later stays so without a copy: records
+// are never changed, and freed only by reclaim(), which rests while a writer is open; the history
+// only grows; RequestIds keeps what clients were before they change.
 
 #include <algorithm>
 #include <optional>
@@ -14,8 +14,8 @@
 namespace conclave::store {
 namespace {
 
-// What passing over one record counts against the size of a piece, so that a step stays short where there is little
-// to write.
+// What passing over one record counts against the size of a piece, so that a step stays short where
+// there is little to write.
 constexpr std::size_t kVisitCost = 64;
 
 SnapshotHead head_of(const StoreState& store) {
@@ -59,9 +59,15 @@ struct SnapshotWriter::State {
     for (; !is_full(); ++visited) {
       const auto* client = store.request_ids.next_in_snapshot(last_client);
       if (client == nullptr) return Stage::kBases;
-      frame(FrameKind::kClient, client->first, client->second);
-      for (const RequestIds::Answer& answer : client->second.answers) frame(FrameKind::kAnswer, answer);
+      if (!next_answer) frame(FrameKind::kClient, client->first, client->second);
+      const auto& answers = client->second.answers;
+      std::size_t answer = next_answer.value_or(0);
+      for (; answer < answers.size() && !is_full(); ++answer)
+        frame(FrameKind::kAnswer, answers[answer]);
+      next_answer = answer;
+      if (answer < answers.size()) break;
       last_client = client->first;
+      next_answer.reset();
       ++end.clients;
     }
     return Stage::kClients;
@@ -80,8 +86,8 @@ struct SnapshotWriter::State {
     return ++next_keyspace == kKeyspaces ? Stage::kChanges : Stage::kBases;
   }
 
-  // The version of a key that is current at the compacted revision is written. It hides those before it: they are
-  // dead, reclaimed or not, and so is itself if it is a deletion.
+  // The version of a key that is current at the compacted revision is written. It hides those
+  // before it: they are dead, reclaimed or not, and so is itself if it is a deletion.
   void write_base(const Record* record) {
     for (; record != nullptr && record->mod > head.compacted; record = record->older) ++visited;
     if (record == nullptr) return;
@@ -107,14 +113,21 @@ struct SnapshotWriter::State {
         frame(FrameKind::kHead, head);
         stage = Stage::kClients;
         return;
-      case Stage::kClients: stage = write_clients(); return;
-      case Stage::kBases: stage = write_bases(); return;
-      case Stage::kChanges: stage = write_changes(); return;
+      case Stage::kClients:
+        stage = write_clients();
+        return;
+      case Stage::kBases:
+        stage = write_bases();
+        return;
+      case Stage::kChanges:
+        stage = write_changes();
+        return;
       case Stage::kEnd:
         frame(FrameKind::kEnd, end);
         stage = Stage::kDone;
         return;
-      case Stage::kDone: return;
+      case Stage::kDone:
+        return;
     }
   }
 
@@ -124,7 +137,8 @@ struct SnapshotWriter::State {
   const SnapshotHead head;
   SnapshotEnd end;
   Stage stage = Stage::kHead;
-  std::optional<Bytes> last_client;
+  std::optional<Bytes> last_client;        // written as a whole
+  std::optional<std::size_t> next_answer;  // of the client after it, once begun
   std::size_t next_keyspace = 0;
   std::optional<Bytes> last_key;
   std::size_t next_change;

@@ -1,6 +1,6 @@
 #pragma once
-// What a Store holds. Private to this folder: apply.cc changes it, read.cc answers from it, snapshot_*.cc write and
-// rebuild it.
+// What a Store holds. Private to this folder: apply.cc changes it, read.cc answers from it,
+// snapshot_*.cc write and rebuild it.
 
 #include <absl/container/btree_set.h>
 
@@ -11,8 +11,8 @@
 
 namespace conclave::store {
 
-// The descriptive data about members and the alarms: small, so a snapshot copies it, and it is hashed anew after
-// each change.
+// The descriptive data about members and the alarms: small, so a snapshot copies it, and it is
+// hashed anew after each change.
 struct ClusterFacts {
   std::vector<api::Member> members;  // sorted by id
   absl::btree_set<std::pair<NodeId, Alarm>> alarms;

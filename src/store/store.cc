@@ -21,7 +21,9 @@ LogIndex Store::applied_index() const { return state_->applied_index; }
 Epoch Store::applied_epoch() const { return state_->applied_epoch; }
 Stamp Store::stamp() const { return state_->stamp; }
 api::Revision Store::revision() const { return state_->mvcc.revision(); }
-api::Revision Store::compact_revision() const { return std::max<Revision>(state_->mvcc.compacted(), 0); }
+api::Revision Store::compact_revision() const {
+  return std::max<Revision>(state_->mvcc.compacted(), 0);
+}
 std::uint64_t Store::hash() const { return state_->hash; }
 std::uint64_t Store::key_count() const { return state_->mvcc.key_count(); }
 std::uint64_t Store::size_in_use_bytes() const { return state_->mvcc.size_in_use_bytes(); }

@@ -1,9 +1,11 @@
 #pragma once
-// The replicated state machine: everything the members agree on. Entries of the log are applied to it in order; reads
-// are answered from it. Two stores that applied the same entries are equal, which hash() lets members compare.
+// The replicated state machine: everything the members agree on. Entries of the log are applied to
+// it in order; reads are answered from it. Two stores that applied the same entries are equal,
+// which hash() lets members compare.
 //
-// Nothing here waits, and nothing depends on anything but the entries: no clock, no randomness, no order of a hash
-// table. Long work (reclaiming compacted revisions, writing a snapshot) is done in steps that the owner calls.
+// Nothing here waits, and nothing depends on anything but the entries: no clock, no randomness, no
+// order of a hash table. Long work (reclaiming compacted revisions, writing a snapshot) is done in
+// steps that the owner calls.
 //
 // Not thread-safe: one loop owns a Store.
 
@@ -22,13 +24,14 @@
 
 namespace conclave::store {
 
-// Limits that change what a write is answered. All members of a cluster must agree on them, since they are applied
-// with the log.
+// Limits that change what a write is answered. All members of a cluster must agree on them, since
+// they are applied with the log.
 struct Limits {
   std::size_t max_txn_ops = 128;
 };
 
-// What applying one command did. Only commands of the asking member (Store::apply's `self`) are listed.
+// What applying one command did. Only commands of the asking member (Store::apply's `self`) are
+// listed.
 struct Outcome {
   Origin origin;
   api::Response response;  // header: revision only
@@ -50,31 +53,34 @@ class Store {
   Store(Store&&) noexcept;
   Store& operator=(Store&&) noexcept;
 
-  // Checks a write for what can be refused without looking at the state (empty key, too many operations, duplicate
-  // keys in a transaction, ...), as etcd does before proposing. nullopt: it may be proposed.
+  // Checks a write for what can be refused without looking at the state (empty key, too many
+  // operations, duplicate keys in a transaction, ...), as etcd does before proposing. nullopt: it
+  // may be proposed.
   static std::optional<api::Error> validate(const api::Request& request, const Limits& limits);
 
   // Applies the data of a committed kCommand entry. REQUIRES: index follows applied_index().
   // kCorrupt: the entry cannot be decoded; the member must stop.
   //
-  // A batch whose epoch is lower than that of a batch already applied is skipped as a whole, without an effect: so
-  // once a member has applied anything of epoch E, no command proposed in an epoch below E can ever take effect, and
-  // the member may propose its own unanswered ones again. A command with a request id that was applied before has no
-  // effect and gets the first answer.
-  Result<ApplyResult> apply(LogIndex index, BytesView entry, NodeId self, std::uint64_t incarnation);
-  // A committed entry that carries no commands (no-op, membership): moves applied_index() and the epoch fence.
+  // A batch whose epoch is lower than that of a batch already applied is skipped as a whole,
+  // without an effect: so once a member has applied anything of epoch E, no command proposed in an
+  // epoch below E can ever take effect, and the member may propose its own unanswered ones again. A
+  // command with a request id that was applied before has no effect and gets the first answer.
+  Result<ApplyResult> apply(LogIndex index, BytesView entry, NodeId self,
+                            std::uint64_t incarnation);
+  // A committed entry that carries no commands (no-op, membership): moves applied_index() and the
+  // epoch fence.
   void apply_empty(LogIndex index, Epoch epoch);
 
   // Answers Range and read-only Txn at the current state (or at the revision they name).
   api::Response read(const api::Request& request) const;
 
   LogIndex applied_index() const;
-  Epoch applied_epoch() const;       // the highest epoch applied: the fence above
-  Stamp stamp() const;               // of the last batch applied
-  api::Revision revision() const;    // 1 in an empty store
+  Epoch applied_epoch() const;     // the highest epoch applied: the fence above
+  Stamp stamp() const;             // of the last batch applied
+  api::Revision revision() const;  // 1 in an empty store
   api::Revision compact_revision() const;
-  std::uint64_t hash() const;        // of everything replicated, at applied_index()
-  std::uint64_t size_bytes() const;  // memory of keys, values and history, about
+  std::uint64_t hash() const;               // of everything replicated, at applied_index()
+  std::uint64_t size_bytes() const;         // memory of keys, values and history, about
   std::uint64_t size_in_use_bytes() const;  // of that, what the newest revisions need
   std::uint64_t key_count() const;
 
@@ -82,14 +88,15 @@ class Store {
   // Raised alarms, sorted.
   std::vector<std::pair<NodeId, Alarm>> alarms() const;
 
-  // Reclaims up to `max_revisions` compacted revisions. True while there is more to do. Does nothing while a snapshot
-  // is being written.
+  // Reclaims up to `max_revisions` compacted revisions. True while there is more to do. Does
+  // nothing while a snapshot is being written.
   bool reclaim(std::size_t max_revisions);
   // Revisions up to this one have been reclaimed.
   api::Revision reclaimed_revision() const;
 
-  // Starts writing the state as it is now; the store may be written meanwhile. REQUIRES: no other one is open. The
-  // writer must not outlive the store, and must be destroyed before another one is begun.
+  // Starts writing the state as it is now; the store may be written meanwhile. REQUIRES: no other
+  // one is open. The writer must not outlive the store, and must be destroyed before another one is
+  // begun.
   std::unique_ptr<SnapshotWriter> begin_snapshot();
 
  private:

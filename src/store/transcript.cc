@@ -97,7 +97,8 @@ class Parser {
   std::optional<std::string_view> option(std::string_view name) {
     if (at_end()) return std::nullopt;
     const std::string_view word = words_[next_];
-    if (!word.starts_with(name) || word.substr(name.size()).substr(0, 1) != "=") return std::nullopt;
+    if (!word.starts_with(name) || word.substr(name.size()).substr(0, 1) != "=")
+      return std::nullopt;
     ++next_;
     return word.substr(name.size() + 1);
   }
@@ -144,14 +145,17 @@ class Parser {
 
   api::RangeRequest range() {
     static constexpr std::array<std::string_view, 3> kOrders{"none", "asc", "desc"};
-    static constexpr std::array<std::string_view, 5> kTargets{"key", "version", "create", "mod", "value"};
+    static constexpr std::array<std::string_view, 5> kTargets{"key", "version", "create", "mod",
+                                                              "value"};
     api::RangeRequest range;
     range.key = to_bytes(take());
     range.range_end = optional_bytes();
     number_option("limit", range.limit);
     number_option("rev", range.revision);
-    if (const auto word = option("sort")) range.sort_order = static_cast<api::SortOrder>(choice(*word, kOrders));
-    if (const auto word = option("by")) range.sort_target = static_cast<api::SortTarget>(choice(*word, kTargets));
+    if (const auto word = option("sort"))
+      range.sort_order = static_cast<api::SortOrder>(choice(*word, kOrders));
+    if (const auto word = option("by"))
+      range.sort_target = static_cast<api::SortTarget>(choice(*word, kTargets));
     range.keys_only = accept("keys_only");
     range.count_only = accept("count_only");
     number_option("min_mod", range.min_mod_revision);
@@ -162,7 +166,8 @@ class Parser {
   }
 
   api::Compare compare() {
-    static constexpr std::array<std::string_view, 5> kTargets{"version", "create", "mod", "value", "lease"};
+    static constexpr std::array<std::string_view, 5> kTargets{"version", "create", "mod", "value",
+                                                              "lease"};
     static constexpr std::array<std::string_view, 4> kResults{"=", ">", "<", "!="};
     api::Compare compare;
     compare.target = static_cast<api::CompareTarget>(choice(take(), kTargets));
@@ -211,8 +216,8 @@ class Parser {
 
 std::string to_text(const api::KeyValue& kv) {
   const std::string lease = kv.lease == 0 ? "" : fmt::format(",{}", kv.lease);
-  return fmt::format(" {}={}({},{},{}{})", from_bytes(kv.key), from_bytes(kv.value), kv.create_revision,
-                     kv.mod_revision, kv.version, lease);
+  return fmt::format(" {}={}({},{},{}{})", from_bytes(kv.key), from_bytes(kv.value),
+                     kv.create_revision, kv.mod_revision, kv.version, lease);
 }
 
 std::string to_text(const std::vector<api::KeyValue>& kvs) {
@@ -222,7 +227,9 @@ std::string to_text(const std::vector<api::KeyValue>& kvs) {
 }
 
 struct AnswerText {
-  std::string operator()(const api::Error& error) const { return "error " + store::to_text(error.code); }
+  std::string operator()(const api::Error& error) const {
+    return "error " + store::to_text(error.code);
+  }
   std::string operator()(const api::RangeResponse& range) const {
     return fmt::format("range {}{}{}", range.count, range.more ? " more" : "", to_text(range.kvs));
   }
@@ -234,11 +241,14 @@ struct AnswerText {
   }
   std::string operator()(const api::TxnResponse& txn) const {
     std::string text = txn.succeeded ? "txn yes [" : "txn no [";
-    for (const api::OperationResult& result : txn.results) text += " " + std::visit(*this, result.result) + " ;";
+    for (const api::OperationResult& result : txn.results)
+      text += " " + std::visit(*this, result.result) + " ;";
     if (text.ends_with(';')) text.resize(text.size() - 2);
     return text + " ]";
   }
-  std::string operator()(const std::unique_ptr<api::TxnResponse>& txn) const { return (*this)(*txn); }
+  std::string operator()(const std::unique_ptr<api::TxnResponse>& txn) const {
+    return (*this)(*txn);
+  }
   std::string operator()(const api::CompactResponse&) const { return "compact"; }
   template <class Other>
   std::string operator()(const Other&) const {
@@ -263,19 +273,32 @@ std::string to_text(const api::Response& response) {
 
 std::string to_text(api::ErrorCode code) {
   switch (code) {
-    case api::ErrorCode::kEmptyKey: return "empty_key";
-    case api::ErrorCode::kKeyNotFound: return "key_not_found";
-    case api::ErrorCode::kValueProvided: return "value_provided";
-    case api::ErrorCode::kLeaseProvided: return "lease_provided";
-    case api::ErrorCode::kTooManyOps: return "too_many_ops";
-    case api::ErrorCode::kDuplicateKey: return "duplicate_key";
-    case api::ErrorCode::kCompacted: return "compacted";
-    case api::ErrorCode::kFutureRevision: return "future_revision";
-    case api::ErrorCode::kLeaseNotFound: return "lease_not_found";
-    case api::ErrorCode::kInvalidSortOption: return "invalid_sort_option";
-    case api::ErrorCode::kRequestIdTooOld: return "request_id_too_old";
-    case api::ErrorCode::kInvalidRequestId: return "invalid_request_id";
-    default: return fmt::format("{}", static_cast<int>(code));
+    case api::ErrorCode::kEmptyKey:
+      return "empty_key";
+    case api::ErrorCode::kKeyNotFound:
+      return "key_not_found";
+    case api::ErrorCode::kValueProvided:
+      return "value_provided";
+    case api::ErrorCode::kLeaseProvided:
+      return "lease_provided";
+    case api::ErrorCode::kTooManyOps:
+      return "too_many_ops";
+    case api::ErrorCode::kDuplicateKey:
+      return "duplicate_key";
+    case api::ErrorCode::kCompacted:
+      return "compacted";
+    case api::ErrorCode::kFutureRevision:
+      return "future_revision";
+    case api::ErrorCode::kLeaseNotFound:
+      return "lease_not_found";
+    case api::ErrorCode::kInvalidSortOption:
+      return "invalid_sort_option";
+    case api::ErrorCode::kRequestIdTooOld:
+      return "request_id_too_old";
+    case api::ErrorCode::kInvalidRequestId:
+      return "invalid_request_id";
+    default:
+      return fmt::format("{}", static_cast<int>(code));
   }
 }
 

@@ -1,17 +1,20 @@
 #pragma once
-// For tests: requests and answers as one line of text each, so that a test reads as a transcript, and so that what a
-// real etcd answered can be kept in a file (testdata/record_etcd.py writes the same language).
+// For tests: requests and answers as one line of text each, so that a test reads as a transcript,
+// and so that what a real etcd answered can be kept in a file (testdata/record_etcd.py writes the
+// same language).
 //
 //   put a 1 prev                        put KEY VALUE lease=N prev ignore_value ignore_lease
-//   range a z limit=2 sort=desc by=mod  range KEY END limit= rev= sort=none|asc|desc by=key|version|create|mod|value
-//                                       keys_only count_only min_mod= max_mod= min_create= max_create=
+//   range a z limit=2 sort=desc by=mod  range KEY END limit= rev= sort=none|asc|desc
+//   by=key|version|create|mod|value
+//                                       keys_only count_only min_mod= max_mod= min_create=
+//                                       max_create=
 //   del a z prev                        del KEY END prev
 //   compact 5
 //   txn [ version a = 0 ; value b z > x ] [ put a 1 ; range b ] [ txn [ ] [ ] [ ] ]
 //
-// The word "-" is the empty string, "%00" the zero byte. END may be left out. Answers begin with the
-// revision, then: put, range COUNT, del COUNT, txn yes|no [ ... ], compact, or error NAME. A key is told as
-// key=value(create,mod,version), with ",lease" behind if it has one.
+// The word "-" is the empty string, "%00" the zero byte. END may be left out. Answers begin with
+// the revision, then: put, range COUNT, del COUNT, txn yes|no [ ... ], compact, or error NAME. A
+// key is told as key=value(create,mod,version), with ",lease" behind if it has one.
 
 #include <string>
 #include <string_view>

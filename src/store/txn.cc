@@ -98,7 +98,8 @@ class Runner {
     const auto& operations = response.succeeded ? txn.success : txn.failure;
     if (wants_answer_) response.results.reserve(operations.size());
     for (const Operation& operation : operations) {
-      api::OperationResult result = std::visit([&](const auto& op) { return one(op); }, operation.op);
+      api::OperationResult result =
+          std::visit([&](const auto& op) { return one(op); }, operation.op);
       if (wants_answer_) response.results.push_back(std::move(result));
     }
     return response;

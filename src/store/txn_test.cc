@@ -22,13 +22,15 @@ TEST(Txn, LaterOperationsSeeEarlierOnes) {
   Replica store;
   store.run("put a 1");
   EXPECT_EQ(store.run("txn [ ] [ range a ; put a 2 prev ; range a ; range a rev=2 ] [ ]"),
-            "3 txn yes [ range 1 a=1(2,2,1) ; put a=1(2,2,1) ; range 1 a=2(2,3,2) ; range 1 a=1(2,2,1) ]");
+            "3 txn yes [ range 1 a=1(2,2,1) ; put a=1(2,2,1) ; range 1 a=2(2,3,2) ; range 1 "
+            "a=1(2,2,1) ]");
 }
 
 TEST(Txn, NestedComparesSeeTheStateBeforeIt) {
   Replica store;
-  EXPECT_EQ(store.run("txn [ ] [ put a 1 ; txn [ version a = 0 ] [ put b unseen ] [ put b seen ] ] [ ]"),
-            "2 txn yes [ put ; txn yes [ put ] ]");
+  EXPECT_EQ(
+      store.run("txn [ ] [ put a 1 ; txn [ version a = 0 ] [ put b unseen ] [ put b seen ] ] [ ]"),
+      "2 txn yes [ put ; txn yes [ put ] ]");
 }
 
 TEST(Txn, CompareOfAMissingKeyIsWithZero) {
@@ -50,13 +52,15 @@ TEST(Txn, ThatFailsHasNoEffectAtAll) {
   store.run("put a 1");
   EXPECT_EQ(store.run("txn [ ] [ put a 2 ; range a rev=9 ] [ ]"), "error future_revision");
   EXPECT_EQ(store.run("txn [ ] [ put a 2 ; put b - ignore_value ] [ ]"), "error key_not_found");
-  EXPECT_EQ(store.run("txn [ ] [ put a 2 ; txn [ ] [ put b 1 lease=4 ] [ ] ] [ ]"), "error lease_not_found");
+  EXPECT_EQ(store.run("txn [ ] [ put a 2 ; txn [ ] [ put b 1 lease=4 ] [ ] ] [ ]"),
+            "error lease_not_found");
   EXPECT_EQ(store.run("range a b"), "2 range 1 a=1(2,2,1)");
 }
 
 TEST(Txn, TheBranchNotTakenIsNotChecked) {
   Replica store;
-  EXPECT_EQ(store.run("txn [ ] [ put a 1 ] [ range a rev=9 ; put b - ignore_value ]"), "2 txn yes [ put ]");
+  EXPECT_EQ(store.run("txn [ ] [ put a 1 ] [ range a rev=9 ; put b - ignore_value ]"),
+            "2 txn yes [ put ]");
 }
 
 TEST(Txn, APutAfterADeleteToTheEndStartsAnew) {
@@ -64,7 +68,8 @@ TEST(Txn, APutAfterADeleteToTheEndStartsAnew) {
   store.run("put a 1");
   EXPECT_EQ(store.run("txn [ ] [ del a %00 ; put a 2 ] [ ]"), "3 txn yes [ del 1 ; put ]");
   EXPECT_EQ(store.run("range a"), "3 range 1 a=2(3,3,1)");
-  EXPECT_EQ(store.run("txn [ ] [ del a %00 ; put a - ignore_value ] [ ]"), "4 txn yes [ del 1 ; put ]");
+  EXPECT_EQ(store.run("txn [ ] [ del a %00 ; put a - ignore_value ] [ ]"),
+            "4 txn yes [ del 1 ; put ]");
   EXPECT_EQ(store.run("range a"), "4 range 1 a=-(4,4,1)");
 }
 
@@ -80,7 +85,8 @@ TEST(Txn, ThatOnlyReadsIsAnsweredWithoutTheLog) {
 TEST(Txn, AFollowerWithoutTheClientHasTheSameState) {
   Replica leader;
   leader.run("put a 1");
-  leader.run("txn [ ] [ put a 2 prev ; range a ; del b prev ; txn [ ] [ del a prev ; range a ] [ ] ] [ ]");
+  leader.run(
+      "txn [ ] [ put a 2 prev ; range a ; del b prev ; txn [ ] [ del a prev ; range a ] [ ] ] [ ]");
   Store follower{Limits{}};
   for (const Bytes& entry : leader.log) {
     const auto result = follower.apply(follower.applied_index().next(), entry, NodeId{8}, 1);

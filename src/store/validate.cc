@@ -1,7 +1,8 @@
 // Store::validate: what etcd refuses at the door, in etcd's order.
 //
-// A transaction's puts and deletes must not touch a key twice, since its changes share one revision. Operations of
-// one list conflict; of the two branches of a transaction only one runs, so these may repeat each other.
+// A transaction's puts and deletes must not touch a key twice, since its changes share one
+// revision. Operations of one list conflict; of the two branches of a transaction only one runs, so
+// these may repeat each other.
 
 #include <absl/container/btree_map.h>
 #include <absl/container/btree_set.h>
@@ -23,7 +24,9 @@ using api::Operation;
 using MaybeError = std::optional<api::Error>;
 using NestedTxn = std::unique_ptr<api::TxnRequest>;
 
-MaybeError refuse(ErrorCode code, std::string detail = {}) { return api::Error{code, std::move(detail)}; }
+MaybeError refuse(ErrorCode code, std::string detail = {}) {
+  return api::Error{code, std::move(detail)};
+}
 
 MaybeError check(const api::RangeRequest& range) {
   if (range.key.empty()) return refuse(ErrorCode::kEmptyKey);
@@ -62,7 +65,8 @@ MaybeError check(const Operation& operation, std::size_t max_ops, std::size_t de
 MaybeError check(const api::TxnRequest& txn, std::size_t max_ops, std::size_t depth) {
   const std::size_t ops = std::max({txn.compare.size(), txn.success.size(), txn.failure.size()});
   if (ops > max_ops) return refuse(ErrorCode::kTooManyOps);
-  if (depth > kMaxTxnDepth) return refuse(ErrorCode::kTooManyOps, "transactions are nested too deep");
+  if (depth > kMaxTxnDepth)
+    return refuse(ErrorCode::kTooManyOps, "transactions are nested too deep");
   for (const api::Compare& compare : txn.compare) {
     if (compare.key.empty()) return refuse(ErrorCode::kEmptyKey);
   }
@@ -74,8 +78,8 @@ MaybeError check(const api::TxnRequest& txn, std::size_t max_ops, std::size_t de
   return std::nullopt;
 }
 
-// Keys that are deleted. As in etcd, a range that ends before it begins holds no key here, and "no end" is taken as
-// the literal "\0", so such a range never conflicts.
+// Keys that are deleted. As in etcd, a range that ends before it begins holds no key here, and "no
+// end" is taken as the literal "\0", so such a range never conflicts.
 class DeletedKeys {
  public:
   void add(const api::DeleteRangeRequest& erase) {
@@ -120,8 +124,8 @@ struct Touched {
   DeletedKeys deletes;
 };
 
-// Adds the puts of nested branch `from` to `into`; false on a conflict. A put that `sibling`, the other branch of the
-// same transaction, has too is none.
+// Adds the puts of nested branch `from` to `into`; false on a conflict. A put that `sibling`, the
+// other branch of the same transaction, has too is none.
 bool add_puts(Touched& into, const Touched& from, const Touched* sibling) {
   for (const BytesView key : from.puts) {
     const bool is_repeated = into.puts.contains(key);
@@ -133,18 +137,21 @@ bool add_puts(Touched& into, const Touched& from, const Touched* sibling) {
   return true;
 }
 
-// False if operations of the list, nested ones included, conflict. Deletes of the list itself conflict with every put
-// in it; those of a nested transaction with the list's own puts and the puts of later nested ones.
+// False if operations of the list, nested ones included, conflict. Deletes of the list itself
+// conflict with every put in it; those of a nested transaction with the list's own puts and the
+// puts of later nested ones.
 bool collect(const std::vector<Operation>& operations, Touched& touched) {
   for (const Operation& operation : operations) {
-    if (const auto* erase = std::get_if<api::DeleteRangeRequest>(&operation.op)) touched.deletes.add(*erase);
+    if (const auto* erase = std::get_if<api::DeleteRangeRequest>(&operation.op))
+      touched.deletes.add(*erase);
   }
   for (const Operation& operation : operations) {
     const auto* nested = std::get_if<NestedTxn>(&operation.op);
     if (nested == nullptr) continue;
     Touched success;
     Touched failure;
-    if (!collect((*nested)->success, success) || !collect((*nested)->failure, failure)) return false;
+    if (!collect((*nested)->success, success) || !collect((*nested)->failure, failure))
+      return false;
     if (!add_puts(touched, success, nullptr) || !add_puts(touched, failure, &success)) return false;
     touched.deletes.add(success.deletes);
     touched.deletes.add(failure.deletes);

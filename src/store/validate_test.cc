@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "base/limits.h"
-#include "store/request_codec.h"
 #include "store/replica.h"
+#include "store/request_codec.h"
 
 namespace conclave::store {
 namespace {
@@ -37,11 +37,17 @@ TEST(Validate, SortOptions) {
 }
 
 TEST(Validate, OperationsAreCountedPerListAndNestedOnesShareTheAllowance) {
-  EXPECT_EQ(verdict("txn [ ] [ put a 1 ; put b 1 ; put c 1 ; put d 1 ] [ del a ; del b ; del c ; del d ]"), "ok");
-  EXPECT_EQ(verdict("txn [ ] [ put a 1 ; put b 1 ; put c 1 ; put d 1 ; put e 1 ] [ ]"), "too_many_ops");
-  EXPECT_EQ(verdict("txn [ mod a = 1 ; mod a = 1 ; mod a = 1 ; mod a = 1 ; mod a = 1 ] [ ] [ ]"), "too_many_ops");
+  EXPECT_EQ(
+      verdict(
+          "txn [ ] [ put a 1 ; put b 1 ; put c 1 ; put d 1 ] [ del a ; del b ; del c ; del d ]"),
+      "ok");
+  EXPECT_EQ(verdict("txn [ ] [ put a 1 ; put b 1 ; put c 1 ; put d 1 ; put e 1 ] [ ]"),
+            "too_many_ops");
+  EXPECT_EQ(verdict("txn [ mod a = 1 ; mod a = 1 ; mod a = 1 ; mod a = 1 ; mod a = 1 ] [ ] [ ]"),
+            "too_many_ops");
   EXPECT_EQ(verdict("txn [ ] [ put a 1 ; txn [ ] [ put b 1 ; put c 1 ] [ ] ] [ ]"), "ok");
-  EXPECT_EQ(verdict("txn [ ] [ put a 1 ; txn [ ] [ put b 1 ; put c 1 ; put d 1 ] [ ] ] [ ]"), "too_many_ops");
+  EXPECT_EQ(verdict("txn [ ] [ put a 1 ; txn [ ] [ put b 1 ; put c 1 ; put d 1 ] [ ] ] [ ]"),
+            "too_many_ops");
 }
 
 TEST(Validate, NestingHasABound) {
@@ -52,7 +58,8 @@ TEST(Validate, NestingHasABound) {
       outer.success.push_back({std::make_unique<api::TxnRequest>(std::move(txn))});
       txn = std::move(outer);
     }
-    const auto error = Store::validate({.body = std::move(txn), .id = {}, .timeout_ms = {}}, Limits{});
+    const auto error =
+        Store::validate({.body = std::move(txn), .id = {}, .timeout_ms = {}}, Limits{});
     return error ? to_text(error->code) : "ok";
   };
   EXPECT_EQ(nested(kMaxTxnDepth), "ok");
@@ -81,11 +88,13 @@ TEST(Validate, AKeyIsChangedOnce) {
 TEST(Validate, AKeyIsChangedOnceAcrossNestedTransactions) {
   EXPECT_EQ(verdict("txn [ ] [ txn [ ] [ put x 1 ] [ put x 2 ] ] [ ]"), "ok");
   EXPECT_EQ(verdict("txn [ ] [ txn [ ] [ put x 1 ] [ ] ; put x 2 ] [ ]"), "duplicate_key");
-  EXPECT_EQ(verdict("txn [ ] [ txn [ ] [ put x 1 ] [ ] ; txn [ ] [ ] [ put x 2 ] ] [ ]"), "duplicate_key");
+  EXPECT_EQ(verdict("txn [ ] [ txn [ ] [ put x 1 ] [ ] ; txn [ ] [ ] [ put x 2 ] ] [ ]"),
+            "duplicate_key");
   EXPECT_EQ(verdict("txn [ ] [ put x 1 ; txn [ ] [ ] [ del x ] ] [ ]"), "duplicate_key");
   EXPECT_EQ(verdict("txn [ ] [ txn [ ] [ put x 1 ] [ ] ; del x ] [ ]"), "duplicate_key");
   EXPECT_EQ(verdict("txn [ ] [ txn [ ] [ put x 1 ] [ ] ; txn [ ] [ del x ] [ ] ] [ ]"), "ok");
-  EXPECT_EQ(verdict("txn [ ] [ txn [ ] [ del x ] [ ] ; txn [ ] [ put x 1 ] [ ] ] [ ]"), "duplicate_key");
+  EXPECT_EQ(verdict("txn [ ] [ txn [ ] [ del x ] [ ] ; txn [ ] [ put x 1 ] [ ] ] [ ]"),
+            "duplicate_key");
 }
 
 TEST(Validate, RequestIds) {
