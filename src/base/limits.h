@@ -24,6 +24,7 @@ inline constexpr std::int64_t kClientIdleHeaderMs = 30'000;
 
 // Writes waiting in one member for the log; beyond it: "etcdserver: too many requests".
 inline constexpr std::size_t kMaxInflightWrites = 50'000;
+inline constexpr std::size_t kMaxInflightWriteBytes = 256 * kMiB;
 inline constexpr std::size_t kMaxInflightReads = 100'000;
 
 // One log entry carries many commands; a batch is closed at this size.

@@ -105,21 +105,23 @@ void Group::persist(consensus::Output& out) {
     held_.push_back(Held{handed_out_, std::move(out.send_after_persist)});
   }
   if (writes) {
+    appends_since_.push_back(shared_.clock.now());
     shared_.log.append(id_, std::move(out.hard_state), std::move(out.append),
-                       [this, alive = std::weak_ptr<char>(alive_), ticket = out.ticket,
-                        since = shared_.clock.now()](Result<void> result) {
-                         if (!alive.expired()) on_persisted(ticket, since, result);
+                       [this, alive = std::weak_ptr<char>(alive_),
+                        ticket = out.ticket](Result<void> result) {
+                         if (!alive.expired()) on_persisted(ticket, result);
                        });
   }
   release_held();
 }
 
-void Group::on_persisted(Ticket ticket, Instant since, const Result<void>& result) {
+void Group::on_persisted(Ticket ticket, const Result<void>& result) {
   if (!result) {
     stopped_ = true;
     return shared_.fatal(result.error());
   }
-  counters_.persist.add(shared_.clock.now() - since);
+  counters_.persist.add(shared_.clock.now() - appends_since_.front());
+  appends_since_.pop_front();
   persisted_ = ticket;
   engine_.persisted(ticket);
   release_held();
@@ -214,7 +216,8 @@ std::optional<api::Error> Group::refusal(const api::Request& request) const {
   const store::Limits store_limits{.max_txn_ops = shared_.options.max_txn_ops};
   if (auto error = store::Store::validate(request, store_limits)) return error;
   if (is_corrupt()) return api::Error{ErrorCode::kCorrupt, {}};
-  if (writes_.waiting() >= limits::kMaxInflightWrites) {
+  if (writes_.waiting() >= limits::kMaxInflightWrites ||
+      writes_.waiting_bytes() >= limits::kMaxInflightWriteBytes) {
     return api::Error{ErrorCode::kTooManyRequests, {}};
   }
   const bool may_grow = std::holds_alternative<api::PutRequest>(request.body) ||
@@ -230,7 +233,7 @@ std::optional<api::Error> Group::refusal(const api::Request& request) const {
 void Group::propose_writes() {
   if (!engine_.is_leader()) {
     forwarded_.clear();
-    forwarded_commands_ = 0;
+    forwarded_bytes_ = 0;
     return forward_writes();
   }
   while (propose_own() || propose_forwarded()) {
@@ -263,7 +266,10 @@ bool Group::propose_own() {
 // One log entry of what followers sent.
 bool Group::propose_forwarded() {
   const Epoch epoch = engine_.epoch();
-  std::erase_if(forwarded_, [&](const ForwardedFrame& frame) { return frame.epoch != epoch; });
+  while (!forwarded_.empty() && forwarded_.front().epoch != epoch) {
+    forwarded_bytes_ -= forwarded_.front().bytes;
+    forwarded_.pop_front();
+  }
   if (forwarded_.empty()) return false;
   store::BatchEncoder batch;
   std::size_t frames = 0;
@@ -275,7 +281,7 @@ bool Group::propose_forwarded() {
   const Stamp stamp = cluster_clock_.stamp(epoch, shared_.clock.now(), store_.stamp());
   if (!propose(batch.finish(epoch, stamp))) return false;
   for (; frames > 0; --frames) {
-    forwarded_commands_ -= forwarded_.front().commands.size();
+    forwarded_bytes_ -= forwarded_.front().bytes;
     forwarded_.pop_front();
   }
   return true;
@@ -325,16 +331,17 @@ void Group::on_forward(NodeId from, const peer::v1::Forward& forward) {
   reply.set_incarnation(forward.incarnation());
   reply.set_number(forward.number());
   if (verdict == ForwardReceiver::Verdict::kNew) {
-    ForwardedFrame frame{.epoch = epoch, .commands = {}};
+    ForwardedFrame frame{.epoch = epoch, .commands = {}, .bytes = 0};
     for (const Bytes& command : forward.commands()) {
       if (store::is_valid_command(command)) frame.commands.push_back(command);
     }
     if (no_space_ || shared_.log.is_full()) {
       reply.set_verdict(peer::v1::ForwardReply::NO_SPACE);
-    } else if (forwarded_commands_ + frame.commands.size() > limits::kMaxInflightWrites) {
+    } else if (forwarded_bytes_ + forward.ByteSizeLong() > limits::kMaxInflightWriteBytes) {
       reply.set_verdict(peer::v1::ForwardReply::BUSY);
     } else {
-      forwarded_commands_ += frame.commands.size();
+      frame.bytes = forward.ByteSizeLong();
+      forwarded_bytes_ += frame.bytes;
       forwarded_.push_back(std::move(frame));
       want_turn();
     }

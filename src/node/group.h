@@ -93,6 +93,7 @@ class Group {
   struct ForwardedFrame {
     Epoch epoch;
     std::vector<Bytes> commands;
+    std::size_t bytes = 0;
   };
 
   void want_turn();
@@ -110,7 +111,7 @@ class Group {
   void move_snapshots(consensus::Output& out);
 
   bool propose(Bytes entry);
-  void on_persisted(Ticket ticket, Instant since, const Result<void>& result);
+  void on_persisted(Ticket ticket, const Result<void>& result);
   void release_held();
   void send(std::vector<consensus::Envelope>& messages);
   bool apply_commands(const consensus::Entry& entry);
@@ -127,6 +128,7 @@ class Group {
   LogIndex keep_from(LogIndex snapshot) const;
   void expire();
   void resend_forwards();
+  void leave_leadership_if_disk_hangs();
 
   // Members disagree about the state, or did: nothing is answered until somebody has looked.
   bool is_corrupt() const;
@@ -144,7 +146,7 @@ class Group {
   ForwardSender forward_sender_;
   ForwardReceiver forward_receiver_;
   std::deque<ForwardedFrame> forwarded_;  // from followers, to be proposed
-  std::size_t forwarded_commands_ = 0;
+  std::size_t forwarded_bytes_ = 0;
   std::optional<Snapshots> snapshots_;
   ClusterClock cluster_clock_;
   AutoCompaction auto_compaction_;
@@ -153,6 +155,7 @@ class Group {
   Ticket handed_out_;  // newest ticket given to the log
   Ticket persisted_;
   std::deque<Held> held_;
+  std::deque<Instant> appends_since_;  // of each append that is under way, when it was handed over
 
   // Log entries since the last snapshot, for deciding when the next one is due and what to keep for followers.
   std::deque<std::pair<LogIndex, std::size_t>> recent_entries_;

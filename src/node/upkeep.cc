@@ -15,6 +15,8 @@ namespace {
 constexpr std::size_t kKeepEntries = 5'000;
 constexpr std::size_t kKeepBytes = 16 * limits::kMiB;
 constexpr Duration kSnapshotRetry = seconds(5);
+// A leader whose disk takes longer than this for one append lets somebody else lead.
+constexpr Duration kDiskPatience = seconds(3);
 // Revisions reclaimed per step: well under a millisecond.
 constexpr std::size_t kReclaimStep = 2'000;
 
@@ -33,6 +35,7 @@ void Group::tick() {
     compact_by_itself();
     publish_self();
     maybe_take_snapshot();
+    leave_leadership_if_disk_hangs();
   }
   reads_.retry();
   store_.reclaim(kReclaimStep);
@@ -55,6 +58,16 @@ void Group::expire() {
   for (const ClientCall& client : reads_.expire(now)) {
     ++counters_.reads_failed;
     answer(client, api::Error{api::ErrorCode::kTimeout, {}});
+  }
+}
+
+// A leader does not need its own disk to commit, so nothing else would notice that it hangs.
+void Group::leave_leadership_if_disk_hangs() {
+  const bool hangs = !appends_since_.empty() && !shared_.log.is_full() &&
+                     shared_.clock.now() - appends_since_.front() > kDiskPatience;
+  if (hangs && hand_over_leadership()) {
+    LOG(kWarn, "the disk has taken nothing for {} s: handing leadership over",
+        kDiskPatience.ns / 1'000'000'000);
   }
 }
 

@@ -9,6 +9,7 @@ namespace conclave::node {
 
 void Writes::add(ClientCall client, Bytes command, bool idempotent, Instant deadline) {
   unsent_.push_back(next_call());
+  waiting_bytes_ += command.size();
   slots_.push_back(Slot{.client = client,
                         .command = std::move(command),
                         .deadline = deadline,
@@ -26,6 +27,7 @@ Writes::Slot* Writes::find(std::uint64_t call) {
 void Writes::end(Slot& slot) {
   CHECK(!slot.ended);
   slot.ended = true;
+  waiting_bytes_ -= slot.command.size();
   slot.command = Bytes();
   --waiting_;
 }

@@ -43,6 +43,7 @@ class Writes {
   void add(ClientCall client, Bytes command, bool idempotent, Instant deadline);
 
   std::size_t waiting() const { return waiting_; }
+  std::size_t waiting_bytes() const { return waiting_bytes_; }
   bool has_unsent() const { return !unsent_.empty(); }
 
   // Unsent writes in order of arrival, up to about `max_bytes` of commands (at least one); now sent in `epoch`.
@@ -78,6 +79,7 @@ class Writes {
   std::deque<Slot> slots_;   // in order of arrival; ended ones go once they reach the front
   std::deque<std::uint64_t> unsent_;
   std::size_t waiting_ = 0;
+  std::size_t waiting_bytes_ = 0;  // of their commands
 };
 
 }  // namespace conclave::node

@@ -98,6 +98,17 @@ TEST_F(WritesTest, AfterAJumpOnlyIdempotentWritesAreSentAgain) {
   EXPECT_EQ(take(2), "idempotent unsent ");
 }
 
+TEST_F(WritesTest, BytesAreCountedUntilAWriteEnds) {
+  const auto a = add("aaaa");
+  add("bb", false, Instant{10});
+  take(1);
+  EXPECT_EQ(writes_.waiting_bytes(), 6u);
+  writes_.finish(a);
+  EXPECT_EQ(writes_.waiting_bytes(), 2u);
+  writes_.expire(Instant{10});
+  EXPECT_EQ(writes_.waiting_bytes(), 0u);
+}
+
 TEST_F(WritesTest, NumbersAreNeverReused) {
   const auto a = add("a");
   writes_.finish(a);
