@@ -184,9 +184,12 @@ void Node::submit(ClientCall client, api::Request request) {
     case api::Route::kLinearizableRead:
     case api::Route::kLocalRead:
       return group_->read(client, std::move(request));
-    case api::Route::kMember:
-      return clients_.reply(client,
-                            api::Response{group_->header(), answer_member_request(request)});
+    case api::Route::kMember: {
+      api::Header header = group_->header();
+      // etcd's answers about the cluster name no revision.
+      if (std::holds_alternative<api::MemberListRequest>(request.body)) header.revision = 0;
+      return clients_.reply(client, api::Response{header, answer_member_request(request)});
+    }
   }
 }
 
