@@ -1,7 +1,7 @@
 #pragma once
-// The one concept that every consensus engine satisfies. An engine is told what happened and says, in take_output(),
-// what must be done next. It reads no clock, draws no unseeded random number, touches no disk or socket; the same
-// calls in the same order give the same outputs.
+// The one concept that every consensus engine satisfies. An engine is told what happened and says,
+// in take_output(), what must be done next. It reads no clock, draws no unseeded random number,
+// touches no disk or socket; the same calls in the same order give the same outputs.
 //
 // Not thread-safe: one loop owns an engine.
 
@@ -24,8 +24,9 @@ struct EngineConfig {
   GroupId group;
   NodeId self;
   std::uint32_t heartbeat_ticks = 10;
-  std::uint32_t election_ticks = 100;  // base; the engine adds a seeded jitter of up to as much again
-  std::size_t max_append_bytes = 0;    // limits::kMaxAppendBytes
+  std::uint32_t election_ticks =
+      100;                           // base; the engine adds a seeded jitter of up to as much again
+  std::size_t max_append_bytes = 0;  // limits::kMaxAppendBytes
   std::size_t max_inflight_appends = 0;
   std::uint32_t snapshot_chunk_bytes = 0;
 };
@@ -64,10 +65,11 @@ enum class ChangeError : std::uint8_t {
 };
 
 template <class E>
-concept Engine = requires(E engine, const E& same, const EngineConfig& config, Saved saved, Entry entry,
-                          std::uint64_t seed, const Envelope& envelope, Bytes command, Ticket ticket,
-                          ReadId read, NodeId node, LogIndex index, const Membership& membership,
-                          const SnapshotRead& wanted, std::uint64_t offset, bool ok) {
+concept Engine = requires(E engine, const E& same, const EngineConfig& config, Saved saved,
+                          Entry entry, std::uint64_t seed, const Envelope& envelope, Bytes command,
+                          Ticket ticket, ReadId read, NodeId node, LogIndex index,
+                          const Membership& membership, const SnapshotRead& wanted,
+                          std::uint64_t offset, bool ok) {
   // Starts from what survived the last run. REQUIRES: `saved` was collected with absorb().
   E(config, std::move(saved), seed);
   // Adds one replayed log record (in the order written) to `saved`.
@@ -80,24 +82,29 @@ concept Engine = requires(E engine, const E& same, const EngineConfig& config, S
   { engine.propose(std::move(command)) } -> std::same_as<std::expected<Position, ProposeError>>;
   // Everything in outputs up to `ticket` is durable.
   { engine.persisted(ticket) } -> std::same_as<void>;
-  // Asks for a linearizable read point; the answer is a ReadReady with this id. Works on any member.
+  // Asks for a linearizable read point; the answer is a ReadReady with this id. Works on any
+  // member.
   { engine.read_barrier(read) } -> std::same_as<void>;
   // Starts a change to `membership` (its voters and learners are the target, not joint).
   { engine.change_membership(membership) } -> std::same_as<std::expected<Position, ChangeError>>;
   // Hands leadership to `node` if this replica leads and the target is a voter; false otherwise.
   { engine.transfer(node) } -> std::same_as<bool>;
-  // A hint that `node` is gone (its connection broke). May only speed up what a timeout would do later.
+  // A hint that `node` is gone (its connection broke). May only speed up what a timeout would do
+  // later.
   { engine.peer_lost(node) } -> std::same_as<void>;
 
-  // A durable snapshot covers everything up to `index`; the engine may drop its log up to `keep_from`
-  // (exclusive), which the owner sets lower so that followers slightly behind need no snapshot.
+  // A durable snapshot covers everything up to `index`; the engine may drop its log up to
+  // `keep_from` (exclusive), which the owner sets lower so that followers slightly behind need no
+  // snapshot.
   { engine.snapshot_taken(index, index) } -> std::same_as<void>;
   // What a snapshot of the state at `index` must carry. REQUIRES: first - 1 <= index <= commit.
   { same.snapshot_meta(index) } -> std::same_as<SnapshotMeta>;
-  { engine.snapshot_chunk(wanted, std::move(command), ok) } -> std::same_as<void>;  // data, is it the last
+  {
+    engine.snapshot_chunk(wanted, std::move(command), ok)
+    } -> std::same_as<void>;  // data, is it the last
   { engine.snapshot_unavailable(wanted) } -> std::same_as<void>;
-  // The chunk of snapshot `index` that ended at `offset` is stored; for the last one, the snapshot is durable and in
-  // the store. !ok: it was refused, and the sender has to start over.
+  // The chunk of snapshot `index` that ended at `offset` is stored; for the last one, the snapshot
+  // is durable and in the store. !ok: it was refused, and the sender has to start over.
   { engine.snapshot_stored(index, offset, ok) } -> std::same_as<void>;
 
   { engine.take_output() } -> std::same_as<Output>;

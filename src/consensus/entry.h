@@ -1,5 +1,6 @@
 #pragma once
-// What the engines and the log agree on: entries of a replicated log, and messages between replicas.
+// What the engines and the log agree on: entries of a replicated log, and messages between
+// replicas.
 
 #include <cstdint>
 
@@ -24,7 +25,8 @@ struct Entry {
   bool operator==(const Entry&) const = default;
 };
 
-// A message between two replicas of a group. `message` is the engine's own encoding; only the engine reads it.
+// A message between two replicas of a group. `message` is the engine's own encoding; only the
+// engine reads it.
 struct Envelope {
   GroupId group;
   NodeId from;
@@ -32,8 +34,8 @@ struct Envelope {
   Bytes message;
 };
 
-// The place at which a proposal may end up. A place, not a promise: only an entry that comes back in
-// Output::committed with the same epoch has happened.
+// The place at which a proposal may end up. A place, not a promise: only an entry that comes back
+// in Output::committed with the same epoch has happened.
 struct Position {
   LogIndex index;
   Epoch epoch;

@@ -17,7 +17,8 @@ void put(Bytes& out, Int value) {
   }
 }
 
-// Takes little-endian integers off the front; failed stays set after the first one that is not there.
+// Takes little-endian integers off the front; failed stays set after the first one that is not
+// there.
 struct Reader {
   BytesView left;
   bool failed = false;
@@ -36,7 +37,8 @@ struct Reader {
     return static_cast<Int>(value);
   }
 
-  // A count of items of `bytes` each, refused when that much cannot follow: so that a damaged count allocates nothing.
+  // A count of items of `bytes` each, refused when that much cannot follow: so that a damaged count
+  // allocates nothing.
   std::uint32_t take_count(std::size_t bytes) {
     const auto count = take<std::uint32_t>();
     if (count > left.size() / bytes) failed = true;
@@ -147,7 +149,8 @@ Result<Membership> decode_membership(BytesView bytes) {
   }
   if (in.failed) return fail(ErrorCode::kCorrupt, "membership: cut off or without sense");
   if (!membership.is_valid()) return fail(ErrorCode::kCorrupt, "membership: invalid");
-  // One form per membership: this also refuses trailing bytes, unsorted votes and a joint flag that is not 0 or 1.
+  // One form per membership: this also refuses trailing bytes, unsorted votes and a joint flag that
+  // is not 0 or 1.
   if (encode(membership) != bytes) return fail(ErrorCode::kCorrupt, "membership: not canonical");
   return membership;
 }

@@ -1,5 +1,6 @@
 #pragma once
-// Who takes part in a group: voters (under a quorum rule), learners, and, while it changes, the outgoing voters too.
+// Who takes part in a group: voters (under a quorum rule), learners, and, while it changes, the
+// outgoing voters too.
 
 #include <functional>
 #include <optional>
@@ -27,21 +28,23 @@ struct Membership {
   // Everybody, sorted, each once.
   std::vector<NodeId> all() const;
 
-  // The quorum's questions (quorum.h), asked of both sides while joint: reached and won need both, one lost side
-  // loses, and agreed is the lower of the two.
+  // The quorum's questions (quorum.h), asked of both sides while joint: reached and won need both,
+  // one lost side loses, and agreed is the lower of the two.
   bool reached(const std::function<bool(NodeId)>& has) const;
   LogIndex agreed(const std::function<LogIndex(NodeId)>& index_of) const;
   VoteResult tally(const std::function<std::optional<bool>(NodeId)>& vote) const;
 
-  // At least one voter, no member 0, learners sorted, each once, and none of them among `voters`. (While joint an
-  // outgoing voter may be listed as the learner it will be: until then it is a voter, see is_learner.)
+  // At least one voter, no member 0, learners sorted, each once, and none of them among `voters`.
+  // (While joint an outgoing voter may be listed as the learner it will be: until then it is a
+  // voter, see is_learner.)
   bool is_valid() const;
 
   bool operator==(const Membership&) const = default;
 };
 
-// The stored form, with a version (docs/formats/peer.md): one byte sequence per membership, so that equal memberships
-// are equal bytes. decode: kCorrupt on anything encode did not write. REQUIRES of encode: is_valid().
+// The stored form, with a version (docs/formats/peer.md): one byte sequence per membership, so that
+// equal memberships are equal bytes. decode: kCorrupt on anything encode did not write. REQUIRES of
+// encode: is_valid().
 Bytes encode(const Membership& membership);
 Result<Membership> decode_membership(BytesView bytes);
 

@@ -24,7 +24,8 @@ auto among(std::initializer_list<std::uint64_t> ids) {
   return [ids = nodes(ids)](NodeId id) { return std::ranges::find(ids, id) != ids.end(); };
 }
 
-// Raft paper, section 6: agreement requires separate majorities from both the old and new configurations.
+// Raft paper, section 6: agreement requires separate majorities from both the old and new
+// configurations.
 TEST(Membership, JointNeedsBothMajorities) {
   const Membership membership = joint({1, 2, 3}, {3, 4, 5});
   EXPECT_FALSE(membership.reached(among({1, 2, 3})));
@@ -35,7 +36,8 @@ TEST(Membership, JointNeedsBothMajorities) {
 
 TEST(Membership, JointTallyIsLostWhenOneSideIs) {
   const Membership membership = joint({1, 2, 3}, {4});
-  const auto tally = [&](std::initializer_list<std::uint64_t> yes, std::initializer_list<std::uint64_t> no) {
+  const auto tally = [&](std::initializer_list<std::uint64_t> yes,
+                         std::initializer_list<std::uint64_t> no) {
     return membership.tally([&](NodeId id) -> std::optional<bool> {
       if (among(yes)(id)) return true;
       if (among(no)(id)) return false;
@@ -66,6 +68,20 @@ TEST(Membership, EncodingRoundTrips) {
     ASSERT_TRUE(decoded.has_value());
     EXPECT_EQ(*decoded, membership);
   }
+}
+
+// docs/formats/peer.md shows these bytes.
+TEST(Membership, TheExampleOfTheFormatsPage) {
+  const char bytes[] =
+      "\1"
+      "\0"
+      "\2\0\0\0"
+      "\1\0\0\0\0\0\0\0"
+      "\1\0\0\0"
+      "\2\0\0\0\0\0\0\0"
+      "\1\0\0\0"
+      "\0\0\0\0";
+  EXPECT_EQ(encode(Membership::of_majority(nodes({1, 2}))), Bytes(bytes, sizeof(bytes) - 1));
 }
 
 TEST(Membership, DecodeRefusesWhatEncodeDidNotWrite) {

@@ -1,11 +1,13 @@
 #pragma once
-// What an engine wants done. The types say the order: `send_now` may leave at once; `send_after_persist` waits for
-// everything handed out so far, that is for `hard_state` and `append` of this Output and of all before it. An Output
-// may have something to send after persist and nothing to write (no ticket): its messages wait for the newest ticket
-// handed out before, and leave at once if that is durable already (a second ack of entries whose write still runs).
+// What an engine wants done. The types say the order: `send_now` may leave at once;
+// `send_after_persist` waits for everything handed out so far, that is for `hard_state` and
+// `append` of this Output and of all before it. An Output may have something to send after persist
+// and nothing to write (no ticket): its messages wait for the newest ticket handed out before, and
+// leave at once if that is durable already (a second ack of entries whose write still runs).
 // Whoever drives the engine keeps that rule and needs to know nothing else about the protocol.
 //
-// Writes become durable in the order of their tickets, each as a whole; persisted(t) says that of t and all before.
+// Writes become durable in the order of their tickets, each as a whole; persisted(t) says that of t
+// and all before.
 
 #include <cstdint>
 #include <optional>
@@ -27,15 +29,16 @@ struct SnapshotMeta {
   bool operator==(const SnapshotMeta&) const = default;
 };
 
-// A read barrier that has ended. `index`: the state at or after that index answers a linearizable read. Without one
-// the barrier failed (no leader, or leadership lost on the way): nothing was learned, ask again.
+// A read barrier that has ended. `index`: the state at or after that index answers a linearizable
+// read. Without one the barrier failed (no leader, or leadership lost on the way): nothing was
+// learned, ask again.
 struct ReadReady {
   ReadId id;
   std::optional<LogIndex> index;
 };
 
-// The engine wants bytes [offset, offset + max_bytes) of its newest snapshot file, to send them to `to`. Answer with
-// snapshot_chunk(), or with snapshot_unavailable() if that snapshot is gone.
+// The engine wants bytes [offset, offset + max_bytes) of its newest snapshot file, to send them to
+// `to`. Answer with snapshot_chunk(), or with snapshot_unavailable() if that snapshot is gone.
 struct SnapshotRead {
   NodeId to;
   LogIndex index;
@@ -43,8 +46,9 @@ struct SnapshotRead {
   std::uint32_t max_bytes = 0;
 };
 
-// A chunk of a snapshot arrived. Store it at `offset` of a temporary file (0 starts a new one). After the last chunk
-// make the file durable and load it into the store. Answer with snapshot_stored() in each case.
+// A chunk of a snapshot arrived. Store it at `offset` of a temporary file (0 starts a new one).
+// After the last chunk make the file durable and load it into the store. Answer with
+// snapshot_stored() in each case.
 struct SnapshotWrite {
   NodeId from;
   SnapshotMeta meta;
@@ -56,7 +60,8 @@ struct SnapshotWrite {
 struct Output {
   std::vector<Envelope> send_now;
 
-  // To be made durable, in one step: tell the engine with persisted(ticket). 0 if there is nothing to write.
+  // To be made durable, in one step: tell the engine with persisted(ticket). 0 if there is nothing
+  // to write.
   Ticket ticket;
   std::optional<Bytes> hard_state;  // opaque: replaces the group's last one
   std::vector<Entry> append;        // the later record for an index wins
@@ -75,8 +80,8 @@ struct Output {
   }
 };
 
-// What survived the last run, collected by the engine itself with its static absorb() as the log is replayed
-// (an overwritten index means different things to different engines).
+// What survived the last run, collected by the engine itself with its static absorb() as the log is
+// replayed (an overwritten index means different things to different engines).
 struct Saved {
   std::optional<Bytes> hard_state;
   // Newest durable snapshot; at first start {0, 0, the initial membership}.

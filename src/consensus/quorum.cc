@@ -32,8 +32,9 @@ Quorum Quorum::weighted(std::vector<Vote> votes) {
 }
 
 bool Quorum::contains(NodeId id) const {
-  const auto at = std::lower_bound(votes_.begin(), votes_.end(), id,
-                                   [](const Vote& vote, NodeId wanted) { return vote.id < wanted; });
+  const auto at =
+      std::lower_bound(votes_.begin(), votes_.end(), id,
+                       [](const Vote& vote, NodeId wanted) { return vote.id < wanted; });
   return at != votes_.end() && at->id == id;
 }
 

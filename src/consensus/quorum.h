@@ -1,5 +1,6 @@
 #pragma once
-// A quorum is a value: votes and how many of them decide. Engines ask it questions and never count by themselves.
+// A quorum is a value: votes and how many of them decide. Engines ask it questions and never count
+// by themselves.
 
 #include <cstdint>
 #include <functional>
@@ -19,8 +20,9 @@ struct Vote {
 
 enum class VoteResult : std::uint8_t { kPending, kWon, kLost };
 
-// A set of weighted votes of which `threshold` decide (Gifford 1979). The majority is the case in which each weighs 1
-// and threshold is half of them plus one. Two quorums of one value always meet: threshold is over half of the total.
+// A set of weighted votes of which `threshold` decide (Gifford 1979). The majority is the case in
+// which each weighs 1 and threshold is half of them plus one. Two quorums of one value always meet:
+// threshold is over half of the total.
 class Quorum {
  public:
   Quorum() = default;  // no voters: every question is answered "no"

@@ -33,7 +33,8 @@ TEST(Quorum, MajorityOfNeedsMoreThanHalf) {
   }
 }
 
-// The property that everything rests on, for every pair of subsets: what one quorum has seen, any other has too.
+// The property that everything rests on, for every pair of subsets: what one quorum has seen, any
+// other has too.
 TEST(Quorum, TwoQuorumsAlwaysIntersect) {
   Rng rng(1);
   for (int round = 0; round < 60; ++round) {

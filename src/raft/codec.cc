@@ -17,12 +17,12 @@ namespace v1 = conclave::raft::v1;
 using consensus::Entry;
 using consensus::EntryKind;
 using consensus::Position;
-using google::protobuf::io::CodedOutputStream;
 using google::protobuf::internal::WireFormatLite;
+using google::protobuf::io::CodedOutputStream;
 
 constexpr std::uint32_t kFormat = 1;
 
-// --- encode -------------------------------------------------------------------------------------------------------
+// --- encode --------------------------------------------------------------------------------------
 
 void put(v1::Message& to, const PreVote& from) {
   auto& body = *to.mutable_pre_vote();
@@ -115,7 +115,7 @@ void put(v1::Message& to, const ReadReply& from) {
   if (from.index) body.set_index(from.index->value);
 }
 
-// --- decode -------------------------------------------------------------------------------------------------------
+// --- decode --------------------------------------------------------------------------------------
 
 Failure senseless(const char* what) {
   return fail(ErrorCode::kCorrupt, std::string("raft message: ") + what);
@@ -127,7 +127,9 @@ bool is_position(std::uint64_t index, std::uint64_t epoch) {
   return (index == 0) == (epoch == 0);
 }
 
-Position position(std::uint64_t index, std::uint64_t epoch) { return {LogIndex{index}, Epoch{epoch}}; }
+Position position(std::uint64_t index, std::uint64_t epoch) {
+  return {LogIndex{index}, Epoch{epoch}};
+}
 
 Result<Body> take(const v1::PreVote& in, Epoch) {
   if (!is_position(in.last_index(), in.last_term())) return senseless("no place in a log");
@@ -148,8 +150,10 @@ Result<Body> take(const v1::VoteReply& in, Epoch) { return VoteReply{in.granted(
 
 // REQUIRES: `in` is not used afterwards: its bytes move into `out`.
 Result<Entry> take_entry(v1::Entry& in, LogIndex index, Epoch at_least, Epoch at_most) {
-  Entry out{index, Epoch{in.term()}, static_cast<EntryKind>(in.kind()), std::move(*in.mutable_data())};
-  if (out.epoch < at_least || out.epoch > at_most || !out.epoch) return senseless("epoch out of order");
+  Entry out{index, Epoch{in.term()}, static_cast<EntryKind>(in.kind()),
+            std::move(*in.mutable_data())};
+  if (out.epoch < at_least || out.epoch > at_most || !out.epoch)
+    return senseless("epoch out of order");
   if (in.kind() > static_cast<std::uint32_t>(EntryKind::kMembership)) {
     return senseless("unknown kind of entry");
   }
@@ -227,27 +231,43 @@ Result<Body> take(const v1::ReadReply& in, Epoch) {
 
 Result<Body> take_body(v1::Message& in, Epoch term) {
   switch (in.body_case()) {
-    case v1::Message::kPreVote: return take(in.pre_vote(), term);
-    case v1::Message::kPreVoteReply: return take(in.pre_vote_reply(), term);
-    case v1::Message::kRequestVote: return take(in.request_vote(), term);
-    case v1::Message::kVoteReply: return take(in.vote_reply(), term);
-    case v1::Message::kAppend: return take(*in.mutable_append(), term);
-    case v1::Message::kAppendAck: return take(in.append_ack(), term);
-    case v1::Message::kAppendReject: return take(in.append_reject(), term);
-    case v1::Message::kHeartbeat: return take(in.heartbeat(), term);
-    case v1::Message::kHeartbeatReply: return take(in.heartbeat_reply(), term);
-    case v1::Message::kCommitNotice: return take(in.commit_notice(), term);
-    case v1::Message::kSnapshotChunk: return take(*in.mutable_snapshot_chunk(), term);
-    case v1::Message::kSnapshotProgress: return take(in.snapshot_progress(), term);
-    case v1::Message::kTimeoutNow: return TimeoutNow{};
-    case v1::Message::kReadRequest: return ReadRequest{in.read_request().batch()};
-    case v1::Message::kReadReply: return take(in.read_reply(), term);
-    case v1::Message::BODY_NOT_SET: return senseless("no body");
+    case v1::Message::kPreVote:
+      return take(in.pre_vote(), term);
+    case v1::Message::kPreVoteReply:
+      return take(in.pre_vote_reply(), term);
+    case v1::Message::kRequestVote:
+      return take(in.request_vote(), term);
+    case v1::Message::kVoteReply:
+      return take(in.vote_reply(), term);
+    case v1::Message::kAppend:
+      return take(*in.mutable_append(), term);
+    case v1::Message::kAppendAck:
+      return take(in.append_ack(), term);
+    case v1::Message::kAppendReject:
+      return take(in.append_reject(), term);
+    case v1::Message::kHeartbeat:
+      return take(in.heartbeat(), term);
+    case v1::Message::kHeartbeatReply:
+      return take(in.heartbeat_reply(), term);
+    case v1::Message::kCommitNotice:
+      return take(in.commit_notice(), term);
+    case v1::Message::kSnapshotChunk:
+      return take(*in.mutable_snapshot_chunk(), term);
+    case v1::Message::kSnapshotProgress:
+      return take(in.snapshot_progress(), term);
+    case v1::Message::kTimeoutNow:
+      return TimeoutNow{};
+    case v1::Message::kReadRequest:
+      return ReadRequest{in.read_request().batch()};
+    case v1::Message::kReadReply:
+      return take(in.read_reply(), term);
+    case v1::Message::BODY_NOT_SET:
+      return senseless("no body");
   }
   return senseless("no body");
 }
 
-// --- the append, straight from the log ------------------------------------------------------------------------------
+// --- the append, straight from the log -----------------------------------------------------------
 
 // A varint field as proto3 writes it: zero is left out.
 std::size_t varint_field_size(std::uint64_t value) {
@@ -258,7 +278,8 @@ void write_varint_field(CodedOutputStream& out, int field, std::uint64_t value) 
   if (value != 0) WireFormatLite::WriteUInt64(field, value, &out);
 }
 
-// A length-delimited field of `size` bytes, tag and length included. Every field number here is below 16.
+// A length-delimited field of `size` bytes, tag and length included. Every field number here is
+// below 16.
 std::size_t delimited_size(std::size_t size) {
   return 1 + CodedOutputStream::VarintSize64(size) + size;
 }
@@ -321,7 +342,8 @@ Bytes encode_append(Epoch term, Position prev, LogIndex commit, const Log& log, 
 
 Result<Message> decode(BytesView bytes) {
   v1::Message in;
-  if (bytes.size() > INT32_MAX || !in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+  if (bytes.size() > INT32_MAX ||
+      !in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
     return senseless("not a message");
   }
   if (in.format() != kFormat) return senseless("unknown format");
@@ -346,7 +368,8 @@ Bytes encode(const HardState& state) {
 
 Result<HardState> decode_hard_state(BytesView bytes) {
   v1::HardState in;
-  if (bytes.size() > INT32_MAX || !in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+  if (bytes.size() > INT32_MAX ||
+      !in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
     return fail(ErrorCode::kCorrupt, "raft hard state: not a message");
   }
   if (in.format() != kFormat) return fail(ErrorCode::kCorrupt, "raft hard state: unknown format");

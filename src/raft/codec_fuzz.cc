@@ -1,5 +1,6 @@
-// Bytes from the network: nothing may crash the decoder or the engine. The input is cut into messages, each with a byte
-// for its sender in front, which a follower, and a leader that the same bytes may depose, take in turn.
+// Bytes from the network: nothing may crash the decoder or the engine. The input is cut into
+// messages, each with a byte for its sender in front, which a follower, and a leader that the same
+// bytes may depose, take in turn.
 
 #include <cstddef>
 #include <cstdint>
@@ -15,9 +16,10 @@ using namespace conclave;
 using raft::Raft;
 
 consensus::Saved saved() {
-  return {std::nullopt,
-          {LogIndex{}, Epoch{}, consensus::Membership::of_majority({NodeId{1}, NodeId{2}, NodeId{3}})},
-          {}};
+  return {
+      std::nullopt,
+      {LogIndex{}, Epoch{}, consensus::Membership::of_majority({NodeId{1}, NodeId{2}, NodeId{3}})},
+      {}};
 }
 
 consensus::EngineConfig config() {
@@ -67,7 +69,8 @@ Raft follower() {
 void feed(Raft engine, BytesView input) {
   while (input.size() > 2) {
     const NodeId sender{static_cast<std::uint8_t>(input[0]) % 5u};
-    const std::size_t size = std::min<std::size_t>(static_cast<std::uint8_t>(input[1]), input.size() - 2);
+    const std::size_t size =
+        std::min<std::size_t>(static_cast<std::uint8_t>(input[1]), input.size() - 2);
     const Bytes message(input.substr(2, size));
     input.remove_prefix(2 + size);
     // What decodes has one meaning: encoded again and decoded, it is the same.

@@ -68,7 +68,8 @@ TEST(Codec, AnAppendFromTheLogHasTheSameBytes) {
     Append append{log.base(), LogIndex{rng.below(300)}, {}};
     for (std::uint64_t n = rng.below(6); n > 0; --n) {
       const auto kind = rng.one_in(4) ? EntryKind::kNoop : EntryKind::kCommand;
-      Entry entry{log.last().next(), Epoch{rng.between(1, 2) + 300}, kind, Bytes(rng.below(400), 'x')};
+      Entry entry{log.last().next(), Epoch{rng.between(1, 2) + 300}, kind,
+                  Bytes(rng.below(400), 'x')};
       entry.epoch = std::max(entry.epoch, log.last_position().epoch);
       log.append(entry);
       append.entries.push_back(entry);
@@ -77,6 +78,13 @@ TEST(Codec, AnAppendFromTheLogHasTheSameBytes) {
     EXPECT_EQ(encode_append(term, append.prev, append.commit, log, log.last()),
               encode(Message{term, append}));
   }
+}
+
+// docs/formats/peer.md shows these bytes.
+TEST(Codec, TheExampleOfTheFormatsPage) {
+  const Append append{at(9, 4), LogIndex{8}, {{LogIndex{10}, Epoch{5}, EntryKind::kCommand, "x"}}};
+  const Bytes bytes("\x08\x01\x10\x05\x3a\x0d\x08\x09\x10\x04\x18\x08\x22\x05\x08\x05\x1a\x01x");
+  EXPECT_EQ(encode(Message{Epoch{5}, append}), bytes);
 }
 
 TEST(Codec, RefusesWhatIsCutOff) {
@@ -100,14 +108,14 @@ void expect_corrupt(const Message& message) {
 
 TEST(Codec, RefusesWhatHasNoSense) {
   const Epoch term{5};
-  expect_corrupt({Epoch{0}, Heartbeat{}});                       // nobody leads term 0
-  expect_corrupt({Epoch{kMaxOnWire + 1}, Heartbeat{}});          // would overflow
-  expect_corrupt({term, PreVote{at(0, 2)}});                     // an epoch at the beginning
-  expect_corrupt({term, RequestVote{at(2, 0), false}});          // a place without an epoch
+  expect_corrupt({Epoch{0}, Heartbeat{}});               // nobody leads term 0
+  expect_corrupt({Epoch{kMaxOnWire + 1}, Heartbeat{}});  // would overflow
+  expect_corrupt({term, PreVote{at(0, 2)}});             // an epoch at the beginning
+  expect_corrupt({term, RequestVote{at(2, 0), false}});  // a place without an epoch
   expect_corrupt({term, AppendAck{LogIndex{kMaxOnWire + 1}}});
-  expect_corrupt({term, AppendReject{LogIndex{0}, {}}});         // everybody has the beginning
-  expect_corrupt({term, AppendReject{LogIndex{3}, at(3, 1)}});   // a hint that leads nowhere
-  expect_corrupt({term, Append{at(9, 6), {}, {}}});              // from a term to come
+  expect_corrupt({term, AppendReject{LogIndex{0}, {}}});        // everybody has the beginning
+  expect_corrupt({term, AppendReject{LogIndex{3}, at(3, 1)}});  // a hint that leads nowhere
+  expect_corrupt({term, Append{at(9, 6), {}, {}}});             // from a term to come
   expect_corrupt({term, SnapshotProgress{LogIndex{0}, 0, false}});
   expect_corrupt({term, SnapshotChunk{{LogIndex{0}, Epoch{0}, some_membership()}, 0, "x", true}});
   expect_corrupt({term, SnapshotChunk{{LogIndex{1}, Epoch{1}, some_membership()}, 0, "", false}});
@@ -116,8 +124,10 @@ TEST(Codec, RefusesWhatHasNoSense) {
 TEST(Codec, RefusesEntriesWithoutSense) {
   const Epoch term{5};
   const auto with = [&](Epoch first, Epoch second, EntryKind kind, Bytes data) {
-    return Message{term, Append{at(9, 4), {}, {{LogIndex{10}, first, EntryKind::kNoop, ""},
-                                               {LogIndex{11}, second, kind, std::move(data)}}}};
+    return Message{term, Append{at(9, 4),
+                                {},
+                                {{LogIndex{10}, first, EntryKind::kNoop, ""},
+                                 {LogIndex{11}, second, kind, std::move(data)}}}};
   };
   EXPECT_TRUE(decode(encode(with(Epoch{4}, Epoch{5}, EntryKind::kCommand, "x"))).has_value());
   expect_corrupt(with(Epoch{5}, Epoch{4}, EntryKind::kCommand, "x"));  // falls

@@ -47,8 +47,12 @@ std::string words(const AppendReject& m) {
 std::string words(const Heartbeat& m) {
   return fmt::format("Heartbeat round={} commit={}", m.round, m.commit.value);
 }
-std::string words(const HeartbeatReply& m) { return fmt::format("HeartbeatReply round={}", m.round); }
-std::string words(const CommitNotice& m) { return fmt::format("CommitNotice commit={}", m.commit.value); }
+std::string words(const HeartbeatReply& m) {
+  return fmt::format("HeartbeatReply round={}", m.round);
+}
+std::string words(const CommitNotice& m) {
+  return fmt::format("CommitNotice commit={}", m.commit.value);
+}
 std::string words(const SnapshotChunk& m) {
   return fmt::format("SnapshotChunk {} ({}) bytes {}..{}{}", at({m.meta.index, m.meta.epoch}),
                      describe(m.meta.membership), m.offset, m.offset + m.data.size(),
@@ -68,7 +72,9 @@ std::string words(const ReadReply& m) {
 std::string words(const Progress& peer) {
   const auto mode = std::visit(
       Overloaded{[](const Probe& m) { return std::string(m.waiting ? "probe waiting" : "probe"); },
-                 [](const Replicate& m) { return fmt::format("replicate inflight={}", m.inflight.size()); },
+                 [](const Replicate& m) {
+                   return fmt::format("replicate inflight={}", m.inflight.size());
+                 },
                  [](const SendSnapshot& m) {
                    return fmt::format("snapshot {} at {}", m.meta.index.value, m.offset);
                  }},
@@ -108,7 +114,8 @@ std::string describe(const Membership& membership) {
 std::string describe(const State& s) {
   std::string out = fmt::format("{} t{}", role(s), s.term.value);
   if (s.vote) out += fmt::format(" vote={}", s.vote.value);
-  if (s.follower() && s.follower()->leader) out += fmt::format(" leader={}", s.follower()->leader.value);
+  if (s.follower() && s.follower()->leader)
+    out += fmt::format(" leader={}", s.follower()->leader.value);
   out += fmt::format(" commit={} durable={} log=", s.commit.value, s.durable.value);
   out += at(s.log.base()) + ".." + at(s.log.last_position());
   out += " members=" + describe(s.membership());

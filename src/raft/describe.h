@@ -1,5 +1,6 @@
 #pragma once
-// Messages and replicas as short text, for golden scripts and failing tests. Positions are index/term.
+// Messages and replicas as short text, for golden scripts and failing tests. Positions are
+// index/term.
 
 #include <string>
 

@@ -12,8 +12,8 @@ namespace {
 
 using consensus::VoteResult;
 
-// After a broken connection to the leader: long enough that survivors rarely start together, short against any
-// timeout.
+// After a broken connection to the leader: long enough that survivors rarely start together, short
+// against any timeout.
 constexpr std::uint64_t kMaxLostLeaderDelay = 8;
 
 void reset_election_timer(State& s) {
@@ -55,8 +55,9 @@ void decide_election(State& s) {
   become_leader(s);
 }
 
-// Of two that ask at the same time the one with the better log, then the higher id, goes on. Both would only split the
-// votes. Not for long: if the better one cannot win after all, it must not stand in the way.
+// Of two that ask at the same time the one with the better log, then the higher id, goes on. Both
+// would only split the votes. Not for long: if the better one cannot win after all, it must not
+// stand in the way.
 bool yields_to(const State& s, NodeId from, Position last) {
   const Position own = s.log.last_position();
   return std::tuple(own.epoch, own.index, s.self()) < std::tuple(last.epoch, last.index, from);
@@ -109,7 +110,8 @@ void campaign(State& s, bool handover) {
   become_follower(s, s.term.next(), NodeId{});
   s.vote = s.self();
   s.role = Candidate{.pre = false, .began_at = s.now, .votes = {}};
-  // After persist: whoever answers must be sure that this replica cannot ask for the same term again.
+  // After persist: whoever answers must be sure that this replica cannot ask for the same term
+  // again.
   ask_voters(s, RequestVote{s.log.last_position(), handover}, send_after_persist);
 }
 
@@ -184,9 +186,8 @@ void lose_leader(State& s, NodeId node) {
 void tick_quorum_check(State& s) {
   Leader& leader = *s.leader();
   if (s.now < leader.check_quorum_at) return;
-  const bool heard = s.membership().reached([&](NodeId id) {
-    return id == s.self() || leader.peers.at(id).recently_active;
-  });
+  const bool heard = s.membership().reached(
+      [&](NodeId id) { return id == s.self() || leader.peers.at(id).recently_active; });
   if (!heard) return become_follower(s, s.term, NodeId{});
   for (auto& [id, peer] : leader.peers) peer.recently_active = false;
   leader.check_quorum_at = s.now + s.config.election_ticks;

@@ -1,16 +1,19 @@
-// Runs the scripts in golden/*.txt: a line of input, then what it led to, messages and writes, one a line. Comments
-// start with #. CONCLAVE_REWRITE=1 writes what happens now into the files.
+// Runs the scripts in golden/*.txt: a line of input, then what it led to, messages and writes, one
+// a line. Comments start with #. CONCLAVE_REWRITE=1 writes what happens now into the files.
 //
-//   > cluster 3 [voters 1,2,3] [learners 4] [option value]...   a new cluster; options are fields of EngineConfig
-//   > tick ID N              > persist ID [N]         > crash ID [N writes survive]   > restart ID
-//   > campaign ID            ticks until it asks for votes
-//   > propose ID TEXT        > read ID                > transfer ID TARGET            > lost ID PEER
-//   > members ID 1,2 [learners 3]                     > compact ID KEEP               > job ID [fail]
-//   > deliver 1->2 [N]       > again 1->2             > last 1->2 (out of order)      > drop 1->2 [N]
-//   > clear                  everything undelivered is lost
-//   > settle                 persists, runs jobs and delivers until nothing is left to do
-//   > quiet COMMAND...       the same, without printing what happens
-//   > state [ID]             > queue
+// clang-format off
+//   > cluster 3 [voters 1,2,3] [learners 4] [max_append_bytes N] [max_inflight_appends N]
+//   > tick ID N            > campaign ID   (ticks until it asks for votes)
+//   > propose ID TEXT      > read ID       > transfer ID TARGET    > lost ID PEER
+//   > members ID 1,2 [learners 3]
+//   > persist ID [N]       > crash ID [N writes survive]           > restart ID
+//   > compact ID KEEP      > job ID [fail]  (of the snapshot lane)
+//   > deliver 1->2 [N]     > again 1->2    (a copy stays)          > last 1->2    (out of order)
+//   > drop 1->2 [N]        > clear         (everything undelivered is lost)
+//   > settle               persists, runs jobs and delivers until nothing is left to do
+//   > state [ID]           > queue
+//   > quiet COMMAND        the same, without printing what happens
+// clang-format on
 
 #include <gtest/gtest.h>
 
@@ -65,7 +68,8 @@ class Script {
       one(command);
     }
     // A script that names a message that is not there is wrong: that is never quiet.
-    if (quiet) std::erase_if(happened_, [](const std::string& s) { return !s.starts_with("nothing"); });
+    if (quiet)
+      std::erase_if(happened_, [](const std::string& s) { return !s.starts_with("nothing"); });
     return happened_;
   }
 
@@ -121,7 +125,8 @@ class Script {
       return true;
     }
     if (verb == "propose") return act([&](Raft& r) { refused(r.propose(rest.at(0)).has_value()); });
-    if (verb == "transfer") return act([&](Raft& r) { refused(r.transfer(NodeId{number(rest.at(0))})); });
+    if (verb == "transfer")
+      return act([&](Raft& r) { refused(r.transfer(NodeId{number(rest.at(0))})); });
     if (verb == "members") {
       Membership target = Membership::of_majority(nodes(rest.at(0)));
       if (rest.size() > 2) target.learners = nodes(rest[2]);
@@ -221,14 +226,16 @@ std::string replay(const std::string& text) {
     if (is_result) continue;
     out += line + "\n";
     if (!line.starts_with("> ")) continue;
-    for (const std::string& happened : script.run(split(line.substr(2)))) out += "  " + happened + "\n";
+    for (const std::string& happened : script.run(split(line.substr(2))))
+      out += "  " + happened + "\n";
   }
   return out;
 }
 
 std::vector<std::filesystem::path> scripts() {
   std::vector<std::filesystem::path> paths;
-  for (const auto& file : std::filesystem::directory_iterator("golden")) paths.push_back(file.path());
+  for (const auto& file : std::filesystem::directory_iterator("golden"))
+    paths.push_back(file.path());
   std::sort(paths.begin(), paths.end());
   return paths;
 }
@@ -249,7 +256,8 @@ TEST_P(Golden, HappensAsWritten) {
 
 std::string name_of(const testing::TestParamInfo<std::filesystem::path>& info) {
   std::string name = info.param.stem().string();
-  std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
   return name;
 }
 

@@ -1,9 +1,9 @@
 #pragma once
-// What is true of a replica at any time, and of any two successive moments of it, as code. Tests and the simulator run
-// both after every step; a violation stops the process with the condition.
+// What is true of a replica at any time, and of any two successive moments of it, as code. Tests
+// and the simulator run both after every step; a violation stops the process with the condition.
 //
-// The invariants that span replicas (one leader per term, log matching, state machine safety) are checked where all
-// replicas can be seen: the tests' cluster and the simulator's.
+// The invariants that span replicas (one leader per term, log matching, state machine safety) are
+// checked where all replicas can be seen: the tests' cluster and the simulator's.
 
 #include "raft/state.h"
 

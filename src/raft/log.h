@@ -1,6 +1,6 @@
 #pragma once
-// The part of the log that a replica keeps in memory: entries [first, last], and the position just before them, at
-// which a snapshot (or the beginning of time) stands in for everything older.
+// The part of the log that a replica keeps in memory: entries [first, last], and the position just
+// before them, at which a snapshot (or the beginning of time) stands in for everything older.
 //
 // Invariants: indices follow each other without a gap; epochs never fall.
 
@@ -30,12 +30,12 @@ class Log {
   // REQUIRES: first() <= index <= last().
   const consensus::Entry& at(LogIndex index) const;
 
-  // The highest position at or below `index` whose epoch is at most `epoch`: where two logs may meet (Raft paper,
-  // section 5.3, the fast way back). base() if there is none above it.
+  // The highest position at or below `index` whose epoch is at most `epoch`: where two logs may
+  // meet (Raft paper, section 5.3, the fast way back). base() if there is none above it.
   consensus::Position meeting_point(LogIndex index, Epoch epoch) const;
 
-  // The last index of the longest run from `from` on whose data is at most `max_bytes` in all, or of `from` alone if
-  // that is larger by itself. REQUIRES: first() <= from <= last().
+  // The last index of the longest run from `from` on whose data is at most `max_bytes` in all, or
+  // of `from` alone if that is larger by itself. REQUIRES: first() <= from <= last().
   LogIndex run_within(LogIndex from, std::size_t max_bytes) const;
 
   // Copies [from, to]. REQUIRES: first() <= from; to <= last(). Empty if to < from.
@@ -45,7 +45,8 @@ class Log {
   void append(consensus::Entry entry);
   // Drops everything at and after `index`. REQUIRES: first() <= index <= last().
   void truncate_from(LogIndex index);
-  // Drops everything up to and including `index`, which becomes the base. REQUIRES: base <= index <= last().
+  // Drops everything up to and including `index`, which becomes the base. REQUIRES: base <= index
+  // <= last().
   void compact_to(LogIndex index);
   // Drops everything; the log goes on after `base`.
   void restart_at(consensus::Position base);

@@ -17,8 +17,8 @@ Position append_membership(State& s, const Membership& membership) {
   return append_as_leader(s, EntryKind::kMembership, consensus::encode(membership));
 }
 
-// Tells everybody what is committed, and the best of the remaining voters to take over at once, so that removing the
-// leader does not cost the others an election timeout.
+// Tells everybody what is committed, and the best of the remaining voters to take over at once, so
+// that removing the leader does not cost the others an election timeout.
 void resign(State& s) {
   send_appends(s);
   NodeId best;
@@ -38,7 +38,8 @@ std::expected<Position, ChangeError> start_change(State& s, const Membership& ta
   const Leader* leader = s.leader();
   if (!leader) return std::unexpected(ChangeError::kNotLeader);
   const Membership& current = s.membership();
-  // The last change must be committed, and known to be: commit says so only once it has reached this term.
+  // The last change must be committed, and known to be: commit says so only once it has reached
+  // this term.
   const bool settled = !current.is_joint() && s.memberships.current_index() <= s.commit &&
                        s.commit >= leader->term_start;
   if (!settled || leader->transfer) return std::unexpected(ChangeError::kInProgress);

@@ -1,6 +1,7 @@
 #pragma once
-// Which membership is in force at which place of the log. A membership takes effect when its entry is appended, not
-// when it is committed (Raft paper, section 6), so a truncated entry takes its membership with it.
+// Which membership is in force at which place of the log. A membership takes effect when its entry
+// is appended, not when it is committed (Raft paper, section 6), so a truncated entry takes its
+// membership with it.
 
 #include <vector>
 
@@ -20,8 +21,8 @@ class MembershipLog {
   // In force at `index`. REQUIRES: index is not before the start.
   const consensus::Membership& at(LogIndex index) const;
 
-  // Whether `id` votes in the one in force at `commit` or in any after it: one of those is the last that is committed,
-  // or will be. REQUIRES: commit is not before the start.
+  // Whether `id` votes in the one in force at `commit` or in any after it: one of those is the last
+  // that is committed, or will be. REQUIRES: commit is not before the start.
   bool may_be_voter(NodeId id, LogIndex commit) const;
 
   // REQUIRES: index > current_index().

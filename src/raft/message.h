@@ -1,6 +1,6 @@
 #pragma once
-// What replicas say to each other: one struct per message, one variant over them. std::visit over Body is exhaustive,
-// so a message nobody handles does not compile. The encoding is in codec.h.
+// What replicas say to each other: one struct per message, one variant over them. std::visit over
+// Body is exhaustive, so a message nobody handles does not compile. The encoding is in codec.h.
 //
 // A term is an Epoch, as everywhere outside the paper.
 
@@ -15,7 +15,8 @@
 
 namespace conclave::raft {
 
-// Would you vote for me in the term after mine? Changes nothing at the receiver (thesis, section 9.6).
+// Would you vote for me in the term after mine? Changes nothing at the receiver (thesis, section
+// 9.6).
 struct PreVote {
   consensus::Position last;  // of the sender's log
 
@@ -58,8 +59,8 @@ struct AppendAck {
   bool operator==(const AppendAck&) const = default;
 };
 
-// The entry at `prev` is missing or another one. Whatever matches is at or below hint.index, which is below `prev`, and
-// of hint.epoch or less.
+// The entry at `prev` is missing or another one. Whatever matches is at or below hint.index, which
+// is below `prev`, and of hint.epoch or less.
 struct AppendReject {
   LogIndex prev;
   consensus::Position hint;
@@ -67,7 +68,8 @@ struct AppendReject {
   bool operator==(const AppendReject&) const = default;
 };
 
-// `round` numbers the questions "do you still follow me"; `commit` is at most what the receiver is known to have.
+// `round` numbers the questions "do you still follow me"; `commit` is at most what the receiver is
+// known to have.
 struct Heartbeat {
   std::uint64_t round = 0;
   LogIndex commit;

@@ -83,8 +83,8 @@ void hand_out_writes(State& s) {
   Output& out = s.out;
   out.append = s.log.slice(s.appended.next(), s.log.last());
 
-  // The commit hint is only worth a write when there is one anyway. It never names more than is durable, so that it
-  // holds whatever part of later writes survives.
+  // The commit hint is only worth a write when there is one anyway. It never names more than is
+  // durable, so that it holds whatever part of later writes survives.
   HardState now{s.term, s.vote, s.hard_state.commit};
   const bool term_or_vote = now != s.hard_state;
   if (term_or_vote || !out.append.empty()) {

@@ -1,6 +1,7 @@
 #pragma once
-// What is durable, and the output under construction. Writes are asynchronous: an output hands entries and hard state
-// out under a growing ticket, persisted(ticket) comes later, and only then may this replica count them for itself.
+// What is durable, and the output under construction. Writes are asynchronous: an output hands
+// entries and hard state out under a growing ticket, persisted(ticket) comes later, and only then
+// may this replica count them for itself.
 
 #include "raft/state.h"
 
@@ -8,8 +9,9 @@ namespace conclave::raft {
 
 // Adds an entry at the end of the log; a membership takes effect here.
 void append_to_log(State& s, consensus::Entry entry);
-// Drops everything at and after `index`, which the next entries overwrite: from now on nothing at or after it counts
-// as durable, whatever write of the old entries is reported later. REQUIRES: index > commit.
+// Drops everything at and after `index`, which the next entries overwrite: from now on nothing at
+// or after it counts as durable, whatever write of the old entries is reported later. REQUIRES:
+// index > commit.
 void truncate_log(State& s, LogIndex index);
 // Drops everything up to `index`, which a durable snapshot covers.
 void compact_log(State& s, LogIndex index);

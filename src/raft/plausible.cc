@@ -29,7 +29,8 @@ bool contradicts_commit(const State& s, Position at) {
 // A leader names a commit only up to what this member acknowledged to it, on disk.
 Result<void> check_commit(const State& s, NodeId from, LogIndex commit) {
   if (commit > s.log.last()) {
-    return implausible(from, "counts on entries that this member does not have: was its data directory lost?");
+    return implausible(
+        from, "counts on entries that this member does not have: was its data directory lost?");
   }
   return {};
 }

@@ -40,9 +40,9 @@ HardState saved_hard_state(const Saved& saved) {
   return *state;
 }
 
-// Entries older than the snapshot they would follow never belonged to that history: the log was overruled, and the
-// snapshot came in its place. (Log matching: an entry of the snapshot's epoch or later has the snapshot's entry before
-// it.)
+// Entries older than the snapshot they would follow never belonged to that history: the log was
+// overruled, and the snapshot came in its place. (Log matching: an entry of the snapshot's epoch or
+// later has the snapshot's entry before it.)
 void drop_overruled(Saved& saved) {
   const auto& entries = saved.entries;
   if (!entries.empty() && entries.front().epoch < saved.snapshot.epoch) saved.entries.clear();
@@ -82,8 +82,10 @@ void answer_stale(State& s, NodeId from, const Body& body) {
                  [&](const Heartbeat&) { tell(HeartbeatReply{}); },
                  [&](const SnapshotChunk&) { tell(HeartbeatReply{}); },
                  [&](const RequestVote&) { tell(VoteReply{false}); },
-                 [&](const ReadRequest& read) { tell(ReadReply{read.batch, std::nullopt}); },
-                 [](const PreVote&) {},  // answered in any term
+                 [&](const ReadRequest& read) {
+                   tell(ReadReply{read.batch, std::nullopt});
+                 },
+                 [](const PreVote&) {},       // answered in any term
                  [](const PreVoteReply&) {},  // names its term itself
                  [](const VoteReply&) {},
                  [](const AppendAck&) {},
@@ -97,9 +99,10 @@ void answer_stale(State& s, NodeId from, const Body& body) {
              body);
 }
 
-// Raft's rule for terms (paper, figure 2, "all servers"), with three exceptions. A PreVote speaks of a term that nobody
-// has begun, and its answer may come from a voter whose own term is older: a new member has none. A RequestVote while a
-// leader is heard comes from somebody who has missed something (section 4.2.3). False: the message ends here.
+// Raft's rule for terms (paper, figure 2, "all servers"), with three exceptions. A PreVote speaks
+// of a term that nobody has begun, and its answer may come from a voter whose own term is older: a
+// new member has none. A RequestVote while a leader is heard comes from somebody who has missed
+// something (section 4.2.3). False: the message ends here.
 bool settle_term(State& s, NodeId from, const Message& message) {
   if (std::holds_alternative<PreVote>(message.body)) return true;
   if (message.term < s.term) {
@@ -123,8 +126,8 @@ Raft::Raft(const EngineConfig& config, Saved saved, std::uint64_t seed)
   s_.appended = s_.log.last();
   s_.durable = s_.log.last();
   advance_commit(s_, std::clamp(s_.hard_state.commit, s_.commit, s_.log.last()));
-  // A snapshot can become durable before the term of its last entry does. Nothing that this replica said in that term
-  // has left it then, and it has not voted.
+  // A snapshot can become durable before the term of its last entry does. Nothing that this replica
+  // said in that term has left it then, and it has not voted.
   become_follower(s_, std::max(s_.term, s_.log.last_position().epoch), NodeId{});
   // Alone, there is nobody to wait for.
   const bool alone = s_.membership().reached([this](NodeId id) { return id == s_.self(); });

@@ -1,5 +1,5 @@
-// What the golden scripts cannot say: starting from what survived, refusing what cannot be, and the exact rules of
-// durability.
+// What the golden scripts cannot say: starting from what survived, refusing what cannot be, and the
+// exact rules of durability.
 
 #include "raft/raft.h"
 
@@ -47,11 +47,12 @@ std::vector<std::string> words(const std::vector<Envelope>& envelopes) {
   return out;
 }
 
-// --- what survived ------------------------------------------------------------------------------------------------
+// --- what survived -------------------------------------------------------------------------------
 
 TEST(RaftAbsorb, ALaterRecordReplacesEverythingFromItsIndexOn) {
   Saved saved = fresh();
-  for (const Entry& e : {entry(1, 1), entry(2, 1), entry(3, 1), entry(2, 2)}) Raft::absorb(saved, e);
+  for (const Entry& e : {entry(1, 1), entry(2, 1), entry(3, 1), entry(2, 2)})
+    Raft::absorb(saved, e);
   EXPECT_EQ(saved.entries, (std::vector{entry(1, 1), entry(2, 2)}));
 }
 
@@ -59,8 +60,10 @@ TEST(RaftAbsorb, RecordsThatTheSnapshotCoversAreDroppedButStillOverwrite) {
   Saved saved = fresh();
   saved.snapshot.index = LogIndex{2};
   saved.snapshot.epoch = Epoch{2};
-  // 3 of epoch 1 was overwritten along with 2, and must not come back because the snapshot now stands for 2.
-  for (const Entry& e : {entry(1, 1), entry(2, 1), entry(3, 1), entry(2, 2)}) Raft::absorb(saved, e);
+  // 3 of epoch 1 was overwritten along with 2, and must not come back because the snapshot now
+  // stands for 2.
+  for (const Entry& e : {entry(1, 1), entry(2, 1), entry(3, 1), entry(2, 2)})
+    Raft::absorb(saved, e);
   EXPECT_TRUE(saved.entries.empty());
 }
 
@@ -77,14 +80,16 @@ TEST(RaftStart, TheLogRestartsAtASnapshotThatCoversMore) {
   EXPECT_TRUE(raft.take_output().empty());
 }
 
-// The log was overruled, the snapshot came in its place, and the old entries are still in the file. Kept, they would
-// make this replica's log look older than what it acknowledged, and it would vote for somebody without that.
+// The log was overruled, the snapshot came in its place, and the old entries are still in the file.
+// Kept, they would make this replica's log look older than what it acknowledged, and it would vote
+// for somebody without that.
 TEST(RaftStart, EntriesOlderThanTheSnapshotBeforeThemAreDropped) {
   Saved saved = fresh();
   saved.snapshot.index = LogIndex{2};
   saved.snapshot.epoch = Epoch{5};
   saved.hard_state = encode(HardState{Epoch{5}, NodeId{}, LogIndex{}});
-  for (const Entry& e : {entry(1, 1), entry(2, 1), entry(3, 1), entry(4, 1)}) Raft::absorb(saved, e);
+  for (const Entry& e : {entry(1, 1), entry(2, 1), entry(3, 1), entry(4, 1)})
+    Raft::absorb(saved, e);
   const Raft raft(config(), saved, 1);
   EXPECT_EQ(raft.state().log.last_position(), at(2, 5));
 }
@@ -140,7 +145,7 @@ TEST(RaftStart, TheSameSeedGivesTheSameRun) {
   EXPECT_GT(different.size(), 10u);
 }
 
-// --- what is refused ----------------------------------------------------------------------------------------------
+// --- what is refused -----------------------------------------------------------------------------
 
 // A follower of 2 in term 3 with three entries, the first of them committed.
 Raft follower() {
@@ -179,7 +184,8 @@ TEST(RaftStep, RefusesWhatNoReplicaCouldHaveSent) {
   expect_refused(from(3, Epoch{4}, Append{{}, {}, {entry(1, 2)}}));
   expect_refused(from(3, Epoch{4}, Append{at(1, 2), {}, {}}));
   const Membership membership = fresh().snapshot.membership;
-  expect_refused(from(3, Epoch{4}, SnapshotChunk{{LogIndex{1}, Epoch{2}, membership}, 0, "x", true}));
+  expect_refused(
+      from(3, Epoch{4}, SnapshotChunk{{LogIndex{1}, Epoch{2}, membership}, 0, "x", true}));
   // A commit beyond what was ever acknowledged.
   expect_refused(from(2, Epoch{3}, Heartbeat{1, LogIndex{4}}));
   expect_refused(from(2, Epoch{3}, CommitNotice{LogIndex{4}}));
@@ -189,7 +195,8 @@ TEST(RaftStep, ALateAppendUndoesNothing) {
   Raft raft = follower();
   ASSERT_TRUE(raft.step(from(2, Epoch{3}, Append{{}, LogIndex{1}, {entry(1, 1)}})).has_value());
   EXPECT_EQ(raft.state().log.last(), LogIndex{3});
-  EXPECT_EQ(words(raft.take_output().send_after_persist), std::vector<std::string>{"t3 AppendAck match=1"});
+  EXPECT_EQ(words(raft.take_output().send_after_persist),
+            std::vector<std::string>{"t3 AppendAck match=1"});
 }
 
 TEST(RaftStep, AStrangerIsAnsweredButNotHeeded) {
@@ -197,12 +204,13 @@ TEST(RaftStep, AStrangerIsAnsweredButNotHeeded) {
   ASSERT_TRUE(raft.step(from(99, Epoch{8}, RequestVote{at(9, 7), false})).has_value());
   EXPECT_EQ(raft.epoch(), Epoch{3}) << "the leader is heard";
   ASSERT_TRUE(raft.step(from(99, Epoch{8}, PreVote{at(9, 7)})).has_value());
-  EXPECT_EQ(words(raft.take_output().send_now), std::vector<std::string>{"t3 PreVoteReply for=9 no"});
+  EXPECT_EQ(words(raft.take_output().send_now),
+            std::vector<std::string>{"t3 PreVoteReply for=9 no"});
   ASSERT_TRUE(raft.step(from(99, Epoch{3}, AppendAck{LogIndex{3}})).has_value());
   EXPECT_TRUE(raft.take_output().empty());
 }
 
-// --- durability ---------------------------------------------------------------------------------------------------
+// --- durability ----------------------------------------------------------------------------------
 
 TEST(RaftDurability, OneAckForAllAppendsOfATurn) {
   Raft raft(config(), fresh(), 1);
@@ -214,7 +222,8 @@ TEST(RaftDurability, OneAckForAllAppendsOfATurn) {
   EXPECT_EQ(words(out.send_after_persist), std::vector<std::string>{"t1 AppendAck match=2"});
 }
 
-// The rule in output.h: there is nothing to write, and yet the ack has to wait for the write before.
+// The rule in output.h: there is nothing to write, and yet the ack has to wait for the write
+// before.
 TEST(RaftDurability, ARepeatedAppendIsAcknowledgedAfterPersist) {
   Raft raft(config(), fresh(), 1);
   const Append append{{}, {}, {entry(1, 1)}};
@@ -228,8 +237,8 @@ TEST(RaftDurability, ARepeatedAppendIsAcknowledgedAfterPersist) {
   EXPECT_EQ(out.send_after_persist.size(), 1u);
 }
 
-// With most of the weight its own vote elects it, but not before that vote cannot be forgotten: restarted before, it
-// could lead the same term a second time, with other entries.
+// With most of the weight its own vote elects it, but not before that vote cannot be forgotten:
+// restarted before, it could lead the same term a second time, with other entries.
 TEST(RaftDurability, AnOwnVoteCountsOnlyOnceDurable) {
   Saved saved = fresh();
   saved.snapshot.membership.voters = consensus::Quorum::weighted({{kSelf, 3}, {NodeId{2}, 1}});
@@ -261,7 +270,7 @@ TEST(RaftDurabilityDeathTest, ATicketThatWasNeverHandedOut) {
   EXPECT_DEATH(raft.persisted(Ticket{1}), "never handed out");
 }
 
-// --- answers of the interface ---------------------------------------------------------------------------------------
+// --- answers of the interface --------------------------------------------------------------------
 
 TEST(RaftInterface, AFollowerRefusesWhatOnlyALeaderCanDo) {
   Raft raft = follower();

@@ -1,8 +1,10 @@
-// Anything that can happen to a cluster, in an order drawn from a seed: messages lost, repeated and reordered, writes
-// that finish late, crashes that forget what was not durable, membership changes, transfers, snapshots. TestCluster
-// checks safety after every step. Then a calm in which every member must converge, which is liveness.
+// Anything that can happen to a cluster, in an order drawn from a seed: messages lost, repeated and
+// reordered, writes that finish late, crashes that forget what was not durable, membership changes,
+// transfers, snapshots. TestCluster checks safety after every step. Then a calm in which every
+// member must converge, which is liveness.
 //
-// RAFT_SEED=n runs that one; RAFT_SEEDS=n runs the first n instead of the few thousand that CI does.
+// RAFT_SEED=n runs that one; RAFT_SEEDS=n runs the first n instead of the few thousand that CI
+// does.
 
 #include <gtest/gtest.h>
 

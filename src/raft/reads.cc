@@ -23,14 +23,14 @@ void fail_batch(State& s, const ReadBatch& batch) {
 }
 
 bool is_confirmed(const State& s, const Leader& leader, std::uint64_t round) {
-  return s.membership().reached([&](NodeId id) {
-    return id == s.self() || leader.peers.at(id).round >= round;
-  });
+  return s.membership().reached(
+      [&](NodeId id) { return id == s.self() || leader.peers.at(id).round >= round; });
 }
 
 void finish_round(State& s, Leader& leader) {
   if (!leader.confirming || !is_confirmed(s, leader, leader.confirming->round)) return;
-  for (const WaitingRead& read : leader.confirming->reads) answer(s, read, leader.confirming->index);
+  for (const WaitingRead& read : leader.confirming->reads)
+    answer(s, read, leader.confirming->index);
   leader.confirming.reset();
 }
 

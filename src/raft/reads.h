@@ -1,7 +1,8 @@
 #pragma once
-// Linearizable reads without log entries (thesis, section 6.4). A read barrier learns an index such that the state at
-// or after it contains every write acknowledged before the barrier began. The leader notes its commit, asks whether it
-// is still followed, and the answer of a quorum ends all reads of that round; a follower asks the leader.
+// Linearizable reads without log entries (thesis, section 6.4). A read barrier learns an index such
+// that the state at or after it contains every write acknowledged before the barrier began. The
+// leader notes its commit, asks whether it is still followed, and the answer of a quorum ends all
+// reads of that round; a follower asks the leader.
 
 #include "raft/state.h"
 
@@ -13,8 +14,8 @@ void begin_read(State& s, ReadId id);
 void handle(State& s, NodeId from, const ReadRequest& message);
 void handle(State& s, NodeId from, const ReadReply& message);
 
-// Ends the reads of a round that a quorum has answered, and starts the next one when some wait. Called for the
-// leader's outputs, so that the reads of one turn share a round.
+// Ends the reads of a round that a quorum has answered, and starts the next one when some wait.
+// Called for the leader's outputs, so that the reads of one turn share a round.
 void advance_reads(State& s);
 // Sends what the follower's own reads of this turn need.
 void forward_reads(State& s);

@@ -13,7 +13,7 @@ namespace conclave::raft {
 using consensus::Entry;
 using consensus::EntryKind;
 
-// --- the leader -----------------------------------------------------------------------------------------------------
+// --- the leader ----------------------------------------------------------------------------------
 
 void become_leader(State& s) {
   CHECK(s.candidate());
@@ -75,14 +75,15 @@ void tick_heartbeat(State& s) {
 
 namespace {
 
-// Sends the run of entries that starts at peer.next, or an empty append if there is none; the last index sent.
+// Sends the run of entries that starts at peer.next, or an empty append if there is none; the last
+// index sent.
 LogIndex send_run(State& s, NodeId id, Progress& peer) {
   const Position prev{peer.next.prev(), *s.log.epoch_at(peer.next.prev())};
   const LogIndex last = peer.next <= s.log.last()
                             ? s.log.run_within(peer.next, s.config.max_append_bytes)
                             : prev.index;
-  s.out.send_now.push_back({s.config.group, s.self(), id,
-                            encode_append(s.term, prev, s.commit, s.log, last)});
+  s.out.send_now.push_back(
+      {s.config.group, s.self(), id, encode_append(s.term, prev, s.commit, s.log, last)});
   peer.commit_sent = std::max(peer.commit_sent, std::min(s.commit, last));
   return last;
 }
@@ -131,7 +132,8 @@ void note_match(State& s, Progress& peer, LogIndex match) {
   if (peer.match < s.log.base().index) {
     // It has the snapshot, but the log has been compacted further meanwhile: it needs a newer one.
     auto* transfer = std::get_if<SendSnapshot>(&peer.mode);
-    if (transfer && peer.match >= transfer->meta.index) *transfer = SendSnapshot{.meta = s.snapshot};
+    if (transfer && peer.match >= transfer->meta.index)
+      *transfer = SendSnapshot{.meta = s.snapshot};
     return;
   }
   peer.next = peer.match.next();
@@ -159,9 +161,8 @@ void send_appends(State& s) {
 
 void commit_by_quorum(State& s) {
   const Leader& leader = *s.leader();
-  const LogIndex agreed = s.membership().agreed([&](NodeId id) {
-    return id == s.self() ? s.durable : leader.peers.at(id).match;
-  });
+  const LogIndex agreed = s.membership().agreed(
+      [&](NodeId id) { return id == s.self() ? s.durable : leader.peers.at(id).match; });
   if (agreed <= s.commit) return;
   if (s.log.epoch_at(agreed) != s.term) return;
   advance_commit(s, agreed);
@@ -211,7 +212,7 @@ void handle(State& s, NodeId from, const HeartbeatReply& message) {
   }
 }
 
-// --- a follower -----------------------------------------------------------------------------------------------------
+// --- a follower ----------------------------------------------------------------------------------
 
 namespace {
 
@@ -219,8 +220,8 @@ void follow_commit(State& s, LogIndex commit) {
   if (commit > s.commit) advance_commit(s, commit);
 }
 
-// Makes the log after the commit equal to what the leader sent: only what conflicts is dropped (Raft paper, figure 2,
-// AppendEntries 3 and 4), so that a late append never undoes a newer one.
+// Makes the log after the commit equal to what the leader sent: only what conflicts is dropped
+// (Raft paper, figure 2, AppendEntries 3 and 4), so that a late append never undoes a newer one.
 void merge(State& s, std::vector<Entry>& entries) {
   for (Entry& entry : entries) {
     if (entry.index <= s.commit) continue;

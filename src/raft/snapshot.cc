@@ -26,7 +26,7 @@ void snapshot_taken(State& s, LogIndex index, LogIndex keep_from) {
   if (drop > s.log.base().index) compact_log(s, drop);
 }
 
-// --- sending --------------------------------------------------------------------------------------------------------
+// --- sending -------------------------------------------------------------------------------------
 
 namespace {
 
@@ -78,9 +78,8 @@ void chunk_unavailable(State& s, const SnapshotRead& wanted) {
   SendSnapshot* transfer = transfer_reading(s, wanted);
   if (!transfer) return;
   const bool newer = s.snapshot.index > transfer->meta.index;
-  *transfer = SendSnapshot{.meta = s.snapshot,
-                           .wanted = newer,
-                           .resend_at = s.now + s.config.election_ticks};
+  *transfer = SendSnapshot{
+      .meta = s.snapshot, .wanted = newer, .resend_at = s.now + s.config.election_ticks};
 }
 
 void handle(State& s, NodeId from, const SnapshotProgress& message) {
@@ -90,18 +89,18 @@ void handle(State& s, NodeId from, const SnapshotProgress& message) {
   // While the file is read the next chunk is on its way anyway; its answer says the same, or more.
   if (transfer->reading) return;
   if (message.refused) {
-    *transfer = SendSnapshot{.meta = s.snapshot,
-                             .wanted = false,
-                             .resend_at = s.now + s.config.election_ticks};
+    *transfer = SendSnapshot{
+        .meta = s.snapshot, .wanted = false, .resend_at = s.now + s.config.election_ticks};
     return;
   }
-  // The offset that was just sent: a repeated answer. Sending again here would double every later message too.
+  // The offset that was just sent: a repeated answer. Sending again here would double every later
+  // message too.
   if (message.next_offset == transfer->offset) return;
   transfer->offset = message.next_offset;
   transfer->wanted = true;
 }
 
-// --- receiving ------------------------------------------------------------------------------------------------------
+// --- receiving -----------------------------------------------------------------------------------
 
 namespace {
 
@@ -121,12 +120,15 @@ bool already_has(State& s, const SnapshotMeta& meta) {
   return true;
 }
 
-// The install that `chunk` belongs to, begun if the chunk is a first one; null if the chunk is of no use now.
+// The install that `chunk` belongs to, begun if the chunk is a first one; null if the chunk is of
+// no use now.
 Install* install_for(State& s, NodeId from, const SnapshotChunk& chunk) {
-  if (s.install && s.install->writing_to) return nullptr;  // one write at a time; the sender repeats
+  if (s.install && s.install->writing_to)
+    return nullptr;  // one write at a time; the sender repeats
   const bool same = s.install && s.install->from == from && s.install->meta == chunk.meta;
   if (same) return &*s.install;
-  const bool older = s.install && s.install->from == from && chunk.meta.index < s.install->meta.index;
+  const bool older =
+      s.install && s.install->from == from && chunk.meta.index < s.install->meta.index;
   if (older) return nullptr;
   s.install = Install{.from = from, .meta = chunk.meta, .writing_to = {}};
   return &*s.install;
@@ -161,8 +163,8 @@ void handle(State& s, NodeId from, SnapshotChunk& message) {
   }
   current->writing_to = message.offset + message.data.size();
   current->finishing = message.last;
-  s.out.snapshot_writes.push_back(SnapshotWrite{from, message.meta, message.offset,
-                                                std::move(message.data), message.last});
+  s.out.snapshot_writes.push_back(
+      SnapshotWrite{from, message.meta, message.offset, std::move(message.data), message.last});
 }
 
 void chunk_stored(State& s, LogIndex index, std::uint64_t offset, bool ok) {

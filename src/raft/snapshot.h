@@ -1,7 +1,8 @@
 #pragma once
-// Snapshots: compacting the own log, and sending the newest one to a peer that needs what was compacted (Raft paper,
-// section 7). It goes in chunks, each sent when the one before is stored, so a lost, repeated or late message costs
-// time and nothing else: the receiver says what it has, and the sender goes on from there.
+// Snapshots: compacting the own log, and sending the newest one to a peer that needs what was
+// compacted (Raft paper, section 7). It goes in chunks, each sent when the one before is stored, so
+// a lost, repeated or late message costs time and nothing else: the receiver says what it has, and
+// the sender goes on from there.
 
 #include "raft/state.h"
 
@@ -11,7 +12,7 @@ SnapshotMeta snapshot_meta(const State& s, LogIndex index);
 // See Engine.
 void snapshot_taken(State& s, LogIndex index, LogIndex keep_from);
 
-// --- sending (the leader) ---
+// --- sending (the leader) ------------------------------------------------------------------------
 // Asks the owner for the chunk that is due. REQUIRES: peer.mode is SendSnapshot.
 void send_snapshot(State& s, NodeId id, Progress& peer);
 void tick_snapshots(State& s);
@@ -19,7 +20,7 @@ void chunk_read(State& s, const consensus::SnapshotRead& wanted, Bytes data, boo
 void chunk_unavailable(State& s, const consensus::SnapshotRead& wanted);
 void handle(State& s, NodeId from, const SnapshotProgress& message);
 
-// --- receiving (a follower) ---
+// --- receiving (a follower) ----------------------------------------------------------------------
 void handle(State& s, NodeId from, SnapshotChunk& message);
 void chunk_stored(State& s, LogIndex index, std::uint64_t offset, bool ok);
 

@@ -1,6 +1,7 @@
 #pragma once
-// Everything one replica knows, as plain data. The free functions by topic (election.h, replication.h, reads.h,
-// snapshot.h, membership_change.h, persistence.h) work on it; invariants.h says what always holds between its parts.
+// Everything one replica knows, as plain data. The free functions by topic (election.h,
+// replication.h, reads.h, snapshot.h, membership_change.h, persistence.h) work on it; invariants.h
+// says what always holds between its parts.
 //
 // What only one role needs lives in that role: a follower has no match table to get wrong.
 
@@ -28,7 +29,7 @@ using consensus::SnapshotMeta;
 // A point in ticks since the start.
 using Tick = std::uint64_t;
 
-// --- reads --------------------------------------------------------------------------------------------------------
+// --- reads ---------------------------------------------------------------------------------------
 
 // Reads of this member's own that one answer ends.
 struct ReadBatch {
@@ -51,21 +52,23 @@ struct ReadRound {
   std::vector<WaitingRead> reads;
 };
 
-// --- a leader's view of one peer ------------------------------------------------------------------------------------
+// --- a leader's view of one peer -----------------------------------------------------------------
 
 // Where the logs meet is unknown: one append at a time.
 struct Probe {
   bool waiting = false;  // for the answer, or a heartbeat's
 };
 
-// Appends are sent without waiting; `inflight` holds the last index of each one not yet acknowledged.
+// Appends are sent without waiting; `inflight` holds the last index of each one not yet
+// acknowledged.
 struct Replicate {
   std::deque<LogIndex> inflight;
   Tick moved_at = 0;   // when something was last acknowledged, or asked about
   bool nudge = false;  // nothing moved for a heartbeat: ask whether the end arrived
 };
 
-// The peer needs entries that are compacted: it gets a snapshot, chunk by chunk, each after the one before is stored.
+// The peer needs entries that are compacted: it gets a snapshot, chunk by chunk, each after the one
+// before is stored.
 struct SendSnapshot {
   SnapshotMeta meta;
   std::uint64_t offset = 0;  // stored by the peer up to here
@@ -75,15 +78,15 @@ struct SendSnapshot {
 };
 
 struct Progress {
-  LogIndex match;        // durable there, and equal to our log
-  LogIndex next;         // to be sent next
-  LogIndex commit_sent;  // the highest commit told
+  LogIndex match;           // durable there, and equal to our log
+  LogIndex next;            // to be sent next
+  LogIndex commit_sent;     // the highest commit told
   std::uint64_t round = 0;  // newest heartbeat round it answered
   bool recently_active = false;
   std::variant<Probe, Replicate, SendSnapshot> mode;
 };
 
-// --- roles --------------------------------------------------------------------------------------------------------
+// --- roles ---------------------------------------------------------------------------------------
 
 struct Follower {
   NodeId leader;      // none if unknown
@@ -96,7 +99,7 @@ struct Follower {
 };
 
 struct Candidate {
-  bool pre = false;   // asking whether it may campaign; its term has not begun
+  bool pre = false;  // asking whether it may campaign; its term has not begun
   Tick began_at = 0;
   std::map<NodeId, bool> votes;
 };
@@ -108,25 +111,26 @@ struct Transfer {
 };
 
 struct Leader {
-  LogIndex term_start;  // the no-op: nothing is known to be committed before it is
+  LogIndex term_start;               // the no-op: nothing is known to be committed before it is
   std::map<NodeId, Progress> peers;  // everybody but itself
   Tick heartbeat_at = 0;
   Tick check_quorum_at = 0;
-  std::uint64_t round = 0;  // of the newest heartbeat
+  std::uint64_t round = 0;              // of the newest heartbeat
   std::vector<WaitingRead> waiting;     // for the next round
   std::optional<ReadRound> confirming;  // one round at a time
   std::optional<Transfer> transfer;
 };
 
-// --- the rest -----------------------------------------------------------------------------------------------------
+// --- the rest ------------------------------------------------------------------------------------
 
-// A snapshot on its way in. Kept beside the role: its last chunk may be on its way into the store while roles change.
+// A snapshot on its way in. Kept beside the role: its last chunk may be on its way into the store
+// while roles change.
 struct Install {
   NodeId from;
   SnapshotMeta meta;
   std::uint64_t stored = 0;                 // the owner has it up to here
   std::optional<std::uint64_t> writing_to;  // end of the chunk the owner is storing
-  bool finishing = false;  // that chunk is the last: the store is being replaced
+  bool finishing = false;                   // that chunk is the last: the store is being replaced
 };
 
 // Part of an output that was handed out with a ticket and is not durable yet.
@@ -162,8 +166,9 @@ struct State {
   Ticket last_ticket;
   std::deque<PendingWrite> writes;
 
-  std::uint64_t next_batch = 0;  // starts at random: an answer to an earlier run's question fits none of ours
-  consensus::Output out;         // being filled
+  std::uint64_t next_batch =
+      0;  // starts at random: an answer to an earlier run's question fits none of ours
+  consensus::Output out;  // being filled
 
   Follower* follower() { return std::get_if<Follower>(&role); }
   const Follower* follower() const { return std::get_if<Follower>(&role); }
@@ -175,13 +180,15 @@ struct State {
   NodeId self() const { return config.self; }
   const Membership& membership() const { return memberships.current(); }
   bool is_voter() const { return membership().is_voter(config.self); }
-  // Also one that is being removed: it may be the only one that has what commits its removal (thesis, section 4.2.2).
+  // Also one that is being removed: it may be the only one that has what commits its removal
+  // (thesis, section 4.2.2).
   bool is_electable() const { return memberships.may_be_voter(config.self, commit); }
 };
 
 // Queues `body` for `to`, to leave at once: it promises nothing that is not durable already.
 void send_now(State& s, NodeId to, Body body);
-// Queues `body` for `to`, to leave once everything handed out up to and including this output is durable.
+// Queues `body` for `to`, to leave once everything handed out up to and including this output is
+// durable.
 void send_after_persist(State& s, NodeId to, Body body);
 
 }  // namespace conclave::raft

@@ -86,8 +86,8 @@ void TestCluster::check_leader(NodeId id) {
   const Raft& raft = *members_.at(id).raft;
   if (!raft.is_leader()) return;
   const auto [of_term, is_new] = leaders_.emplace(raft.epoch(), id);
-  CHECK(of_term->second == id, "election safety: {} and {} lead in term {}",
-        of_term->second.value, id.value, raft.epoch().value);
+  CHECK(of_term->second == id, "election safety: {} and {} lead in term {}", of_term->second.value,
+        id.value, raft.epoch().value);
   if (!is_new) return;
   const Log& log = raft.state().log;
   for (const Entry& entry : history_) {

@@ -1,10 +1,12 @@
 #pragma once
-// A cluster in one place for tests: engines, and around each the least that a node must do (a disk that forgets what was
-// not durable, a store, snapshot files), and a network of queues between them. The test decides what happens next.
+// A cluster in one place for tests: engines, and around each the least that a node must do (a disk
+// that forgets what was not durable, a store, snapshot files), and a network of queues between
+// them. The test decides what happens next.
 //
-// After each call the invariants of the member are checked (invariants.h), and those that span members: one leader
-// per term, a leader has everything committed, what was committed once is committed everywhere and for ever, a read
-// barrier never learns less than was committed when it began.
+// After each call the invariants of the member are checked (invariants.h), and those that span
+// members: one leader per term, a leader has everything committed, what was committed once is
+// committed everywhere and for ever, a read barrier never learns less than was committed when it
+// began.
 
 #include <cstdint>
 #include <deque>
@@ -82,8 +84,8 @@ class TestCluster {
   void act_quietly(NodeId id, const std::function<void(Raft&)>& action);
 
   void read(NodeId id, ReadId read);
-  // Delivers the message at `position` of a link's queue (and keeps it there if `keep`). To a member that is down it is
-  // lost.
+  // Delivers the message at `position` of a link's queue (and keeps it there if `keep`). To a
+  // member that is down it is lost.
   void deliver(Link link, std::size_t position = 0, bool keep = false);
   // The oldest `count` writes become durable and are reported.
   void persist(NodeId id, std::size_t count = SIZE_MAX);
