@@ -119,7 +119,8 @@ TEST_F(SnapshotFiles, NoneIsNoError) {
 }
 
 TEST_F(SnapshotFiles, TheNewestTwoOfAGroupAreKept) {
-  for (std::uint64_t index : {5, 90, 700, 8'000}) ASSERT_TRUE(one.write(index, "x").has_value());
+  for (const std::uint64_t index : {5u, 90u, 700u, 8'000u})
+    ASSERT_TRUE(one.write(index, "x").has_value());
   EXPECT_THAT(one.files(),
               ElementsAre("3-00000000000000000700.snap", "3-00000000000000008000.snap"));
 }

@@ -1,11 +1,12 @@
 #include "wal/log.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <deque>
 #include <map>
 #include <utility>
 
-#include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "wal/recovery.h"
@@ -232,8 +233,11 @@ void Log::State::fail_all(Error error) {
 Result<std::unique_ptr<Log>> Log::open(io::Disk& disk, io::Clock& clock,
                                        const std::string& directory, const Identity& identity,
                                        const Options& options, const Replay& replay) {
-  CHECK(options.segment_bytes % kBlockBytes == 0, "{}", options.segment_bytes);
-  CHECK(options.segment_bytes >= 2 * kBlockBytes, "{}", options.segment_bytes);
+  if (options.segment_bytes % kBlockBytes != 0 || options.segment_bytes < 2 * kBlockBytes)
+    return fail(
+        ErrorCode::kInvalid,
+        fmt::format("a log segment of {} bytes: it must be a multiple of {}, and at least two",
+                    options.segment_bytes, kBlockBytes));
   const SegmentPool::Config config{.disk = &disk,
                                    .clock = &clock,
                                    .directory = directory + "/wal",

@@ -46,7 +46,8 @@ struct Replay {
 
 class Log {
  public:
-  // Opens or creates the log and replays it. Blocks; called before the loop runs.
+  // Opens or creates the log and replays it. Blocks; called before the loop runs. kCorrupt: damage
+  // that the message locates. kMismatch: another member's log. kInvalid: senseless options.
   static Result<std::unique_ptr<Log>> open(io::Disk& disk, io::Clock& clock,
                                            const std::string& directory, const Identity& identity,
                                            const Options& options, const Replay& replay);
@@ -73,7 +74,7 @@ class Log {
     std::uint64_t syncs = 0;
     std::uint64_t bytes = 0;        // written, with padding
     std::uint64_t segments = 0;     // on disk now
-    std::int64_t last_sync_us = 0;  // duration of the last write + sync
+    std::int64_t last_sync_us = 0;  // last write + sync, from hand-over to answer
     std::size_t queued_bytes = 0;   // accepted, not yet durable
   };
   Stats stats() const;
