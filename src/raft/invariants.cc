@@ -128,6 +128,10 @@ void check_step(const Mark& before, const State& after) {
     CHECK(after.log.epoch_at(before.commit) == before.commit_epoch, "a committed entry changed");
   }
   if (!before.leads || !after.leader() || after.term != before.term) return;
+  if (after.commit > before.commit) {
+    CHECK(after.log.epoch_at(after.commit) == after.term,
+          "committed an older term's entry by count");
+  }
   // Leader append-only (Raft paper, section 5.3).
   CHECK(after.log.last() >= before.last.index);
   if (after.log.base().index <= before.last.index) {

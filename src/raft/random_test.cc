@@ -75,7 +75,7 @@ class Storm {
     const std::uint64_t dice = rng_.below(1000);
     const NodeId id = anybody();
     if (dice < 480) return some_message();
-    if (dice < 500) return cut_or_heal();
+    if (dice < 490) return cut_or_heal();
     if (!cluster_.is_up(id)) {
       if (dice % 8 == 0) cluster_.restart(id);
       return;
@@ -128,11 +128,19 @@ class Storm {
     if (!cluster_.member(id).jobs.empty()) cluster_.run_job(id, !rng_.one_in(10));
   }
 
+  // A partition lasts long enough, on average, for the others to elect somebody.
   void cut_or_heal() {
-    if (rng_.one_in(2)) return cut_.clear();
-    const TestCluster::Link link{anybody(), anybody()};
-    cut_.insert(link);
-    if (rng_.one_in(2)) cut_.insert({link.second, link.first});
+    const NodeId one = anybody();
+    if (rng_.one_in(4)) return cut_.clear();
+    if (rng_.one_in(2)) return isolate(one);
+    cut_.insert({one, anybody()});
+  }
+
+  void isolate(NodeId one) {
+    for (std::uint64_t other = 1; other <= kMembers; ++other) {
+      cut_.insert({one, NodeId{other}});
+      if (rng_.one_in(2)) cut_.insert({NodeId{other}, one});
+    }
   }
 
   // Everybody is up and everything works; a new entry must reach all members.
