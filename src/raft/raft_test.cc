@@ -210,6 +210,23 @@ TEST(RaftStep, AStrangerIsAnsweredButNotHeeded) {
   EXPECT_TRUE(raft.take_output().empty());
 }
 
+// Raft paper, section 5.4.1, for the vote itself: the pre-vote before it asks the same, but may be
+// long past.
+TEST(RaftStep, AVoteGoesToNoOlderLog) {
+  const auto answer = [](Position last) {
+    Raft raft = follower();
+    raft.peer_lost(NodeId{2});
+    EXPECT_TRUE(raft.step(from(3, Epoch{4}, RequestVote{last, false})).has_value());
+    const Output out = raft.take_output();
+    return out.send_after_persist.empty() ? words(out.send_now).at(0)
+                                          : words(out.send_after_persist).at(0);
+  };
+  EXPECT_EQ(answer(at(2, 3)), "t4 VoteReply no") << "shorter";
+  EXPECT_EQ(answer(at(9, 2)), "t4 VoteReply no") << "longer, but of an older term";
+  EXPECT_EQ(answer(at(3, 3)), "t4 VoteReply yes");
+  EXPECT_EQ(answer(at(1, 4)), "t4 VoteReply yes") << "of a later term";
+}
+
 // --- durability ----------------------------------------------------------------------------------
 
 TEST(RaftDurability, OneAckForAllAppendsOfATurn) {
