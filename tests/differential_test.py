@@ -17,6 +17,8 @@ import harness
 from request_generator import Generator
 
 ETCD = '/usr/bin/etcd'
+# One member need not wait long before it elects itself.
+FAST = ['--heartbeat-interval', '20', '--election-timeout', '100']
 MESSAGES = {
     'Put': (rpc.PutRequest, rpc.PutResponse),
     'Range': (rpc.RangeRequest, rpc.RangeResponse),
@@ -54,9 +56,9 @@ class Pair(harness.ClusterTest):
     members = 1
 
     def setUp(self):
-        self.etcd = harness.Cluster(1, binary=ETCD).start()
+        self.etcd = harness.Cluster(1, binary=ETCD, flags=FAST).start()
         self.addCleanup(self.etcd.stop)
-        self.subject = harness.Cluster(1, flags=self.flags).start()
+        self.subject = harness.Cluster(1, flags=FAST).start()
         self.addCleanup(self.subject.stop)
         self.cluster = self.subject
         self.mismatches = []

@@ -51,7 +51,7 @@ def server_command(binary):
 
 # --- ports ---------------------------------------------------------------------------------------------------------
 
-def _port_range():
+def port_range():
     low, high = os.environ.get('CONCLAVE_TEST_PORTS', '26000-27999').split('-')
     return int(low), int(high)
 
@@ -61,7 +61,7 @@ _given_ports = set()
 
 def free_port():
     """A loopback port that nobody listens on, below the range the kernel takes for outgoing connections."""
-    low, high = _port_range()
+    low, high = port_range()
     for _ in range(1000):
         port = random.SystemRandom().randint(low, high)
         if port in _given_ports:
