@@ -52,9 +52,9 @@ Result<void> Cluster::start(std::size_t member) {
   Member& starting = members_.at(member);
   CHECK(starting.node == nullptr);
   starting.failed = false;
-  starting.node = TRY(node::Node::start(options_for(member), clock_, *starting.disk,
-                                        fabric_.host(host(member)),
-                                        [](const std::string&) { return make_text_session(); }));
+  starting.node =
+      TRY(node::Node::start(options_for(member), clock_, *starting.disk, fabric_.host(host(member)),
+                            [](const std::string&) { return make_text_session(); }));
   return {};
 }
 

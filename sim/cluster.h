@@ -1,6 +1,6 @@
 #pragma once
-// A whole cluster of the shipped code in one thread and in virtual time: node::Node over the simulated disk, network and
-// clock. Everything follows from the seed.
+// A whole cluster of the shipped code in one thread and in virtual time: node::Node over the
+// simulated disk, network and clock. Everything follows from the seed.
 
 #include <cstdint>
 #include <functional>

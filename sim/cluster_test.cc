@@ -1,6 +1,6 @@
-// Whole clusters of the shipped code under crashes, cuts and lossy links: what clients were told must be linearizable,
-// and once the storm is over everything finishes and all members agree. The seeds are fixed; CONCLAVE_SIM_SEEDS
-// runs more of them.
+// Whole clusters of the shipped code under crashes, cuts and lossy links: what clients were told
+// must be linearizable, and once the storm is over everything finishes and all members agree. The
+// seeds are fixed; CONCLAVE_SIM_SEEDS runs more of them.
 
 #include "sim/cluster.h"
 
@@ -161,7 +161,8 @@ void storm(std::uint64_t seed) {
   cluster.fabric().set_faults(faults, hosts);
 
   Workload workload(cluster, seed, 5, 150);
-  const Instant calm = cluster.clock().now() + seconds(static_cast<std::int64_t>(rng.between(5, 30)));
+  const Instant calm =
+      cluster.clock().now() + seconds(static_cast<std::int64_t>(rng.between(5, 30)));
   while (cluster.clock().now() < calm && !workload.done()) {
     cluster.run_for(milliseconds(static_cast<std::int64_t>(rng.between(10, 1'500))));
     const std::size_t member = rng.below(cluster.size());

@@ -110,7 +110,8 @@ struct KvClient::State : io::ConnectionHandler {
     words >> revision;
     asked = false;
     if (verdict == "error") {
-      // Refused before it could happen (no leader, too busy), or unknown: the history treats both as unknown.
+      // Refused before it could happen (no leader, too busy), or unknown: the history treats both
+      // as unknown.
       record(std::nullopt);
       return again();
     }
@@ -133,7 +134,8 @@ struct KvClient::State : io::ConnectionHandler {
     }
     record(clock.now().ns);
     clock.cancel(timer);
-    timer = clock.after(microseconds(static_cast<std::int64_t>(rng.below(2'000))), [this] { ask(); });
+    timer =
+        clock.after(microseconds(static_cast<std::int64_t>(rng.below(2'000))), [this] { ask(); });
   }
 
   void record(std::optional<std::int64_t> returned_ns) {

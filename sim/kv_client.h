@@ -1,6 +1,6 @@
 #pragma once
-// A client of the text protocol with one request under way at a time: it picks what to ask, hops between members when one
-// fails it, and writes down what it asked and was told.
+// A client of the text protocol with one request under way at a time: it picks what to ask, hops
+// between members when one fails it, and writes down what it asked and was told.
 
 #include <cstdint>
 #include <memory>

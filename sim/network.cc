@@ -14,7 +14,7 @@ struct Fabric::Stream : std::enable_shared_from_this<Fabric::Stream> {
   bool open = true;
   bool paused = false;
   std::size_t unsent = 0;
-  Instant last_arrival;  // keeps pieces in order
+  Instant last_arrival;       // keeps pieces in order
   std::deque<Bytes> waiting;  // arrived before start() or while paused
   bool closed_by_other = false;
 
@@ -207,9 +207,9 @@ void Fabric::deliver(std::shared_ptr<Stream> from, Bytes piece) {
   const bool lossy = is_lossy(*from);
   if (lossy && rng_.below(1000) < faults_.lost) return;
   const auto draw = [&] {
-    return Duration{static_cast<std::int64_t>(
-        rng_.between(static_cast<std::uint64_t>(faults_.shortest.ns),
-                     static_cast<std::uint64_t>(faults_.longest.ns)))};
+    return Duration{
+        static_cast<std::int64_t>(rng_.between(static_cast<std::uint64_t>(faults_.shortest.ns),
+                                               static_cast<std::uint64_t>(faults_.longest.ns)))};
   };
   if (lossy && rng_.below(1000) < faults_.repeated) schedule(to, piece, draw() * 5);
   if (lossy && rng_.below(1000) < faults_.late) {

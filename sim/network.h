@@ -1,10 +1,11 @@
 #pragma once
-// A simulated network: hosts that connect to each other with byte streams over links that delay, hold back, break and
-// lose. Deterministic from its seed and the clock it runs on.
+// A simulated network: hosts that connect to each other with byte streams over links that delay,
+// hold back, break and lose. Deterministic from its seed and the clock it runs on.
 //
-// A stream delivers what one send() call was given as one piece, in order, unless the link loses pieces: peers' frames
-// leave in one call each, so a lossy link loses whole frames, as a datagram network would. Client streams are never
-// given lossy links by the faults here, since TCP does not lose from the middle.
+// A stream delivers what one send() call was given as one piece, in order, unless the link loses
+// pieces: peers' frames leave in one call each, so a lossy link loses whole frames, as a datagram
+// network would. Client streams are never given lossy links by the faults here, since TCP does not
+// lose from the middle.
 //
 // Not thread-safe: one loop.
 
@@ -40,7 +41,8 @@ class Fabric {
   // A host's own view. Address::host names the host; the reference lives as long as the fabric.
   io::Network& host(const std::string& name);
 
-  // Faults of all pieces sent from now on between the named hosts; other pairs (clients) only have the delays.
+  // Faults of all pieces sent from now on between the named hosts; other pairs (clients) only have
+  // the delays.
   void set_faults(const LinkFaults& faults, std::set<std::string> lossy_hosts);
   // Pieces from one host to another vanish, one way, until healed; connections stay up.
   void cut(const std::string& from, const std::string& to);

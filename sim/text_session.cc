@@ -114,8 +114,8 @@ class TextSession final : public api::Session {
     }
   }
   void on_response(api::CallId call, api::Response response, Effects& effects) override {
-    effects.send += fmt::format("{} {}\n", call,
-                                std::visit(Render{response.header.revision}, response.answer));
+    effects.send +=
+        fmt::format("{} {}\n", call, std::visit(Render{response.header.revision}, response.answer));
   }
   void on_tick(Instant, Effects&) override {}
   void on_shutdown(Effects&) override {}

@@ -1,9 +1,9 @@
 #pragma once
-// The key-value vocabulary: what front-ends ask of the store and what it answers. Plain values; a revision of 0 means
-// "now" in a request.
+// The key-value vocabulary: what front-ends ask of the store and what it answers. Plain values; a
+// revision of 0 means "now" in a request.
 //
-// Key ranges are etcd's: [key, range_end); an empty range_end means the one key; range_end "\0" (one zero byte) means
-// all keys from `key` on.
+// Key ranges are etcd's: [key, range_end); an empty range_end means the one key; range_end "\0"
+// (one zero byte) means all keys from `key` on.
 
 #include <cstdint>
 #include <memory>
@@ -108,8 +108,8 @@ struct Compare {
 struct TxnRequest;
 struct TxnResponse;
 
-// One operation of a transaction. A null transaction stands for an operation that came without content: it is refused
-// with kKeyNotFound.
+// One operation of a transaction. A null transaction stands for an operation that came without
+// content: it is refused with kKeyNotFound.
 struct Operation {
   std::variant<RangeRequest, PutRequest, DeleteRangeRequest, std::unique_ptr<TxnRequest>> op;
 };
@@ -121,7 +121,8 @@ struct TxnRequest {
 };
 
 struct OperationResult {
-  std::variant<RangeResponse, PutResponse, DeleteRangeResponse, std::unique_ptr<TxnResponse>> result;
+  std::variant<RangeResponse, PutResponse, DeleteRangeResponse, std::unique_ptr<TxnResponse>>
+      result;
 };
 
 struct TxnResponse {

@@ -1,6 +1,6 @@
 #pragma once
-// Request and Response: everything a front-end can ask of a member, and what it can hear back. Plain values that can
-// cross a queue.
+// Request and Response: everything a front-end can ask of a member, and what it can hear back.
+// Plain values that can cross a queue.
 
 #include <cstdint>
 #include <optional>
@@ -14,7 +14,7 @@
 
 namespace conclave::api {
 
-// --- about the member and the cluster ---------------------------------------------------------------------------
+// --- about the member and the cluster -----------------------------------------------
 
 struct MemberListRequest {};
 struct Member {
@@ -41,7 +41,7 @@ struct StatusResponse {
   LogIndex applied_index;
   Epoch raft_term;
   bool is_learner = false;
-  std::uint64_t state_hash = 0;  // at applied_index
+  std::uint64_t state_hash = 0;     // at applied_index
   std::vector<std::string> errors;  // raised alarms, as etcd words them
   // The leader's view of the others; empty elsewhere.
   struct Peer {
@@ -68,9 +68,10 @@ struct MetricsResponse {
   std::string text;
 };
 
-// --- the envelope around them -----------------------------------------------------------------------------------
+// --- the envelope around them -------------------------------------------------------
 
-// A client's own name for a write: applied once however often it is sent, and answered alike each time.
+// A client's own name for a write: applied once however often it is sent, and answered alike each
+// time.
 struct RequestId {
   Bytes client;
   std::uint64_t sequence = 0;
@@ -83,7 +84,7 @@ using Body = std::variant<RangeRequest, PutRequest, DeleteRangeRequest, TxnReque
 
 struct Request {
   Body body;
-  std::optional<RequestId> id;             // writes only
+  std::optional<RequestId> id;              // writes only
   std::optional<std::uint64_t> timeout_ms;  // the client's deadline, if it set one
 };
 
@@ -96,7 +97,8 @@ enum class Route : std::uint8_t {
 };
 Route route_of(const Request& request);
 
-// What went wrong, in terms a client can act on. Front-ends know the codes and texts of their protocol for each.
+// What went wrong, in terms a client can act on. Front-ends know the codes and texts of their
+// protocol for each.
 enum class ErrorCode : std::uint8_t {
   kEmptyKey,
   kKeyNotFound,
@@ -112,11 +114,11 @@ enum class ErrorCode : std::uint8_t {
   kRequestTooLarge,
   kTooManyRequests,
   kNoLeader,
-  kTimeout,       // the fate of a write is unknown
+  kTimeout,  // the fate of a write is unknown
   kNotCapable,
-  kCorrupt,       // members disagree about the state
+  kCorrupt,  // members disagree about the state
   kStopped,
-  kLearner,       // a learner serves only local reads
+  kLearner,          // a learner serves only local reads
   kRequestIdTooOld,  // the answer to this request id is no longer kept; nothing was applied now
   kInvalidRequestId,
   kUnsupported,
@@ -136,9 +138,9 @@ struct Header {
   Epoch epoch;
 };
 
-using Answer =
-    std::variant<Error, RangeResponse, PutResponse, DeleteRangeResponse, TxnResponse, CompactResponse,
-                 MemberListResponse, StatusResponse, HealthResponse, MetricsResponse>;
+using Answer = std::variant<Error, RangeResponse, PutResponse, DeleteRangeResponse, TxnResponse,
+                            CompactResponse, MemberListResponse, StatusResponse, HealthResponse,
+                            MetricsResponse>;
 
 struct Response {
   Header header;

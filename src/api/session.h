@@ -1,6 +1,6 @@
 #pragma once
-// One client connection's protocol, as a pure state machine: bytes in, requests and bytes out. It knows nothing of
-// sockets, time or the store; whoever owns the connection moves the effects.
+// One client connection's protocol, as a pure state machine: bytes in, requests and bytes out. It
+// knows nothing of sockets, time or the store; whoever owns the connection moves the effects.
 //
 // Each front-end implements Session; the node drives them all alike.
 
@@ -43,7 +43,8 @@ class Session {
   virtual void on_tick(Instant now, Effects& effects) = 0;
   // The member is stopping: tell the client (GOAWAY) and finish what is open.
   virtual void on_shutdown(Effects& effects) = 0;
-  // The connection accepts bytes again after having been full. A session that held data back sends it now.
+  // The connection accepts bytes again after having been full. A session that held data back sends
+  // it now.
   virtual void on_drained(Effects& effects) = 0;
 };
 

@@ -1,6 +1,7 @@
 #pragma once
-// CHECK(condition): states an invariant. When it does not hold the process stops with the place and the condition:
-// going on would risk the data. Always on, in release too. Split `CHECK(a && b)` into two.
+// CHECK(condition): states an invariant. When it does not hold the process stops with the place and
+// the condition: going on would risk the data. Always on, in release too. Split `CHECK(a && b)`
+// into two.
 //
 // CHECK(condition, "format {}", values...) adds what a person needs to know.
 

@@ -1,8 +1,8 @@
 #pragma once
 // Strong integer ids: a LogIndex cannot be passed where an Epoch is wanted.
 //
-// An Id is a 64-bit value with an ordering and nothing else. 0 is "none" for every kind: logs start at index 1,
-// epochs at 1, and no member has id 0.
+// An Id is a 64-bit value with an ordering and nothing else. 0 is "none" for every kind: logs start
+// at index 1, epochs at 1, and no member has id 0.
 
 #include <compare>
 #include <cstddef>

@@ -1,6 +1,7 @@
 #pragma once
-// Every bound of the server, by name. Nothing is unbounded: a queue, batch or message beyond its limit is answered
-// with a clear error (or, between members, cut into smaller pieces). Flags change those an operator may want to move.
+// Every bound of the server, by name. Nothing is unbounded: a queue, batch or message beyond its
+// limit is answered with a clear error (or, between members, cut into smaller pieces). Flags change
+// those an operator may want to move.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +14,8 @@ inline constexpr std::size_t kMiB = 1024 * kKiB;
 // Clients. The first two are etcd's defaults (--max-request-bytes, --max-txn-ops).
 inline constexpr std::size_t kMaxRequestBytes = 3 * kMiB / 2;
 inline constexpr std::size_t kMaxTxnOps = 128;
-// Above this a request is refused while it is still arriving: etcd adds the same slack for gRPC overhead.
+// Above this a request is refused while it is still arriving: etcd adds the same slack for gRPC
+// overhead.
 inline constexpr std::size_t kRequestOverheadBytes = 512 * kKiB;
 inline constexpr std::size_t kMaxClientConnections = 20'000;
 inline constexpr std::size_t kMaxStreamsPerConnection = 4'096;

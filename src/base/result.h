@@ -1,8 +1,9 @@
 #pragma once
 // Result<T>: a value, or the environment's failure.
 //
-// Use it for what the surroundings did to us: I/O errors, corrupt bytes, unparsable input. An outcome that a client
-// can act on is a value of the api, and a broken invariant is a CHECK (base/check.h).
+// Use it for what the surroundings did to us: I/O errors, corrupt bytes, unparsable input. An
+// outcome that a client can act on is a value of the api, and a broken invariant is a CHECK
+// (base/check.h).
 
 #include <expected>
 #include <string>
@@ -48,11 +49,11 @@ inline Failure fail(ErrorCode code, std::string message) {
 #define TRY(...) CONCLAVE_TRY_AS(__COUNTER__, __VA_ARGS__)
 #define CONCLAVE_TRY_AS(number, ...) CONCLAVE_TRY_PASTE(number, __VA_ARGS__)
 #define CONCLAVE_TRY_PASTE(number, ...) CONCLAVE_TRY_NAMED(try_result_##number, __VA_ARGS__)
-#define CONCLAVE_TRY_NAMED(name, ...)                                 \
-  __extension__({                                                     \
-    auto name = (__VA_ARGS__);                                        \
-    if (!name) return ::conclave::Failure(std::move(name).error());   \
-    ::conclave::detail::take(std::move(name));                        \
+#define CONCLAVE_TRY_NAMED(name, ...)                               \
+  __extension__({                                                   \
+    auto name = (__VA_ARGS__);                                      \
+    if (!name) return ::conclave::Failure(std::move(name).error()); \
+    ::conclave::detail::take(std::move(name));                      \
   })
 
 namespace conclave::detail {

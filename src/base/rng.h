@@ -1,6 +1,7 @@
 #pragma once
-// Seeded randomness: xoshiro256** (Blackman and Vigna), filled from one seed by splitmix64. The same seed gives the
-// same numbers on every platform and build, which the simulator relies on. Not for secrets.
+// Seeded randomness: xoshiro256** (Blackman and Vigna), filled from one seed by splitmix64. The
+// same seed gives the same numbers on every platform and build, which the simulator relies on. Not
+// for secrets.
 
 #include <array>
 #include <bit>
@@ -32,8 +33,8 @@ class Rng {
     return result;
   }
 
-  // Uniform in [0, bound). REQUIRES: bound > 0. Bounds here are small against 2^64, so the bias of the modulo is
-  // far below anything that matters.
+  // Uniform in [0, bound). REQUIRES: bound > 0. Bounds here are small against 2^64, so the bias of
+  // the modulo is far below anything that matters.
   constexpr std::uint64_t below(std::uint64_t bound) { return next() % bound; }
 
   // Uniform in [low, high].

@@ -35,8 +35,8 @@ constexpr Instant operator+(Instant t, Duration d) { return {t.ns + d.ns}; }
 constexpr Instant operator-(Instant t, Duration d) { return {t.ns - d.ns}; }
 constexpr Duration operator-(Instant a, Instant b) { return {a.ns - b.ns}; }
 
-// The cluster's own time (DESIGN: "the cluster has one clock"): milliseconds that the leader stamps on each log
-// entry. It never goes back and runs only while there is a leader.
+// The cluster's own time (DESIGN: "the cluster has one clock"): milliseconds that the leader stamps
+// on each log entry. It never goes back and runs only while there is a leader.
 struct Stamp {
   std::uint64_t ms = 0;
 

@@ -19,7 +19,8 @@ class Clock {
   // Milliseconds since 1970 as the machine believes; may jump either way. For people and logs only.
   virtual std::uint64_t wall_ms() const = 0;
 
-  // Calls `fire` once after `delay`. The id is never reused; cancelling one that fired does nothing.
+  // Calls `fire` once after `delay`. The id is never reused; cancelling one that fired does
+  // nothing.
   using TimerId = std::uint64_t;
   virtual TimerId after(Duration delay, std::move_only_function<void()> fire) = 0;
   virtual void cancel(TimerId timer) = 0;

@@ -1,14 +1,16 @@
 #pragma once
 // Files. Implemented with system calls (io/posix) and on simulated, faulty media (sim).
 //
-// Two ways to use it. At start-up the file calls below are simply made, and block. While the member serves, they
-// are made inside a job that run() hands to a lane's thread; the loop never waits for a disk. Jobs of one lane run
-// in order, one at a time; a slow snapshot does not delay the log, which has a lane of its own.
+// Two ways to use it. At start-up the file calls below are simply made, and block. While the member
+// serves, they are made inside a job that run() hands to a lane's thread; the loop never waits for
+// a disk. Jobs of one lane run in order, one at a time; a slow snapshot does not delay the log,
+// which has a lane of its own.
 //
-// Errors: kNoSpace when the disk is full, kNotFound for a missing file, kIo for the rest. After a failed write or
-// sync the content of that file is unknown until it has been read again.
+// Errors: kNoSpace when the disk is full, kNotFound for a missing file, kIo for the rest. After a
+// failed write or sync the content of that file is unknown until it has been read again.
 //
-// Threading: file calls may come from the loop or from a lane; a File is used by one of them at a time.
+// Threading: file calls may come from the loop or from a lane; a File is used by one of them at a
+// time.
 
 #include <cstddef>
 #include <cstdint>
@@ -32,16 +34,17 @@ class File {
   virtual Result<void> write(std::uint64_t offset, BytesView data) = 0;
   // Data (and the size, if it changed) is on the medium when this returns: fdatasync.
   virtual Result<void> sync() = 0;
-  // Reserves [0, size) so that later writes inside it cannot fail with kNoSpace; new bytes read as zero.
+  // Reserves [0, size) so that later writes inside it cannot fail with kNoSpace; new bytes read as
+  // zero.
   virtual Result<void> preallocate(std::uint64_t size) = 0;
   virtual Result<void> truncate(std::uint64_t size) = 0;
   virtual Result<std::uint64_t> size() = 0;
 };
 
 enum class OpenMode : std::uint8_t {
-  kRead,          // must exist
-  kReadWrite,     // must exist
-  kCreate,        // created or emptied
+  kRead,       // must exist
+  kReadWrite,  // must exist
+  kCreate,     // created or emptied
 };
 
 enum class Lane : std::uint8_t { kLog, kSnapshot };
@@ -70,8 +73,8 @@ class Disk {
   // kBusy if another process (or another lock of this one) holds it.
   virtual Result<std::unique_ptr<DirectoryLock>> lock(const std::string& directory) = 0;
 
-  // Runs `job` on the lane's thread, then `done` on the loop with what it returned. When the process stops first,
-  // neither may happen.
+  // Runs `job` on the lane's thread, then `done` on the loop with what it returned. When the
+  // process stops first, neither may happen.
   virtual void run(Lane lane, std::move_only_function<Result<void>()> job,
                    std::move_only_function<void(Result<void>)> done) = 0;
 };

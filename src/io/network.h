@@ -25,8 +25,8 @@ struct Address {
   }
 };
 
-// Told what happens on a connection. on_closed is the last call, and comes exactly once unless the Connection is
-// destroyed first.
+// Told what happens on a connection. on_closed is the last call, and comes exactly once unless the
+// Connection is destroyed first.
 class ConnectionHandler {
  public:
   virtual ~ConnectionHandler() = default;
@@ -37,15 +37,16 @@ class ConnectionHandler {
   virtual void on_closed(const Error& why) = 0;
 };
 
-// One stream. Destroying it closes it at once, with no further call to the handler: safe from inside a callback.
+// One stream. Destroying it closes it at once, with no further call to the handler: safe from
+// inside a callback.
 class Connection {
  public:
   virtual ~Connection() = default;
 
   // REQUIRES: called once, before the loop turns. `handler` outlives the Connection.
   virtual void start(ConnectionHandler* handler) = 0;
-  // Queues `data`; never blocks and never calls back from inside. Calls of one loop turn leave in one system call
-  // where possible.
+  // Queues `data`; never blocks and never calls back from inside. Calls of one loop turn leave in
+  // one system call where possible.
   virtual void send(Bytes data) = 0;
   virtual std::size_t unsent_bytes() const = 0;
   // While paused on_bytes is not called and the sender is slowed down by flow control.
@@ -68,7 +69,8 @@ class Network {
 
   // kBusy if the port is taken (the message names it).
   virtual Result<std::unique_ptr<Listener>> listen(
-      const Address& address, std::move_only_function<void(std::unique_ptr<Connection>)> accepted) = 0;
+      const Address& address,
+      std::move_only_function<void(std::unique_ptr<Connection>)> accepted) = 0;
   // Calls `done` once, later, unless the returned Connector is destroyed first.
   class Connector {
    public:

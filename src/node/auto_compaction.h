@@ -1,6 +1,6 @@
 #pragma once
-// When to compact without being asked, as etcd's --auto-compaction-mode and --auto-compaction-retention: history older
-// than a period goes, or all but a number of revisions.
+// When to compact without being asked, as etcd's --auto-compaction-mode and
+// --auto-compaction-retention: history older than a period goes, or all but a number of revisions.
 //
 // Pure: it is told the time and the revision, about once a second, on the leader.
 

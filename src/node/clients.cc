@@ -50,8 +50,10 @@ Clients::Clients(io::Clock& clock, io::Network& network, api::SessionFactory mak
 Clients::~Clients() = default;
 
 Result<void> Clients::listen(const io::Address& address) {
-  listeners_.push_back(TRY(network_.listen(
-      address, [this](std::unique_ptr<io::Connection> connection) { accept(std::move(connection)); })));
+  listeners_.push_back(
+      TRY(network_.listen(address, [this](std::unique_ptr<io::Connection> connection) {
+        accept(std::move(connection));
+      })));
   return {};
 }
 

@@ -1,11 +1,11 @@
 #pragma once
-// The member's client port: accepted connections, each with a protocol session. Bytes go into sessions, requests come
-// out and go to the node; answers go back the same way. Knows no protocol.
+// The member's client port: accepted connections, each with a protocol session. Bytes go into
+// sessions, requests come out and go to the node; answers go back the same way. Knows no protocol.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
-#include <functional>
 #include <vector>
 
 #include "api/session.h"

@@ -1,8 +1,9 @@
 #pragma once
-// Writes on their way from a follower to the leader. Links lose, repeat and reorder frames; a command must reach the
-// leader's log at most once per epoch. So the frames of one origin are numbered within an epoch; the leader takes
-// each number once and in order, the origin repeats what was not acknowledged (go-back-N). Frames for another epoch
-// are refused, and what was sent in an epoch that has ended is the epoch fence's business (node/writes.h).
+// Writes on their way from a follower to the leader. Links lose, repeat and reorder frames; a
+// command must reach the leader's log at most once per epoch. So the frames of one origin are
+// numbered within an epoch; the leader takes each number once and in order, the origin repeats what
+// was not acknowledged (go-back-N). Frames for another epoch are refused, and what was sent in an
+// epoch that has ended is the epoch fence's business (node/writes.h).
 //
 // Pure: no clock, no I/O.
 
@@ -30,8 +31,8 @@ class ForwardSender {
   std::uint64_t next_number(Epoch epoch);
   // REQUIRES: frame.number == next_number(epoch).
   void sent(Epoch epoch, Frame frame);
-  // The calls of frame `number`, now answered; frames before it are answered too, with their calls accepted.
-  // Empty if it was answered before.
+  // The calls of frame `number`, now answered; frames before it are answered too, with their calls
+  // accepted. Empty if it was answered before.
   std::vector<std::uint64_t> answered(Epoch epoch, std::uint64_t number);
   // Everything unanswered, to be sent again after a link broke or an answer stayed away.
   const std::deque<Frame>& unanswered(Epoch epoch);

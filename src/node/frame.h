@@ -1,9 +1,11 @@
 #pragma once
 // Frames between members: how messages are cut out of a byte stream (docs/formats/peer.md).
 //
-//   u32 length of the payload | u8 type | u8 version | u16 zero | u64 XXH3 of the first 8 bytes and the payload | payload
+//   u32 length of the payload | u8 type | u8 version | u16 zero | u64 XXH3 of the first 8 bytes and
+//   the payload | payload
 //
-// Little-endian. The checksum guards against what TCP's lets through; a frame that fails it ends the connection.
+// Little-endian. The checksum guards against what TCP's lets through; a frame that fails it ends
+// the connection.
 //
 // Pure.
 
@@ -35,8 +37,9 @@ Bytes encode_engine_frame(std::uint64_t group, BytesView message);
 class FrameReader {
  public:
   void feed(BytesView bytes) { buffer_.append(bytes); }
-  // The next whole frame; nullopt if more bytes are needed. kCorrupt for a bad checksum, an unknown type or version, or
-  // a length beyond limits::kMaxPeerFrameBytes: the stream cannot be used any further.
+  // The next whole frame; nullopt if more bytes are needed. kCorrupt for a bad checksum, an unknown
+  // type or version, or a length beyond limits::kMaxPeerFrameBytes: the stream cannot be used any
+  // further.
   Result<std::optional<Frame>> next();
 
  private:

@@ -1,4 +1,5 @@
-// Arbitrary bytes as a peer's stream, cut at an arbitrary place: frames come out or an error, and the cut must not matter.
+// Arbitrary bytes as a peer's stream, cut at an arbitrary place: frames come out or an error, and
+// the cut must not matter.
 
 #include <cstddef>
 #include <cstdint>

@@ -33,7 +33,8 @@ Group::Group(GroupId id, GroupState state, Shared shared)
     : id_(id),
       shared_(std::move(shared)),
       store_(std::move(state.store)),
-      engine_(engine_config(id, shared_.options), std::move(state.saved), shared_.options.seed ^ id.value),
+      engine_(engine_config(id, shared_.options), std::move(state.saved),
+              shared_.options.seed ^ id.value),
       reads_(first_read_id(shared_.options, shared_.incarnation)),
       auto_compaction_(shared_.options.compact_period, shared_.options.compact_keep_revisions),
       snapshot_(store_.applied_index()),
@@ -65,7 +66,7 @@ Group::Group(GroupId id, GroupState state, Shared shared)
 
 Group::~Group() = default;
 
-// --- turns ------------------------------------------------------------------------------------------------------
+// --- turns --------------------------------------------------------------------------
 
 void Group::want_turn() {
   if (turn_wanted_ || stopped_) return;
@@ -106,11 +107,11 @@ void Group::persist(consensus::Output& out) {
   }
   if (writes) {
     appends_since_.push_back(shared_.clock.now());
-    shared_.log.append(id_, std::move(out.hard_state), std::move(out.append),
-                       [this, alive = std::weak_ptr<char>(alive_),
-                        ticket = out.ticket](Result<void> result) {
-                         if (!alive.expired()) on_persisted(ticket, result);
-                       });
+    shared_.log.append(
+        id_, std::move(out.hard_state), std::move(out.append),
+        [this, alive = std::weak_ptr<char>(alive_), ticket = out.ticket](Result<void> result) {
+          if (!alive.expired()) on_persisted(ticket, result);
+        });
   }
   release_held();
 }
@@ -192,7 +193,7 @@ bool Group::is_corrupt() const {
          });
 }
 
-// --- writes -----------------------------------------------------------------------------------------------------
+// --- writes -------------------------------------------------------------------------
 
 void Group::write(ClientCall client, const api::Request& request) {
   ++counters_.writes_received;
@@ -365,7 +366,7 @@ void Group::on_forward_reply(const peer::v1::ForwardReply& reply) {
   }
 }
 
-// --- reads ------------------------------------------------------------------------------------------------------
+// --- reads --------------------------------------------------------------------------
 
 void Group::read(ClientCall client, api::Request request) {
   if (auto error = store::Store::validate(
@@ -397,7 +398,7 @@ void Group::begin_barrier() {
   }
 }
 
-// --- what others tell us ----------------------------------------------------------------------------------------
+// --- what others tell us ------------------------------------------------------------
 
 void Group::on_engine_message(const consensus::Envelope& envelope) {
   const Result<void> stepped = engine_.step(envelope);
@@ -431,7 +432,7 @@ bool Group::hand_over_leadership() {
   return true;
 }
 
-// --- answers ----------------------------------------------------------------------------------------------------
+// --- answers ------------------------------------------------------------------------
 
 api::Header Group::header() const {
   return api::Header{.cluster = shared_.options.cluster,

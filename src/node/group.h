@@ -1,9 +1,10 @@
 #pragma once
 // One consensus group on this member: its engine, its store, and the clients that wait for either.
 //
-// Everything ends in turn(): waiting writes become log entries (or travel to the leader), waiting reads share a
-// barrier, and what the engine wants done is done in the one order that is safe (consensus/output.h). All other
-// functions note what happened and ask for a turn, so that work gathers into batches while the loop is busy.
+// Everything ends in turn(): waiting writes become log entries (or travel to the leader), waiting
+// reads share a barrier, and what the engine wants done is done in the one order that is safe
+// (consensus/output.h). All other functions note what happened and ask for a turn, so that work
+// gathers into batches while the loop is busy.
 //
 // Threading: the loop.
 
@@ -73,10 +74,12 @@ class Group {
   void on_peer_connected(NodeId peer);
   void tick();
 
-  // A quorum of members cannot write for lack of disk space: refuse new writes (false: accept again).
+  // A quorum of members cannot write for lack of disk space: refuse new writes (false: accept
+  // again).
   void set_no_space(bool no_space) { no_space_ = no_space; }
 
-  // Hands leadership to the voter that is furthest. False if this member does not lead or nobody can take it.
+  // Hands leadership to the voter that is furthest. False if this member does not lead or nobody
+  // can take it.
   bool hand_over_leadership();
 
   const Engine& engine() const { return engine_; }
@@ -157,7 +160,8 @@ class Group {
   std::deque<Held> held_;
   std::deque<Instant> appends_since_;  // of each append that is under way, when it was handed over
 
-  // Log entries since the last snapshot, for deciding when the next one is due and what to keep for followers.
+  // Log entries since the last snapshot, for deciding when the next one is due and what to keep for
+  // followers.
   std::deque<std::pair<LogIndex, std::size_t>> recent_entries_;
   LogIndex snapshot_;
   std::uint64_t bytes_since_snapshot_ = 0;
@@ -165,7 +169,7 @@ class Group {
   std::uint64_t ticks_ = 0;
   NodeId last_leader_;
   bool no_space_ = false;
-  bool corrupt_ = false;    // this member's state differs from the leader's
+  bool corrupt_ = false;  // this member's state differs from the leader's
   Instant publish_again_;
   api::Revision checked_revision_ = 0;  // of the last hash check this member proposed
   bool stopped_ = false;

@@ -19,19 +19,26 @@ std::uint64_t draw_incarnation(const Options& options) {
 
 const char* name_of(consensus::Role role) {
   switch (role) {
-    case consensus::Role::kFollower: return "follower";
-    case consensus::Role::kCandidate: return "candidate";
-    case consensus::Role::kLeader: return "leader";
-    case consensus::Role::kLearner: return "learner";
+    case consensus::Role::kFollower:
+      return "follower";
+    case consensus::Role::kCandidate:
+      return "candidate";
+    case consensus::Role::kLeader:
+      return "leader";
+    case consensus::Role::kLearner:
+      return "learner";
   }
   CHECK(false, "role {}", static_cast<int>(role));
 }
 
 const char* name_of(consensus::PeerState state) {
   switch (state) {
-    case consensus::PeerState::kProbe: return "probe";
-    case consensus::PeerState::kReplicate: return "replicate";
-    case consensus::PeerState::kSnapshot: return "snapshot";
+    case consensus::PeerState::kProbe:
+      return "probe";
+    case consensus::PeerState::kReplicate:
+      return "replicate";
+    case consensus::PeerState::kSnapshot:
+      return "snapshot";
   }
   CHECK(false, "peer state {}", static_cast<int>(state));
 }
@@ -41,8 +48,8 @@ const char* name_of(consensus::PeerState state) {
 Result<std::unique_ptr<Node>> Node::start(Options options, io::Clock& clock, io::Disk& disk,
                                           io::Network& network, api::SessionFactory make_session) {
   Recovered recovered = TRY(recover(options, disk, clock));
-  std::unique_ptr<Node> node(new Node(std::move(options), std::move(recovered), clock, disk, network,
-                                      std::move(make_session)));
+  std::unique_ptr<Node> node(new Node(std::move(options), std::move(recovered), clock, disk,
+                                      network, std::move(make_session)));
   TRY(node->listen());
   node->tick();
   return node;
@@ -57,10 +64,9 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
       snapshots_(std::move(recovered.snapshots)),
       log_(std::move(recovered.log)),
       peers_(options_, incarnation_, clock, network, this),
-      clients_(clock, network, std::move(make_session),
-               [this](ClientCall client, api::Request request) {
-                 submit(client, std::move(request));
-               }) {
+      clients_(
+          clock, network, std::move(make_session),
+          [this](ClientCall client, api::Request request) { submit(client, std::move(request)); }) {
   Group::Shared shared{
       .options = options_,
       .incarnation = incarnation_,
@@ -86,7 +92,7 @@ Result<void> Node::listen() {
   return {};
 }
 
-// --- time -------------------------------------------------------------------------------------------------------
+// --- time ---------------------------------------------------------------------------
 
 void Node::tick() {
   if (failed_) return;
@@ -104,7 +110,8 @@ void Node::every_second() {
   report_disk();
 }
 
-// Tells the others whether this disk is full, and works out whether enough disks have room for a quorum.
+// Tells the others whether this disk is full, and works out whether enough disks have room for a
+// quorum.
 void Node::report_disk() {
   peer::v1::Report report;
   report.set_disk_full(log_->is_full());
@@ -139,7 +146,7 @@ void Node::finish_stop() {
   clock_.post(std::exchange(stopped_, nullptr));
 }
 
-// --- the other members ------------------------------------------------------------------------------------------
+// --- the other members --------------------------------------------------------------
 
 void Node::on_engine_message(consensus::Envelope envelope) {
   if (failed_ || envelope.group != kCoordinationGroup) return;
@@ -172,7 +179,7 @@ void Node::on_peer_connected(NodeId peer) {
   if (!failed_) group_->on_peer_connected(peer);
 }
 
-// --- clients ----------------------------------------------------------------------------------------------------
+// --- clients ------------------------------------------------------------------------
 
 void Node::submit(ClientCall client, api::Request request) {
   if (failed_) {

@@ -1,6 +1,6 @@
 #pragma once
-// One member of a cluster: where engine, log, store, peers and clients meet. It runs over the io interfaces alone, so
-// the simulator runs the same code as the server.
+// One member of a cluster: where engine, log, store, peers and clients meet. It runs over the io
+// interfaces alone, so the simulator runs the same code as the server.
 //
 // Threading: everything happens on the loop that drives the Clock and Network it is given.
 
@@ -25,14 +25,15 @@ namespace conclave::node {
 
 class Node : private PeerHandler {
  public:
-  // Recovers from the data directory, listens, and takes part. Blocks while it recovers. Clock, disk and network
-  // outlive the Node. Errors: those of recover(), and kBusy for a port in use.
+  // Recovers from the data directory, listens, and takes part. Blocks while it recovers. Clock,
+  // disk and network outlive the Node. Errors: those of recover(), and kBusy for a port in use.
   static Result<std::unique_ptr<Node>> start(Options options, io::Clock& clock, io::Disk& disk,
-                                             io::Network& network, api::SessionFactory make_session);
+                                             io::Network& network,
+                                             api::SessionFactory make_session);
   ~Node() override;
 
-  // Hands leadership over, lets clients finish what is under way (a second or two at most), then calls `stopped`.
-  // The Node may be destroyed from then on.
+  // Hands leadership over, lets clients finish what is under way (a second or two at most), then
+  // calls `stopped`. The Node may be destroyed from then on.
   void stop(std::move_only_function<void()> stopped);
 
   Stats stats() const;

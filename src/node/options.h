@@ -32,7 +32,8 @@ struct Options {
   ClusterId cluster;
   NodeId self;
   std::vector<PeerOptions> members;  // the initial cluster, this member among them
-  // The initial cluster is only a hint for a directory that exists already (--initial-cluster-state existing).
+  // The initial cluster is only a hint for a directory that exists already (--initial-cluster-state
+  // existing).
   bool members_may_differ = false;
   std::vector<std::string> client_urls;  // advertised
   std::vector<io::Address> client_listen;
@@ -45,10 +46,11 @@ struct Options {
 
   std::size_t max_request_bytes = limits::kMaxRequestBytes;
   std::size_t max_txn_ops = limits::kMaxTxnOps;
-  std::uint64_t quota_bytes = 0;       // of the store; 0: none
-  std::uint64_t snapshot_entries = 0;  // 0: by size only
+  std::uint64_t quota_bytes = 0;                         // of the store; 0: none
+  std::uint64_t snapshot_entries = 0;                    // 0: by size only
   std::uint64_t snapshot_log_bytes = 64 * limits::kMiB;  // at least; more for a larger store
-  // The leader compacts by itself: history older than the period goes, or all but the newest revisions. 0: not.
+  // The leader compacts by itself: history older than the period goes, or all but the newest
+  // revisions. 0: not.
   Duration compact_period;
   std::uint64_t compact_keep_revisions = 0;
   std::uint64_t segment_bytes = 64 * limits::kMiB;
@@ -57,7 +59,8 @@ struct Options {
   std::uint64_t seed = 0;  // of the engine's jitter and of this run's incarnation
 
   std::function<std::string(const Stats&)> metrics_text;
-  // The member cannot go on (its log failed, its state is corrupt). Called once; it does nothing afterwards.
+  // The member cannot go on (its log failed, its state is corrupt). Called once; it does nothing
+  // afterwards.
   std::function<void(const Error&)> fatal;
 };
 

@@ -156,16 +156,16 @@ Result<void> Peers::start() {
 }
 
 void Peers::dial(Outbound& link) {
-  link.connector = network_.connect(
-      link.options.addresses[link.address],
-      [this, &link](Result<std::unique_ptr<io::Connection>> connected) {
-        if (!connected) return link.broken(connected.error().message);
-        link.connector.reset();
-        link.connection = std::move(*connected);
-        link.last_progress = clock_.now();
-        link.connection->start(&link);
-        link.connection->send(hello_for(link.options.id));
-      });
+  link.connector =
+      network_.connect(link.options.addresses[link.address],
+                       [this, &link](Result<std::unique_ptr<io::Connection>> connected) {
+                         if (!connected) return link.broken(connected.error().message);
+                         link.connector.reset();
+                         link.connection = std::move(*connected);
+                         link.last_progress = clock_.now();
+                         link.connection->start(&link);
+                         link.connection->send(hello_for(link.options.id));
+                       });
 }
 
 Bytes Peers::hello_for(NodeId to) const {
@@ -194,8 +194,8 @@ Result<NodeId> Peers::accept_hello(const Frame& frame) {
                             hello.from(), hello.cluster(), options_.cluster.value));
   }
   if (hello.to() != options_.self.value) {
-    return fail(ErrorCode::kMismatch, fmt::format("this is member {:x}, not {:x}",
-                                                  options_.self.value, hello.to()));
+    return fail(ErrorCode::kMismatch,
+                fmt::format("this is member {:x}, not {:x}", options_.self.value, hello.to()));
   }
   if (!outbound_.contains(NodeId{hello.from()})) {
     return fail(ErrorCode::kMismatch, fmt::format("{:x} is not a member", hello.from()));

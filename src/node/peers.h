@@ -1,9 +1,10 @@
 #pragma once
-// The member's links to the others. Each member dials every other one and sends on the connection it dialled; what it
-// hears comes on those it accepted. A link may lose what was under way when it breaks, so nothing here is reliable:
-// engines and forwarding repeat what matters.
+// The member's links to the others. Each member dials every other one and sends on the connection
+// it dialled; what it hears comes on those it accepted. A link may lose what was under way when it
+// breaks, so nothing here is reliable: engines and forwarding repeat what matters.
 //
-// A Hello names cluster, sender and receiver: a member of another cluster is refused with a reason that both sides log.
+// A Hello names cluster, sender and receiver: a member of another cluster is refused with a reason
+// that both sides log.
 
 #include <cstdint>
 #include <map>

@@ -1,6 +1,7 @@
 #pragma once
-// Linearizable reads that wait at this member: first for a barrier to begin, then for its answer, then for the store
-// to reach the index it names. All reads that wait at the same time share one barrier.
+// Linearizable reads that wait at this member: first for a barrier to begin, then for its answer,
+// then for the store to reach the index it names. All reads that wait at the same time share one
+// barrier.
 //
 // Pure: no clock, no I/O.
 
@@ -31,12 +32,13 @@ class Reads {
   void add(Read read);
   std::size_t waiting() const { return waiting_; }
 
-  // Closes the group of reads that have been added, if there are any, and names the barrier they need. With
-  // `kMaxBarriers` under way reads gather until one ends.
+  // Closes the group of reads that have been added, if there are any, and names the barrier they
+  // need. With `kMaxBarriers` under way reads gather until one ends.
   std::optional<ReadId> begin_barrier();
   // The barrier ended: its reads wait for the store to reach `index`; without one, for retry().
   void barrier_done(ReadId id, std::optional<LogIndex> index);
-  // Reads of failed barriers may ask again. Called every tick: asking at once would only spin while there is no leader.
+  // Reads of failed barriers may ask again. Called every tick: asking at once would only spin while
+  // there is no leader.
   void retry();
   // The reads that the store can answer at `applied`.
   std::vector<Read> take_ready(LogIndex applied);

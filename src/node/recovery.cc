@@ -56,8 +56,9 @@ Result<peer::v1::MemberIdentity> read_identity(io::Disk& disk, const std::string
   const Bytes json = TRY(file->read(0, size));
   peer::v1::MemberIdentity identity;
   if (!google::protobuf::util::JsonStringToMessage(json, &identity).ok()) {
-    return fail(ErrorCode::kCorrupt,
-                path + " cannot be read: restore it, or move the directory away and replace this member");
+    return fail(
+        ErrorCode::kCorrupt,
+        path + " cannot be read: restore it, or move the directory away and replace this member");
   }
   return identity;
 }
@@ -75,10 +76,12 @@ Result<void> check_identity(const peer::v1::MemberIdentity& found, const Options
   if (found.name() != options.name) {
     return refuse(fmt::format("belongs to member \"{}\", not \"{}\"", found.name(), options.name));
   }
-  const bool same = found.cluster() == options.cluster.value && found.member() == options.self.value;
+  const bool same =
+      found.cluster() == options.cluster.value && found.member() == options.self.value;
   if (!same && !options.members_may_differ) {
     return refuse(fmt::format(
-        "belongs to member {:x} of cluster {:x} (token \"{}\"), but the flags describe member {:x} of cluster {:x} "
+        "belongs to member {:x} of cluster {:x} (token \"{}\"), but the flags describe member {:x} "
+        "of cluster {:x} "
         "(token \"{}\"). Use the directory of this cluster, or the flags with which it was created",
         found.member(), found.cluster(), found.cluster_token(), options.self.value,
         options.cluster.value, options.cluster_token));
@@ -124,8 +127,8 @@ Result<Recovered> recover(const Options& options, io::Disk& disk, io::Clock& clo
   consensus::Saved saved;
   saved.snapshot = initial_meta(options);
   store::SnapshotLoader loader(limits);
-  const auto meta = TRY(snapshots.load_newest(
-      kCoordinationGroup, [&](BytesView piece) { return loader.feed(piece); }));
+  const auto meta = TRY(snapshots.load_newest(kCoordinationGroup,
+                                              [&](BytesView piece) { return loader.feed(piece); }));
   if (meta) saved.snapshot = *meta;
   store::Store store = meta ? TRY(loader.finish()) : store::Store(limits);
 
@@ -141,8 +144,8 @@ Result<Recovered> recover(const Options& options, io::Disk& disk, io::Clock& clo
   };
   auto log = TRY(wal::Log::open(disk, clock, options.data_dir, identity,
                                 wal::Options{.segment_bytes = options.segment_bytes}, replay));
-  LOG(kInfo, "recovered: snapshot at index {}, {} log entries after it",
-      saved.snapshot.index.value, saved.entries.size());
+  LOG(kInfo, "recovered: snapshot at index {}, {} log entries after it", saved.snapshot.index.value,
+      saved.entries.size());
   return Recovered{.lock = std::move(lock),
                    .snapshots = std::move(snapshots),
                    .log = std::move(log),

@@ -1,5 +1,6 @@
 #pragma once
-// What a member finds in its data directory, put back together: who it is, its newest snapshot, and the log after it.
+// What a member finds in its data directory, put back together: who it is, its newest snapshot, and
+// the log after it.
 //
 // The directory:
 //   LOCK          held while a process uses it

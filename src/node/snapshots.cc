@@ -12,8 +12,8 @@ constexpr std::size_t kPieceBytes = 256 * 1024;
 
 }  // namespace
 
-// A snapshot of ours that is being written. `content` reads the store and is used on the loop only; `file` only by
-// jobs, one at a time.
+// A snapshot of ours that is being written. `content` reads the store and is used on the loop only;
+// `file` only by jobs, one at a time.
 struct Snapshots::Writing {
   consensus::SnapshotMeta meta;
   std::unique_ptr<store::SnapshotWriter> content;
@@ -84,7 +84,8 @@ void Snapshots::write_next(std::shared_ptr<Writing> writing) {
 
 void Snapshots::finish(std::shared_ptr<Writing> writing) {
   writing->content.reset();
-  run(writing, [writing] { return writing->file->finish(); },
+  run(
+      writing, [writing] { return writing->file->finish(); },
       [this, writing](Result<void> finished) {
         if (!finished) return failed(writing, finished.error());
         LOG(kInfo, "snapshot at index {} written: {} bytes in {} ms", writing->meta.index.value,

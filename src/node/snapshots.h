@@ -1,8 +1,10 @@
 #pragma once
-// A group's snapshots on this member: writing our own while the store goes on changing, reading pieces of it for
-// followers, and receiving one. All disk work runs on io::Lane::kSnapshot; the loop only hands pieces over.
+// A group's snapshots on this member: writing our own while the store goes on changing, reading
+// pieces of it for followers, and receiving one. All disk work runs on io::Lane::kSnapshot; the
+// loop only hands pieces over.
 //
-// Jobs own what they touch, so this object may go while some are under way; their callbacks then do nothing.
+// Jobs own what they touch, so this object may go while some are under way; their callbacks then do
+// nothing.
 
 #include <cstdint>
 #include <functional>
@@ -27,7 +29,8 @@ class Snapshots {
     std::function<void(const consensus::SnapshotMeta& meta)> taken;
     // What the engine wanted to read; no bytes: that snapshot is gone.
     std::function<void(const consensus::SnapshotRead&, std::optional<Bytes>, bool last)> chunk_read;
-    // A received chunk is stored (`ok`) or refused. With the last one comes the store that it describes.
+    // A received chunk is stored (`ok`) or refused. With the last one comes the store that it
+    // describes.
     std::function<void(const consensus::SnapshotMeta&, std::uint64_t end, bool ok,
                        std::optional<store::Store>)>
         chunk_stored;
@@ -37,8 +40,8 @@ class Snapshots {
             io::Disk& disk, Hooks hooks);
   ~Snapshots();
 
-  // Begins to write `store`'s state; REQUIRES: !writing(). A failure (a full disk) is logged; the owner may try again
-  // after a while.
+  // Begins to write `store`'s state; REQUIRES: !writing(). A failure (a full disk) is logged; the
+  // owner may try again after a while.
   void begin(store::Store& store, const consensus::SnapshotMeta& meta);
   bool writing() const { return writing_ != nullptr; }
   // When the last attempt failed; the owner waits a few seconds before the next.

@@ -1,5 +1,6 @@
 #pragma once
-// What a member counts about itself, as values: the server turns them into metrics, tests read them.
+// What a member counts about itself, as values: the server turns them into metrics, tests read
+// them.
 
 #include <array>
 #include <cstddef>
@@ -47,8 +48,8 @@ struct Stats {
   bool corrupt = false;
 
   std::uint64_t writes_received = 0;
-  std::uint64_t writes_applied = 0;   // commands of this member's clients
-  std::uint64_t writes_failed = 0;    // refused or timed out
+  std::uint64_t writes_applied = 0;  // commands of this member's clients
+  std::uint64_t writes_failed = 0;   // refused or timed out
   std::uint64_t writes_waiting = 0;
   std::uint64_t reads_served = 0;
   std::uint64_t reads_failed = 0;

@@ -1,5 +1,5 @@
-// What a group does by the clock rather than for a client: deadlines, snapshots, reclaiming, comparing hashes,
-// publishing who this member is. Part of node/group.h.
+// What a group does by the clock rather than for a client: deadlines, snapshots, reclaiming,
+// comparing hashes, publishing who this member is. Part of node/group.h.
 
 #include <algorithm>
 #include <utility>
@@ -26,8 +26,8 @@ void Group::tick() {
   if (stopped_) return;
   engine_.tick();
   ++ticks_;
-  const std::uint64_t per_second =
-      static_cast<std::uint64_t>(std::max<std::int64_t>(1'000'000'000 / shared_.options.tick.ns, 1));
+  const std::uint64_t per_second = static_cast<std::uint64_t>(
+      std::max<std::int64_t>(1'000'000'000 / shared_.options.tick.ns, 1));
   if (ticks_ % std::max<std::uint64_t>(per_second / 10, 1) == 0) expire();
   if (ticks_ % per_second == 0) {
     resend_forwards();
@@ -71,7 +71,7 @@ void Group::leave_leadership_if_disk_hangs() {
   }
 }
 
-// --- the member's own commands ----------------------------------------------------------------------------------
+// --- the member's own commands ------------------------------------------------------
 
 void Group::submit_internal(Bytes command) {
   writes_.add(ClientCall{}, std::move(command), false,
@@ -98,13 +98,14 @@ void Group::publish_self() {
   submit_internal(store::encode_command(origin, store::PublishMember{std::move(self)}));
 }
 
-// The leader puts its hash into the log now and then; each member compares when it applies that entry.
+// The leader puts its hash into the log now and then; each member compares when it applies that
+// entry.
 void Group::propose_hash_check() {
   if (!engine_.is_leader() || no_space_ || shared_.log.is_full()) return;
   if (std::exchange(checked_revision_, store_.revision()) == store_.revision()) return;
   const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
-  submit_internal(store::encode_command(
-      origin, store::CheckHash{store_.applied_index(), store_.hash()}));
+  submit_internal(
+      store::encode_command(origin, store::CheckHash{store_.applied_index(), store_.hash()}));
 }
 
 void Group::compact_by_itself() {
@@ -114,14 +115,16 @@ void Group::compact_by_itself() {
   if (!target) return;
   LOG(kInfo, "compacting up to revision {}", *target);
   const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
-  const api::Request request{
-      .body = api::CompactRequest{.revision = *target, .physical = false}, .id = {}, .timeout_ms = {}};
+  const api::Request request{.body = api::CompactRequest{.revision = *target, .physical = false},
+                             .id = {},
+                             .timeout_ms = {}};
   submit_internal(store::encode_command(origin, request));
 }
 
 void Group::raise_corrupt_alarm(LogIndex index) {
   LOG(kError,
-      "the state of this member differs from the leader's at index {}: refusing requests. Stop this member, move its "
+      "the state of this member differs from the leader's at index {}: refusing requests. Stop "
+      "this member, move its "
       "data directory away for examination and let it join again",
       index.value);
   if (std::exchange(corrupt_, true)) return;
@@ -130,7 +133,7 @@ void Group::raise_corrupt_alarm(LogIndex index) {
       origin, store::SetAlarm{shared_.options.self, store::Alarm::kCorrupt, true}));
 }
 
-// --- snapshots --------------------------------------------------------------------------------------------------
+// --- snapshots ----------------------------------------------------------------------
 
 void Group::maybe_take_snapshot() {
   const Options& options = shared_.options;

@@ -1,10 +1,11 @@
 #pragma once
 // Writes of clients that wait at this member, from their arrival until their outcome is known.
 //
-// Each gets a call number, growing by one. A write is *unsent*, or sent in some epoch: proposed here, or forwarded to
-// the leader of that epoch. It ends by being applied, by being refused before it reached the log, or at its deadline.
-// A write sent in an epoch below the highest one applied has certainly not happened and never will (store::Store's
-// epoch fence), so it is sent again: a change of leader costs waiting clients time and not their answer.
+// Each gets a call number, growing by one. A write is *unsent*, or sent in some epoch: proposed
+// here, or forwarded to the leader of that epoch. It ends by being applied, by being refused before
+// it reached the log, or at its deadline. A write sent in an epoch below the highest one applied
+// has certainly not happened and never will (store::Store's epoch fence), so it is sent again: a
+// change of leader costs waiting clients time and not their answer.
 //
 // Pure: no clock, no I/O.
 
@@ -46,7 +47,8 @@ class Writes {
   std::size_t waiting_bytes() const { return waiting_bytes_; }
   bool has_unsent() const { return !unsent_.empty(); }
 
-  // Unsent writes in order of arrival, up to about `max_bytes` of commands (at least one); now sent in `epoch`.
+  // Unsent writes in order of arrival, up to about `max_bytes` of commands (at least one); now sent
+  // in `epoch`.
   std::vector<Sent> take_unsent(Epoch epoch, std::size_t max_bytes);
   // These did not reach a log: unsent again.
   void put_back(const std::vector<std::uint64_t>& calls);
@@ -56,8 +58,8 @@ class Writes {
   // The write has ended; who waits for it, if it was still waiting.
   std::optional<ClientCall> finish(std::uint64_t call);
   std::vector<Expired> expire(Instant now);
-  // The state jumped over an unknown part of the log: ends every sent write whose repetition could apply it twice, and
-  // puts back the others. Returns those ended.
+  // The state jumped over an unknown part of the log: ends every sent write whose repetition could
+  // apply it twice, and puts back the others. Returns those ended.
   std::vector<ClientCall> forget_sent();
 
  private:

@@ -14,7 +14,8 @@ constexpr std::size_t kPlenty = 1'000'000;
 // A transcript vocabulary: add("a") returns the call number, take(epoch) the commands taken.
 class WritesTest : public ::testing::Test {
  protected:
-  std::uint64_t add(const std::string& command, bool idempotent = false, Instant deadline = kLater) {
+  std::uint64_t add(const std::string& command, bool idempotent = false,
+                    Instant deadline = kLater) {
     const std::uint64_t call = writes_.next_call();
     writes_.add(ClientCall{1, call}, command, idempotent, deadline);
     return call;

@@ -1,6 +1,7 @@
 #pragma once
-// Ids of members and clusters, computed from the configuration alone so that members agree on them before they have
-// ever talked: a member is its peer URLs and the cluster's token, a cluster is its members (as in etcd).
+// Ids of members and clusters, computed from the configuration alone so that members agree on them
+// before they have ever talked: a member is its peer URLs and the cluster's token, a cluster is its
+// members (as in etcd).
 
 #include <string>
 #include <vector>

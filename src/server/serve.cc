@@ -55,7 +55,8 @@ void set_members(const Config& config, node::Options& options) {
   options.cluster = cluster_id(std::move(ids));
 }
 
-// Ticks are a tenth of a heartbeat, so that jitter and hints can be finer than heartbeats; never below a millisecond.
+// Ticks are a tenth of a heartbeat, so that jitter and hints can be finer than heartbeats; never
+// below a millisecond.
 void set_times(const Config& config, node::Options& options) {
   const std::int64_t tick_ms = std::max<std::int64_t>(config.heartbeat_interval.ms() / 10, 1);
   options.tick = milliseconds(tick_ms);
@@ -117,7 +118,8 @@ int serve(const Config& config) {
     return 1;
   }
   std::unique_ptr<node::Node> node = std::move(*started);
-  for (const Url& url : config.listen_client_urls) LOG(kInfo, "serving clients on {}", url.to_string());
+  for (const Url& url : config.listen_client_urls)
+    LOG(kInfo, "serving clients on {}", url.to_string());
 
   bool stopping = false;
   const auto stop = [&] {
