@@ -1,4 +1,5 @@
-"""What bad input gets: a clear error, and nothing lost. Connections that misbehave, starts that cannot work."""
+"""What bad input gets: a clear error, and nothing lost. Connections that misbehave, starts that
+cannot work."""
 
 import os
 import random
@@ -41,8 +42,9 @@ class Connections(harness.ClusterTest):
         for name, data in wire_abuse.HTTP2.items():
             with self.subTest(name), Connection(self.member.client_port) as connection:
                 connection.send(data)
-                self.assertIn(connection.outcome(CLOSE_SECONDS),
-                              (wire_abuse.GOAWAY, wire_abuse.RST, 'closed'))
+                self.assertIn(
+                    connection.outcome(CLOSE_SECONDS), (wire_abuse.GOAWAY, wire_abuse.RST, 'closed')
+                )
 
     @harness.conclave_only('it waits for the rest of the message')
     def test_http2_that_is_not_grpc(self):
@@ -57,8 +59,12 @@ class Connections(harness.ClusterTest):
             self.assert_closed(name, data)
 
     def test_half_a_request_then_gone(self):
-        for data in (wire_abuse.OPEN, wire_abuse.PREFACE[:5], b'POST /v3/kv/put HTTP/1.1\r\n',
-                     wire_abuse.OPEN + wire_abuse.frame(wire_abuse.DATA, 0, 1, b'\0\0\0\1\0half')):
+        for data in (
+            wire_abuse.OPEN,
+            wire_abuse.PREFACE[:5],
+            b'POST /v3/kv/put HTTP/1.1\r\n',
+            wire_abuse.OPEN + wire_abuse.frame(wire_abuse.DATA, 0, 1, b'\0\0\0\1\0half'),
+        ):
             for _ in range(20):
                 with Connection(self.member.client_port) as connection:
                     connection.send(data)
@@ -69,17 +75,22 @@ class Connections(harness.ClusterTest):
             connection.send(wire_abuse.START)
             for stream in range(1, 40001, 2):
                 if not connection.send(
-                        wire_abuse.frame(wire_abuse.HEADERS, wire_abuse.END_HEADERS, stream, headers) +
-                        wire_abuse.frame(wire_abuse.RST, 0, stream, b'\0\0\0\x08')):
+                    wire_abuse.frame(wire_abuse.HEADERS, wire_abuse.END_HEADERS, stream, headers)
+                    + wire_abuse.frame(wire_abuse.RST, 0, stream, b'\0\0\0\x08')
+                ):
                     break
         self.member.get('before')
 
     @harness.conclave_only('it takes them')
     def test_continuation_without_end(self):
         with Connection(self.member.client_port) as connection:
-            connection.send(wire_abuse.START + wire_abuse.frame(wire_abuse.HEADERS, 0, 1,
-                                                                wire_abuse.POST_HEADERS))
-            more = wire_abuse.frame(wire_abuse.CONTINUATION, 0, 1, wire_abuse.literal(b'x', b'y' * 120) * 100)
+            connection.send(
+                wire_abuse.START
+                + wire_abuse.frame(wire_abuse.HEADERS, 0, 1, wire_abuse.POST_HEADERS)
+            )
+            more = wire_abuse.frame(
+                wire_abuse.CONTINUATION, 0, 1, wire_abuse.literal(b'x', b'y' * 120) * 100
+            )
             for _ in range(2000):
                 if not connection.send(more):
                     break
@@ -99,7 +110,9 @@ class Connections(harness.ClusterTest):
                 except grpc.RpcError as error:
                     codes.add(error.code())
         self.assertIn(grpc.StatusCode.INTERNAL, codes)
-        self.assertFalse(codes & {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}, codes)
+        self.assertFalse(
+            codes & {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}, codes
+        )
 
     def test_many_idle_connections(self):
         idle = [Connection(self.member.client_port) for _ in range(500)]
@@ -113,21 +126,26 @@ class Connections(harness.ClusterTest):
 
     @harness.conclave_only('others wait while it makes the answers')
     def test_a_reader_that_never_reads(self):
-        """Asks for a large value again and again and takes nothing of it; others are served as before."""
+        """Asks for a large value again and again and takes nothing of it; others are served as
+        before."""
         self.member.put('large', 'x' * 1_000_000)
         message = rpc.RangeRequest(key=b'large').SerializeToString()
         body = b'\0' + len(message).to_bytes(4, 'big') + message
         path = wire_abuse.POST_HEADERS.replace(
             wire_abuse.literal(b':path', b'/etcdserverpb.KV/Put'),
-            wire_abuse.literal(b':path', b'/etcdserverpb.KV/Range'))
+            wire_abuse.literal(b':path', b'/etcdserverpb.KV/Range'),
+        )
         with Connection(self.member.client_port) as connection:
-            connection.send(wire_abuse.START + wire_abuse.frame(
-                wire_abuse.WINDOW, 0, 0, (0x7fffffff - 65535).to_bytes(4, 'big')))
+            connection.send(
+                wire_abuse.START
+                + wire_abuse.frame(wire_abuse.WINDOW, 0, 0, (0x7FFFFFFF - 65535).to_bytes(4, 'big'))
+            )
             connection.socket.settimeout(0.5)
             for stream in range(1, 2001, 2):
                 if not connection.send(
-                        wire_abuse.frame(wire_abuse.HEADERS, wire_abuse.END_HEADERS, stream, path) +
-                        wire_abuse.frame(wire_abuse.DATA, wire_abuse.END_STREAM, stream, body)):
+                    wire_abuse.frame(wire_abuse.HEADERS, wire_abuse.END_HEADERS, stream, path)
+                    + wire_abuse.frame(wire_abuse.DATA, wire_abuse.END_STREAM, stream, body)
+                ):
                     break
             start = time.monotonic()
             for _ in range(10):
@@ -168,11 +186,17 @@ class SlowClients(harness.ClusterTest):
     @harness.takes_long
     def test_a_byte_a_second(self):
         member = self.cluster.members[0]
-        slow = {'HTTP/2 preface': wire_abuse.PREFACE, 'HTTP/1 header': b'GET /health HTTP/1.1\r\nX-Slow: yes',
-                'nothing': b''}
+        slow = {
+            'HTTP/2 preface': wire_abuse.PREFACE,
+            'HTTP/1 header': b'GET /health HTTP/1.1\r\nX-Slow: yes',
+            'nothing': b'',
+        }
         outcomes = {name: [] for name in slow}
-        threads = [threading.Thread(target=self.drip, args=(member.client_port, data, outcomes[name]))
-                   for name, data in slow.items() if data]
+        threads = [
+            threading.Thread(target=self.drip, args=(member.client_port, data, outcomes[name]))
+            for name, data in slow.items()
+            if data
+        ]
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
@@ -213,16 +237,30 @@ class Starts(StartTest):
         self.refused(self.new_cluster(flags=['--no-such-flag=1']), 'no-such-flag')
 
     def test_unparsable_urls(self):
-        for flag in ('--listen-client-urls', '--listen-peer-urls', '--advertise-client-urls',
-                     '--initial-advertise-peer-urls'):
-            for url in ('http://127.0.0.1', 'nonsense', 'http://127.0.0.1:notaport', 'ftp://127.0.0.1:1'):
+        for flag in (
+            '--listen-client-urls',
+            '--listen-peer-urls',
+            '--advertise-client-urls',
+            '--initial-advertise-peer-urls',
+        ):
+            for url in (
+                'http://127.0.0.1',
+                'nonsense',
+                'http://127.0.0.1:notaport',
+                'ftp://127.0.0.1:1',
+            ):
                 with self.subTest(f'{flag} {url}'):
                     words = [] if harness.is_etcd() else [flag, url]
                     self.refused(self.new_cluster(flags=[flag, url]), *words)
 
     def test_unparsable_numbers(self):
-        for flag in ('--heartbeat-interval', '--election-timeout', '--snapshot-count', '--max-request-bytes',
-                     '--quota-backend-bytes'):
+        for flag in (
+            '--heartbeat-interval',
+            '--election-timeout',
+            '--snapshot-count',
+            '--max-request-bytes',
+            '--quota-backend-bytes',
+        ):
             with self.subTest(flag):
                 self.refused(self.new_cluster(flags=[flag, '12monkeys']), flag.lstrip('-'))
 
@@ -238,7 +276,9 @@ class Starts(StartTest):
                 port = getattr(cluster.members[0], port_of)
                 holder.bind(('127.0.0.1', port))
                 holder.listen()
-                self.refused(cluster, str(port), 'address already in use' if harness.is_etcd() else 'in use')
+                self.refused(
+                    cluster, str(port), 'address already in use' if harness.is_etcd() else 'in use'
+                )
 
     def test_data_directory_that_cannot_be_made(self):
         cluster = self.new_cluster()
@@ -315,7 +355,13 @@ class Mismatches(StartTest):
     def test_garbage_at_the_peer_port(self):
         member = self.cluster.members[0]
         member.put('k', 'v')
-        for data in (os.urandom(5000), b'\xff' * 5000, bytes(5000), b'GET / HTTP/1.1\r\n\r\n', b'\0'):
+        for data in (
+            os.urandom(5000),
+            b'\xff' * 5000,
+            bytes(5000),
+            b'GET / HTTP/1.1\r\n\r\n',
+            b'\0',
+        ):
             with Connection(member.peer_port) as connection:
                 connection.send(data)
                 connection.until_closed(1)
@@ -323,7 +369,8 @@ class Mismatches(StartTest):
 
 
 class FullDisk(harness.ClusterTest):
-    """On a small file system of its own: writes are refused with NOSPACE, reads go on, and service comes back."""
+    """On a small file system of its own: writes are refused with NOSPACE, reads go on, and service
+    comes back."""
 
     SIZE_MIB = 280
     members = 1
@@ -331,7 +378,9 @@ class FullDisk(harness.ClusterTest):
     @classmethod
     def setUpClass(cls):
         cls.mount = harness.tempfile.mkdtemp(prefix='conclave-full-')
-        done = harness.run(['mount', '-t', 'tmpfs', '-o', f'size={cls.SIZE_MIB}m', 'tmpfs', cls.mount])
+        done = harness.run(
+            ['mount', '-t', 'tmpfs', '-o', f'size={cls.SIZE_MIB}m', 'tmpfs', cls.mount]
+        )
         if done.returncode != 0:
             os.rmdir(cls.mount)
             raise AssertionError(f'a small file system cannot be mounted here: {done.stderr}')
@@ -366,20 +415,28 @@ class FullDisk(harness.ClusterTest):
             except OSError:
                 pass
         acknowledged, refusal = self.fill(member)
-        self.assertEqual((refusal.code(), refusal.details()),
-                         (grpc.StatusCode.RESOURCE_EXHAUSTED, 'etcdserver: mvcc: database space exceeded'))
+        self.assertEqual(
+            (refusal.code(), refusal.details()),
+            (grpc.StatusCode.RESOURCE_EXHAUSTED, 'etcdserver: mvcc: database space exceeded'),
+        )
         self.assertTrue(member.is_running())
         self.assertEqual(member.value('kept'), b'v')  # a linearizable read
-        self.assertEqual(member.get('fill/', range_end=b'fill0', count_only=True).count, acknowledged)
+        self.assertEqual(
+            member.get('fill/', range_end=b'fill0', count_only=True).count, acknowledged
+        )
         member.status()
 
         os.remove(filler)
-        harness.wait_until(lambda: member.put('back', 'again', timeout=2), 20, 'service to come back')
+        harness.wait_until(
+            lambda: member.put('back', 'again', timeout=2), 20, 'service to come back'
+        )
         member.kill()
         member.start()
         self.cluster.wait_healthy()
         self.assertEqual(member.value('back'), b'again')
-        self.assertEqual(member.get('fill/', range_end=b'fill0', count_only=True).count, acknowledged)
+        self.assertEqual(
+            member.get('fill/', range_end=b'fill0', count_only=True).count, acknowledged
+        )
 
     def fill(self, member):
         value = 'x' * 1_000_000

@@ -1,11 +1,11 @@
-"""One process of clients for tests/crash_test.py: concurrent threads that write, read and compare-and-swap, and note
-what they asked and what they were told (docs/formats/history.md). Ends when its standard input is closed.
+"""One process of clients for tests/crash_test.py: concurrent threads that write, read and
+compare-and-swap, and note what they asked and what they were told (docs/formats/history.md). Ends
+when its standard input is closed.
 
     crash_client.py PROCESS THREADS SEED HISTORY IDEMPOTENT ENDPOINT...
 
-The last IDEMPOTENT of its threads name each write with conclave-request-id and repeat it until it is acknowledged:
-the answers tell them whether it was applied exactly once.
-"""
+The last IDEMPOTENT of its threads name each write with conclave-request-id and repeat it until it
+is acknowledged: the answers tell them whether it was applied exactly once."""
 
 import json
 import random
@@ -35,7 +35,7 @@ class Client(threading.Thread):
         self.log = log
         self.stop = stop
         self.writes = 0
-        self.seen = {}   # key -> what it last held, as far as this client knows
+        self.seen = {}  # key -> what it last held, as far as this client knows
         self.error = None
         self.stub = None
         self.channel = None
@@ -45,8 +45,9 @@ class Client(threading.Thread):
         if self.channel is not None:
             self.channel.close()
         self.turn += 1
-        self.channel = harness.new_channel(self.endpoints[self.turn % len(self.endpoints)],
-                                           **{'grpc.enable_retries': 0})
+        self.channel = harness.new_channel(
+            self.endpoints[self.turn % len(self.endpoints)], **{'grpc.enable_retries': 0}
+        )
         self.stub = rpc.KVStub(self.channel)
 
     def run(self):
@@ -60,8 +61,9 @@ class Client(threading.Thread):
             self.channel.close()
 
     def one_operation(self):
-        self.rng.choices([self.put, self.get, self.cas, self.append, self.delete],
-                         [34, 36, 17, 10, 3])[0]()
+        self.rng.choices(
+            [self.put, self.get, self.cas, self.append, self.delete], [34, 36, 17, 10, 3]
+        )[0]()
 
     # --- operations
 
@@ -72,8 +74,12 @@ class Client(threading.Thread):
     def put(self):
         key, value = self.rng.choice(REGISTERS), self.fresh_value()
         entry = {'op': 'put', 'key': key, 'value': value}
-        answer = self.ask(entry, lambda: self.stub.Put(
-            rpc.PutRequest(key=key.encode(), value=value.encode()), timeout=REQUEST_SECONDS))
+        answer = self.ask(
+            entry,
+            lambda: self.stub.Put(
+                rpc.PutRequest(key=key.encode(), value=value.encode()), timeout=REQUEST_SECONDS
+            ),
+        )
         if answer:
             entry['rev'] = answer.header.revision
             self.seen[key] = value
@@ -84,8 +90,12 @@ class Client(threading.Thread):
         value = self.fresh_value()
         key = f'log/{value}'
         entry = {'op': 'put', 'key': key, 'value': value}
-        answer = self.ask(entry, lambda: self.stub.Put(
-            rpc.PutRequest(key=key.encode(), value=value.encode()), timeout=REQUEST_SECONDS))
+        answer = self.ask(
+            entry,
+            lambda: self.stub.Put(
+                rpc.PutRequest(key=key.encode(), value=value.encode()), timeout=REQUEST_SECONDS
+            ),
+        )
         if answer:
             entry['rev'] = answer.header.revision
         self.note(entry, answer)
@@ -93,8 +103,10 @@ class Client(threading.Thread):
     def get(self):
         key = self.rng.choice(REGISTERS)
         entry = {'op': 'get', 'key': key}
-        answer = self.ask(entry, lambda: self.stub.Range(
-            rpc.RangeRequest(key=key.encode()), timeout=REQUEST_SECONDS))
+        answer = self.ask(
+            entry,
+            lambda: self.stub.Range(rpc.RangeRequest(key=key.encode()), timeout=REQUEST_SECONDS),
+        )
         if answer:
             entry['value'], entry['rev'] = self.read(key, answer.kvs)
             self.note(entry, answer)
@@ -102,8 +114,12 @@ class Client(threading.Thread):
     def delete(self):
         key = self.rng.choice(REGISTERS)
         entry = {'op': 'delete', 'key': key}
-        answer = self.ask(entry, lambda: self.stub.DeleteRange(
-            rpc.DeleteRangeRequest(key=key.encode()), timeout=REQUEST_SECONDS))
+        answer = self.ask(
+            entry,
+            lambda: self.stub.DeleteRange(
+                rpc.DeleteRangeRequest(key=key.encode()), timeout=REQUEST_SECONDS
+            ),
+        )
         if answer:
             self.seen[key] = None
             if answer.deleted:
@@ -120,7 +136,9 @@ class Client(threading.Thread):
         else:
             compare.target, compare.value = rpc.Compare.VALUE, expect.encode()
         txn = rpc.TxnRequest(compare=[compare])
-        txn.success.add().request_put.CopyFrom(rpc.PutRequest(key=key.encode(), value=value.encode()))
+        txn.success.add().request_put.CopyFrom(
+            rpc.PutRequest(key=key.encode(), value=value.encode())
+        )
         txn.failure.add().request_range.CopyFrom(rpc.RangeRequest(key=key.encode()))
         answer = self.ask(entry, lambda: self.stub.Txn(txn, timeout=REQUEST_SECONDS))
         if answer:
@@ -129,7 +147,9 @@ class Client(threading.Thread):
                 entry['rev'] = answer.header.revision
                 self.seen[key] = value
             else:
-                entry['actual'], entry['rev'] = self.read(key, answer.responses[0].response_range.kvs)
+                entry['actual'], entry['rev'] = self.read(
+                    key, answer.responses[0].response_range.kvs
+                )
         self.note(entry, answer)
 
     # --- what they share
@@ -156,8 +176,11 @@ class Client(threading.Thread):
     @staticmethod
     def check_excusable(error):
         """A crash excuses that a request could not be served, and nothing else."""
-        excusable = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED,
-                     grpc.StatusCode.CANCELLED)
+        excusable = (
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            grpc.StatusCode.CANCELLED,
+        )
         # gRPC's own word for a connection that broke while the answer was on its way.
         if error.code() == grpc.StatusCode.UNKNOWN and 'etcdserver' not in (error.details() or ''):
             return
@@ -181,8 +204,9 @@ class IdempotentClient(Client):
         entry = {'op': 'put', 'key': key, 'value': str(self.writes)}
         called, answer = None, None
         while answer is None:
-            answer = self.ask(entry, lambda: self.stub.Put(request, timeout=REQUEST_SECONDS,
-                                                           metadata=metadata))
+            answer = self.ask(
+                entry, lambda: self.stub.Put(request, timeout=REQUEST_SECONDS, metadata=metadata)
+            )
             called = called or entry['call']
             if answer is None and self.stop.is_set():
                 break
@@ -194,14 +218,21 @@ class IdempotentClient(Client):
             before, version = answer.prev_kv.value.decode(), answer.prev_kv.version
             expected = ('' if self.writes == 1 else str(self.writes - 1), self.writes - 1)
             if (before, version) != expected:
-                raise AssertionError(f'{key}: write {self.writes} replaced "{before}" of version '
-                                     f'{version}: it was not applied exactly once')
+                raise AssertionError(
+                    f'{key}: write {self.writes} replaced "{before}" of version '
+                    f'{version}: it was not applied exactly once'
+                )
         self.note(entry, answer)
 
 
 def main():
     process, threads, seed, path, idempotent = (
-        int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5]))
+        int(sys.argv[1]),
+        int(sys.argv[2]),
+        sys.argv[3],
+        sys.argv[4],
+        int(sys.argv[5]),
+    )
     endpoints = sys.argv[6:]
     stop = threading.Event()
     lock = threading.Lock()

@@ -1,10 +1,11 @@
 """Kills members with SIGKILL while clients write, and then looks for what they were promised.
 
-Concurrent clients write unique values, read and compare-and-swap through all members, while one, two or all of the
-members at a time are killed at random moments, restarted, or frozen for a while. Afterwards every acknowledged write
-is there, at the revision it was given; all members hold the same; the whole history is linearizable per key and its
-revisions follow real time (build/conclave-check-history); and writes that were retried under one conclave-request-id
-were applied exactly once.
+Concurrent clients write unique values, read and compare-and-swap through all members, while one,
+two or all of the members at a time are killed at random moments, restarted, or frozen for a while.
+Afterwards every acknowledged write is there, at the revision it was given; all members hold the
+same; the whole history is linearizable per key and its revisions follow real time
+(build/conclave-check-history); and writes that were retried under one conclave-request-id were
+applied exactly once.
 
     tests/crash_test.py --seconds 600 --seed 7
     tests/crash_test.py --binary etcd          # the same for stock etcd, without request ids
@@ -18,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-
 
 import harness
 
@@ -101,9 +101,21 @@ class Clients:
         for number in range(1, PROCESSES + 1):
             path = os.path.join(directory, f'history-{number}')
             self.paths.append(path)
-            self.processes.append(harness.spawn(
-                [sys.executable, CLIENT, str(number), str(THREADS), str(seed), path, str(idempotent)] +
-                [member.endpoint for member in cluster.members], stdin=subprocess.PIPE))
+            self.processes.append(
+                harness.spawn(
+                    [
+                        sys.executable,
+                        CLIENT,
+                        str(number),
+                        str(THREADS),
+                        str(seed),
+                        path,
+                        str(idempotent),
+                    ]
+                    + [member.endpoint for member in cluster.members],
+                    stdin=subprocess.PIPE,
+                )
+            )
 
     def check_alive(self):
         for process in self.processes:
@@ -123,7 +135,8 @@ class Clients:
         return entries
 
 
-# --- afterwards ----------------------------------------------------------------------------------------------------
+# --- afterwards ---
+
 
 def everything(member):
     """All key-values of a member, as it holds them itself, read in pages."""
@@ -132,7 +145,12 @@ def everything(member):
         page = member.get(start, range_end=b'\0', limit=5000, revision=revision, timeout=20)
         revision = revision or page.header.revision
         for kv in page.kvs:
-            kvs[kv.key.decode()] = (kv.value.decode(), kv.mod_revision, kv.create_revision, kv.version)
+            kvs[kv.key.decode()] = (
+                kv.value.decode(),
+                kv.mod_revision,
+                kv.create_revision,
+                kv.version,
+            )
         if not page.more:
             return kvs
         start = page.kvs[-1].key + b'\0'
@@ -142,23 +160,30 @@ def check_same_everywhere(cluster):
     """Linearizable reads first let each member catch up; then each answers from its own state."""
     states = [everything(member) for member in cluster.members]
     for member, state in zip(cluster.members, states):
-        assert state == states[0], (f'{member.name} differs from {cluster.members[0].name}: ' +
-                                    str(sorted(set(state.items()) ^ set(states[0].items()))[:10]))
+        assert state == states[0], f'{member.name} differs from {cluster.members[0].name}: ' + str(
+            sorted(set(state.items()) ^ set(states[0].items()))[:10]
+        )
         own = {}
         for kv in member.get(b'\0', range_end=b'\0', serializable=True, timeout=20).kvs:
             own[kv.key.decode()] = kv.value.decode()
-        assert own == {key: value[0] for key, value in states[0].items()}, \
-            f'{member.name} answers local reads differently'
+        assert own == {
+            key: value[0] for key, value in states[0].items()
+        }, f'{member.name} answers local reads differently'
     return states[0]
 
 
 def check_promises(history, state):
     """Every acknowledged append is there as acknowledged, and nothing that was not asked for."""
     appends = {e['key']: e for e in history if e['key'].startswith('log/')}
-    lost = [key for key, e in appends.items()
-            if 'return' in e and state.get(key) != (e['value'], e['rev'], e['rev'], 1)]
-    assert not lost, (f'{len(lost)} acknowledged writes are lost or changed, for example '
-                      f'{appends[lost[0]]}: the store has {state.get(lost[0])}')
+    lost = [
+        key
+        for key, e in appends.items()
+        if 'return' in e and state.get(key) != (e['value'], e['rev'], e['rev'], 1)
+    ]
+    assert not lost, (
+        f'{len(lost)} acknowledged writes are lost or changed, for example '
+        f'{appends[lost[0]]}: the store has {state.get(lost[0])}'
+    )
     foreign = [key for key in state if key.startswith('log/') and key not in appends]
     assert not foreign, f'keys that nobody wrote: {foreign[:5]}'
     return sum('return' in e for e in appends.values())
@@ -186,9 +211,16 @@ def final_reads(cluster):
             call = time.monotonic_ns()
             answer = member.get(key, timeout=10)
             found = answer.kvs[0] if answer.kvs else None
-            yield {'client': 0, 'op': 'get', 'key': key.decode(), 'call': call,
-                   'return': time.monotonic_ns(), 'value': found.value.decode() if found else None,
-                   'rev': found.mod_revision if found else 0, 'at': answer.header.revision}
+            yield {
+                'client': 0,
+                'op': 'get',
+                'key': key.decode(),
+                'call': call,
+                'return': time.monotonic_ns(),
+                'value': found.value.decode() if found else None,
+                'rev': found.mod_revision if found else 0,
+                'at': answer.header.revision,
+            }
 
 
 def judge(history, path):
@@ -202,8 +234,11 @@ def judge(history, path):
 
 def checker():
     beside = os.path.join(os.path.dirname(harness.Options.binary), 'conclave-check-history')
-    for path in (os.environ.get('CONCLAVE_CHECK_HISTORY'), beside,
-                 os.path.join(harness.ROOT, 'build', 'conclave-check-history')):
+    for path in (
+        os.environ.get('CONCLAVE_CHECK_HISTORY'),
+        beside,
+        os.path.join(harness.ROOT, 'build', 'conclave-check-history'),
+    ):
         if path and os.access(path, os.X_OK):
             return path
     sys.exit('conclave-check-history is not built')
@@ -222,10 +257,15 @@ def latencies_ms(history):
 def summarize(history, nemesis, seconds):
     done = latencies_ms(history)
     unknown = len(history) - len(done)
-    print(f'  {len(done)} operations answered ({len(done) / seconds:.0f}/s), {unknown} of unknown fate; '
-          f'{nemesis.kills} kills (up to {nemesis.largest} at once), {nemesis.freezes} freezes')
-    print(f'  latency p50 {done[len(done) // 2]:.1f} ms, p99 {done[len(done) * 99 // 100]:.1f} ms; '
-          f'longest time without an acknowledged write {longest_gap_ms(history):.0f} ms', flush=True)
+    print(
+        f'  {len(done)} operations answered ({len(done) / seconds:.0f}/s), {unknown} of unknown '
+        f'fate; {nemesis.kills} kills (up to {nemesis.largest} at once), {nemesis.freezes} freezes'
+    )
+    print(
+        f'  latency p50 {done[len(done) // 2]:.1f} ms, p99 {done[len(done) * 99 // 100]:.1f} ms; '
+        f'longest time without an acknowledged write {longest_gap_ms(history):.0f} ms',
+        flush=True,
+    )
 
 
 def crash_test(seconds, seed, members):
@@ -246,12 +286,22 @@ def crash_test(seconds, seed, members):
             kept = True
             state = check_same_everywhere(cluster)
             print(f'  all members hold the same {len(state)} keys', flush=True)
-            print(f'  all {check_promises(history, state)} acknowledged appends are there', flush=True)
+            print(
+                f'  all {check_promises(history, state)} acknowledged appends are there', flush=True
+            )
             if idempotent:
-                print(f'  {check_applied_once(history, state)} writes with a request id were applied '
-                      'once', flush=True)
-            print('  ' + judge(history + list(final_reads(cluster)),
-                               os.path.join(directory, 'history.jsonl')), flush=True)
+                print(
+                    f'  {check_applied_once(history, state)} writes with a request id were applied '
+                    'once',
+                    flush=True,
+                )
+            print(
+                '  '
+                + judge(
+                    history + list(final_reads(cluster)), os.path.join(directory, 'history.jsonl')
+                ),
+                flush=True,
+            )
         kept = False
         return 4 if idempotent else 3
     finally:

@@ -1,8 +1,9 @@
-"""The same requests to a stock etcd and to Conclave: status, error text and answer must be the same.
+"""The same requests to a stock etcd and to Conclave: status, error text and answer must be the
+same.
 
-Both start empty, one member each, so that revisions must agree too. Only what names the cluster, the member or the
-term is left out. With `--binary etcd` two etcds are compared, which shows that the test itself is right.
-"""
+Both start empty, one member each, so that revisions must agree too. Only what names the cluster,
+the member or the term is left out. With `--binary etcd` two etcds are compared, which shows that
+the test itself is right."""
 
 import base64
 import json
@@ -85,9 +86,12 @@ class Pair(harness.ClusterTest):
         """Asks both; etcd's answer as (code, details, message or None)."""
         answers = []
         for member in self.servers():
-            code, details, raw = call(member, f'/etcdserverpb.KV/{method}',
-                                      request.SerializeToString())
-            message = without_identity(MESSAGES[method][1].FromString(raw)) if code == 'OK' else None
+            code, details, raw = call(
+                member, f'/etcdserverpb.KV/{method}', request.SerializeToString()
+            )
+            message = (
+                without_identity(MESSAGES[method][1].FromString(raw)) if code == 'OK' else None
+            )
             answers.append((code, details, message))
         if answers[0] != answers[1]:
             asked = f'{method} {{ {" ".join(str(request).split())[:600]} }}'
@@ -121,15 +125,17 @@ class Errors(Pair):
         return self.ask('Txn', rpc.TxnRequest(compare=compare, success=success, failure=failure))
 
     def test_of_put_and_delete(self):
-        self.assertEqual(self.put(value=b'v')[:2],
-                         ('INVALID_ARGUMENT', 'etcdserver: key is not provided'))
+        self.assertEqual(
+            self.put(value=b'v')[:2], ('INVALID_ARGUMENT', 'etcdserver: key is not provided')
+        )
         self.ask('DeleteRange', rpc.DeleteRangeRequest(range_end=b'z'))
         self.assertEqual(self.put(key=b'k', ignore_value=True)[1], 'etcdserver: key not found')
         self.put(key=b'k', ignore_lease=True)
         self.put(key=b'k', value=b'v', ignore_value=True)
         self.put(key=b'k', lease=5, ignore_lease=True)
-        self.assertEqual(self.put(key=b'k', value=b'v', lease=12345)[1],
-                         'etcdserver: requested lease not found')
+        self.assertEqual(
+            self.put(key=b'k', value=b'v', lease=12345)[1], 'etcdserver: requested lease not found'
+        )
         self.put(key=b'k', value=b'v', lease=-1)
         self.put(key=b'k', value=b'v', prev_kv=True)
         self.put(key=b'k', ignore_value=True, prev_kv=True)
@@ -141,8 +147,10 @@ class Errors(Pair):
             self.put(key=b'k%d' % number, value=b'v')
         self.range()
         self.range(range_end=b'z')
-        self.assertEqual(self.range(key=b'k', revision=100)[:2],
-                         ('OUT_OF_RANGE', 'etcdserver: mvcc: required revision is a future revision'))
+        self.assertEqual(
+            self.range(key=b'k', revision=100)[:2],
+            ('OUT_OF_RANGE', 'etcdserver: mvcc: required revision is a future revision'),
+        )
         self.range(key=b'k', revision=-5)
         self.ask('Compact', rpc.CompactionRequest(revision=0))
         self.ask('Compact', rpc.CompactionRequest(revision=-1))
@@ -150,7 +158,9 @@ class Errors(Pair):
         for revision in (1, 4, 5, 9, 10):
             self.range(key=b'k0', revision=revision)
             self.range(key=b'a', range_end=b'z', revision=revision, count_only=True)
-            self.txn(success=[rpc.RequestOp(request_range=rpc.RangeRequest(key=b'k', revision=revision))])
+            self.txn(
+                success=[rpc.RequestOp(request_range=rpc.RangeRequest(key=b'k', revision=revision))]
+            )
         self.ask('Compact', rpc.CompactionRequest(revision=5))
         self.ask('Compact', rpc.CompactionRequest(revision=4))
         self.ask('Compact', rpc.CompactionRequest(revision=10))
@@ -160,18 +170,26 @@ class Errors(Pair):
     @harness.conclave_only('3.4 stops with a nil pointer; later versions refuse it like this')
     def test_unknown_sort_options(self):
         member = self.subject.members[0]
-        for fields in ({'sort_order': 7}, {'sort_order': -1}, {'sort_target': 7},
-                       {'sort_order': 1, 'sort_target': 9}):
+        for fields in (
+            {'sort_order': 7},
+            {'sort_order': -1},
+            {'sort_target': 7},
+            {'sort_order': 1, 'sort_target': 9},
+        ):
             request = rpc.RangeRequest(key=b'k', **fields).SerializeToString()
-            self.assertEqual(call(member, '/etcdserverpb.KV/Range', request)[:2],
-                             ('INVALID_ARGUMENT', 'etcdserver: invalid sort option'))
+            self.assertEqual(
+                call(member, '/etcdserverpb.KV/Range', request)[:2],
+                ('INVALID_ARGUMENT', 'etcdserver: invalid sort option'),
+            )
 
     def test_of_txn(self):
         def put(key):
             return rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=b'v'))
 
         def delete(key, end=b''):
-            return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key, range_end=end))
+            return rpc.RequestOp(
+                request_delete_range=rpc.DeleteRangeRequest(key=key, range_end=end)
+            )
 
         def inner(*success, failure=()):
             return rpc.RequestOp(request_txn=rpc.TxnRequest(success=success, failure=failure))
@@ -186,40 +204,63 @@ class Errors(Pair):
         self.txn(failure=[delete(b'')])
         self.txn(success=[rpc.RequestOp(request_range=rpc.RangeRequest())])
         self.assertEqual(self.txn(success=[put(b'a'), put(b'a')])[1], duplicate)
-        for operations in ([put(b'a'), delete(b'a')], [delete(b'a'), put(b'a')],
-                           [put(b'b'), delete(b'a', b'c')], [put(b'c'), delete(b'a', b'c')],
-                           [put(b'b'), delete(b'a', b'\0')], [delete(b'a'), delete(b'a')],
-                           [put(b'a'), inner(put(b'a'))], [inner(put(b'a')), put(b'a')],
-                           [inner(put(b'a')), inner(put(b'a'))], [inner(put(b'a'), failure=[put(b'a')])],
-                           [inner(delete(b'a', b'c')), put(b'b')], [put(b'b'), inner(delete(b'a', b'c'))],
-                           [inner(inner(inner(put(b'deep'))))], [inner(put(b''))],
-                           [inner(delete(b'a', b'c'), put(b'x')), put(b'y')]):
+        for operations in (
+            [put(b'a'), delete(b'a')],
+            [delete(b'a'), put(b'a')],
+            [put(b'b'), delete(b'a', b'c')],
+            [put(b'c'), delete(b'a', b'c')],
+            [put(b'b'), delete(b'a', b'\0')],
+            [delete(b'a'), delete(b'a')],
+            [put(b'a'), inner(put(b'a'))],
+            [inner(put(b'a')), put(b'a')],
+            [inner(put(b'a')), inner(put(b'a'))],
+            [inner(put(b'a'), failure=[put(b'a')])],
+            [inner(delete(b'a', b'c')), put(b'b')],
+            [put(b'b'), inner(delete(b'a', b'c'))],
+            [inner(inner(inner(put(b'deep'))))],
+            [inner(put(b''))],
+            [inner(delete(b'a', b'c'), put(b'x')), put(b'y')],
+        ):
             self.txn(success=operations)
             self.txn(compare=never, failure=operations)
             self.txn(compare=never, success=operations)
         self.txn(success=[put(b'same')], failure=[put(b'same')])
         self.txn(success=[rpc.RequestOp(request_put=rpc.PutRequest(key=b'q', lease=99))])
-        self.txn(success=[put(b'first'),
-                          rpc.RequestOp(request_put=rpc.PutRequest(key=b'q', ignore_value=True))])
+        self.txn(
+            success=[
+                put(b'first'),
+                rpc.RequestOp(request_put=rpc.PutRequest(key=b'q', ignore_value=True)),
+            ]
+        )
         self.range(key=b'\0', range_end=b'\0')
 
     def test_too_many_operations(self):
         for count in (128, 129):
-            operations = [rpc.RequestOp(request_put=rpc.PutRequest(key=b'%d' % n)) for n in range(count)]
-            compares = [rpc.Compare(key=b'%d' % n, target=rpc.Compare.VERSION) for n in range(count)]
-            answers = [self.txn(success=operations), self.txn(failure=operations),
-                       self.txn(compare=compares),
-                       self.txn(success=[rpc.RequestOp(request_txn=rpc.TxnRequest(success=operations))]),
-                       self.txn(success=operations[:64], failure=operations[64:])]
-        self.assertEqual(answers[0][:2],
-                         ('INVALID_ARGUMENT', 'etcdserver: too many operations in txn request'))
+            operations = [
+                rpc.RequestOp(request_put=rpc.PutRequest(key=b'%d' % n)) for n in range(count)
+            ]
+            compares = [
+                rpc.Compare(key=b'%d' % n, target=rpc.Compare.VERSION) for n in range(count)
+            ]
+            answers = [
+                self.txn(success=operations),
+                self.txn(failure=operations),
+                self.txn(compare=compares),
+                self.txn(success=[rpc.RequestOp(request_txn=rpc.TxnRequest(success=operations))]),
+                self.txn(success=operations[:64], failure=operations[64:]),
+            ]
+        self.assertEqual(
+            answers[0][:2], ('INVALID_ARGUMENT', 'etcdserver: too many operations in txn request')
+        )
 
     def test_sizes(self):
         limit = 3 * MIB // 2
         for size in (limit - 100, limit + 1, limit + 400 * KIB):
             self.put(key=b'k', value=b'x' * size)
-        self.assertEqual(self.put(key=b'k', value=b'x' * (limit + 1))[:2],
-                         ('INVALID_ARGUMENT', 'etcdserver: request is too large'))
+        self.assertEqual(
+            self.put(key=b'k', value=b'x' * (limit + 1))[:2],
+            ('INVALID_ARGUMENT', 'etcdserver: request is too large'),
+        )
         self.range(key=b'k', keys_only=True)
         big = rpc.PutRequest(key=b'k', value=b'x' * (2 * MIB + 100)).SerializeToString()
         self.ask_raw('/etcdserverpb.KV/Put', big)
@@ -235,11 +276,16 @@ class Errors(Pair):
         # The status is RESOURCE_EXHAUSTED in the gRPC of etcd 3.4 and UNIMPLEMENTED in later ones.
         texts = [call(member, '/nothing', b'')[1] for member in self.servers()]
         self.assertEqual(texts[0], texts[1])
-        self.ask_raw('/etcdserverpb.KV/Put', rpc.PutRequest(key=b'k', value=b'a' * 999).SerializeToString(),
-                     compression=grpc.Compression.Gzip)
+        self.ask_raw(
+            '/etcdserverpb.KV/Put',
+            rpc.PutRequest(key=b'k', value=b'a' * 999).SerializeToString(),
+            compression=grpc.Compression.Gzip,
+        )
         self.ask_raw('/grpc.health.v1.Health/Check', b'')
         self.ask_raw('/grpc.health.v1.Health/Check', b'\x0a\x07nothing')
-        healthy = [call(member, '/grpc.health.v1.Health/Check', b'')[2] for member in self.servers()]
+        healthy = [
+            call(member, '/grpc.health.v1.Health/Check', b'')[2] for member in self.servers()
+        ]
         self.assertEqual(healthy, [b'\x08\x01'] * 2)
 
 
@@ -279,10 +325,12 @@ class Json(Pair):
     def http(self, method, path, body=None, **options):
         answers = []
         for member in self.servers():
-            reply = requests.request(method, member.url + path, data=body, timeout=10,
-                                     proxies={'http': None}, **options)
-            answers.append((reply.status_code, reply.headers.get('Content-Type'),
-                            self.normal(reply.text)))
+            reply = requests.request(
+                method, member.url + path, data=body, timeout=10, proxies={'http': None}, **options
+            )
+            answers.append(
+                (reply.status_code, reply.headers.get('Content-Type'), self.normal(reply.text))
+            )
         if answers[0] != answers[1]:
             self.mismatch(f'{method} {path} {body}', *answers)
         return answers[0]
@@ -296,7 +344,9 @@ class Json(Pair):
         if isinstance(value, dict) and 'header' in value:
             header = value['header']
             for name in ('cluster_id', 'member_id', 'raft_term'):
-                assert isinstance(header.pop(name), str), f'{name} is not a string of digits: {text}'
+                assert isinstance(
+                    header.pop(name), str
+                ), f'{name} is not a string of digits: {text}'
         return value
 
     def post(self, path, **fields):
@@ -310,7 +360,9 @@ class Json(Pair):
         self.post('/v3/kv/put', key=b'foo', value=b'baz', prev_kv=True)
         self.post('/v3/kv/put', key=b'fop', value=b'\x00\xff')
         self.post('/v3/kv/range', key=b'foo')
-        self.post('/v3/kv/range', key=b'foo', range_end=b'fp', sort_order='DESCEND', sort_target='KEY')
+        self.post(
+            '/v3/kv/range', key=b'foo', range_end=b'fp', sort_order='DESCEND', sort_target='KEY'
+        )
         self.post('/v3/kv/range', key=b'foo', range_end=b'fp', limit='1')
         self.post('/v3/kv/range', key=b'foo', range_end=b'fp', limit=1, keys_only=True)
         self.post('/v3/kv/range', key=b'none')
@@ -323,16 +375,32 @@ class Json(Pair):
 
     def test_txn(self):
         for _ in range(2):
-            self.http('POST', '/v3/kv/txn', json.dumps({
-                'compare': [{'target': 'CREATE', 'key': 'Zm9v', 'createRevision': '0'}],
-                'success': [{'requestPut': {'key': 'Zm9v', 'value': 'YmFy'}}],
-                'failure': [{'requestRange': {'key': 'Zm9v'}},
-                            {'request_delete_range': {'key': 'Zm9v'}}]}))
+            self.http(
+                'POST',
+                '/v3/kv/txn',
+                json.dumps(
+                    {
+                        'compare': [{'target': 'CREATE', 'key': 'Zm9v', 'createRevision': '0'}],
+                        'success': [{'requestPut': {'key': 'Zm9v', 'value': 'YmFy'}}],
+                        'failure': [
+                            {'requestRange': {'key': 'Zm9v'}},
+                            {'request_delete_range': {'key': 'Zm9v'}},
+                        ],
+                    }
+                ),
+            )
 
     def test_mistakes(self):
         self.post('/v3/kv/put', value=b'v')
-        for body in ('', '{', '[]', '{"key": 5}', '{"key": "***"}', '{"nothing": 1}',
-                     '{"key":"Zm9v","limit":"x"}'):
+        for body in (
+            '',
+            '{',
+            '[]',
+            '{"key": 5}',
+            '{"key": "***"}',
+            '{"nothing": 1}',
+            '{"key":"Zm9v","limit":"x"}',
+        ):
             status = self.mistake('/v3/kv/range', body)
             self.assertEqual(status[0], status[1], body)
         self.http('GET', '/nothing')
@@ -340,8 +408,12 @@ class Json(Pair):
 
     def mistake(self, path, body):
         """Status codes only: the texts quote Go's JSON decoder."""
-        return [requests.post(member.url + path, data=body, timeout=10,
-                              proxies={'http': None}).status_code for member in self.servers()]
+        return [
+            requests.post(
+                member.url + path, data=body, timeout=10, proxies={'http': None}
+            ).status_code
+            for member in self.servers()
+        ]
 
     def test_health_version_metrics(self):
         self.assertEqual(self.http('GET', '/health')[2], {'health': 'true'})

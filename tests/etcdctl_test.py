@@ -1,4 +1,5 @@
-"""Stock etcdctl (API 3) against a cluster: every flag of the KV commands, through the leader and a follower."""
+"""Stock etcdctl (API 3) against a cluster: every flag of the KV commands, through the leader and a
+follower."""
 
 import json
 import os
@@ -64,7 +65,9 @@ class EtcdctlCommands:
         self.assertEqual(self.ctl('get', 'ignore/k'), 'ignore/k\nkept\n')
         self.assertEqual(self.ctl('put', 'ignore/k', 'new', '--ignore-lease'), 'OK\n')
         self.assertEqual(self.ctl('get', 'ignore/k', '--print-value-only'), 'new\n')
-        self.assertIn('etcdserver: key not found', self.fails('put', 'ignore/none', '--ignore-value'))
+        self.assertIn(
+            'etcdserver: key not found', self.fails('put', 'ignore/none', '--ignore-value')
+        )
 
     def test_get_ranges(self):
         self.fill('range/')
@@ -108,8 +111,10 @@ class EtcdctlCommands:
         self.ctl('put', 'rev/k', 'new')
         self.assertEqual(self.ctl('get', 'rev/k', f'--rev={old}'), 'rev/k\nold\n')
         self.assertEqual(self.ctl('get', 'rev/k', f'--rev={old - 1}'), '')
-        self.assertIn('etcdserver: mvcc: required revision is a future revision',
-                      self.fails('get', 'rev/k', '--rev=1000000'))
+        self.assertIn(
+            'etcdserver: mvcc: required revision is a future revision',
+            self.fails('get', 'rev/k', '--rev=1000000'),
+        )
 
     def test_get_serializable(self):
         self.ctl('put', 'serial/k', 'v')
@@ -123,24 +128,42 @@ class EtcdctlCommands:
         self.assertGreater(answer['header']['member_id'], 0)
         self.assertGreater(answer['header']['raft_term'], 0)
         revision = put['header']['revision']
-        self.assertEqual(answer['kvs'], [{
-            'key': 'anNvbi9r', 'value': 'dg==', 'create_revision': revision, 'mod_revision': revision,
-            'version': 1}])
+        self.assertEqual(
+            answer['kvs'],
+            [
+                {
+                    'key': 'anNvbi9r',
+                    'value': 'dg==',
+                    'create_revision': revision,
+                    'mod_revision': revision,
+                    'version': 1,
+                }
+            ],
+        )
         self.assertEqual(answer['count'], 1)
 
     def test_get_as_fields(self):
         revision = self.json('put', 'fields/k', 'v')['header']['revision']
         lines = self.ctl('get', 'fields/k', '-w', 'fields').splitlines()
-        for line in ('"Key" : "fields/k"', '"Value" : "v"', '"Version" : 1', '"Lease" : 0',
-                     f'"CreateRevision" : {revision}', f'"ModRevision" : {revision}',
-                     f'"Revision" : {revision}', '"More" : false', '"Count" : 1'):
+        for line in (
+            '"Key" : "fields/k"',
+            '"Value" : "v"',
+            '"Version" : 1',
+            '"Lease" : 0',
+            f'"CreateRevision" : {revision}',
+            f'"ModRevision" : {revision}',
+            f'"Revision" : {revision}',
+            '"More" : false',
+            '"Count" : 1',
+        ):
             self.assertIn(line, lines)
 
     def test_del_ranges(self):
         self.fill('del/')
         self.assertEqual(self.ctl('del', 'del/0', 'del/2'), '2\n')
-        self.assertEqual(self.ctl('del', 'del/', '--prefix', '--prev-kv'),
-                         '3\ndel/2\nv3\ndel/3\nv2\ndel/4\nv1\n')
+        self.assertEqual(
+            self.ctl('del', 'del/', '--prefix', '--prev-kv'), '3\ndel/2\nv3\ndel/3\nv2\ndel/4\nv1\n'
+        )
         self.ctl('put', '~last', 'x')
         self.assertEqual(self.ctl('del', '~last', '--from-key'), '1\n')
 
@@ -164,11 +187,16 @@ class EtcdctlCommands:
     def test_txn_compares(self):
         revision = self.json('put', 'cmp/k', 'm')['header']['revision']
         for compare, holds in (
-                ('value("cmp/k") = "m"', True), ('value("cmp/k") < "n"', True),
-                ('value("cmp/k") > "m"', False), ('version("cmp/k") = "1"', True),
-                ('version("cmp/none") = "0"', True), (f'mod("cmp/k") = "{revision}"', True),
-                (f'mod("cmp/k") < "{revision}"', False), (f'create("cmp/k") > "{revision - 1}"', True),
-                ('value("cmp/none") = ""', False)):
+            ('value("cmp/k") = "m"', True),
+            ('value("cmp/k") < "n"', True),
+            ('value("cmp/k") > "m"', False),
+            ('version("cmp/k") = "1"', True),
+            ('version("cmp/none") = "0"', True),
+            (f'mod("cmp/k") = "{revision}"', True),
+            (f'mod("cmp/k") < "{revision}"', False),
+            (f'create("cmp/k") > "{revision - 1}"', True),
+            ('value("cmp/none") = ""', False),
+        ):
             with self.subTest(compare):
                 answer = self.json('txn', stdin=f'{compare}\n\nget cmp/k\n\n\n')
                 self.assertEqual(answer.get('succeeded', False), holds)
@@ -181,8 +209,10 @@ class EtcdctlCommands:
         self.assertEqual({kv['mod_revision'] for kv in kvs}, {before + 1})
 
     def test_txn_duplicate_key(self):
-        self.assertIn('etcdserver: duplicate key given in txn request',
-                      self.fails('txn', stdin='\nput dup/a 1\nput dup/a 2\n\n\n'))
+        self.assertIn(
+            'etcdserver: duplicate key given in txn request',
+            self.fails('txn', stdin='\nput dup/a 1\nput dup/a 2\n\n\n'),
+        )
         self.assertEqual(self.ctl('get', 'dup/a'), '')
 
     # --- compaction
@@ -193,16 +223,25 @@ class EtcdctlCommands:
         self.ctl('put', 'compact/k', 'new')
         now = self.revision()
         self.assertEqual(self.ctl('compaction', str(now)), f'compacted revision {now}\n')
-        self.assertIn('etcdserver: mvcc: required revision has been compacted',
-                      self.fails('get', 'compact/k', f'--rev={old}'))
-        self.assertIn('etcdserver: mvcc: required revision has been compacted',
-                      self.fails('compaction', str(old)))
-        self.assertIn('etcdserver: mvcc: required revision is a future revision',
-                      self.fails('compaction', str(now + 1000)))
-        self.assertEqual(self.ctl('get', 'compact/k', f'--rev={now}', '--print-value-only'), 'new\n')
+        self.assertIn(
+            'etcdserver: mvcc: required revision has been compacted',
+            self.fails('get', 'compact/k', f'--rev={old}'),
+        )
+        self.assertIn(
+            'etcdserver: mvcc: required revision has been compacted',
+            self.fails('compaction', str(old)),
+        )
+        self.assertIn(
+            'etcdserver: mvcc: required revision is a future revision',
+            self.fails('compaction', str(now + 1000)),
+        )
+        self.assertEqual(
+            self.ctl('get', 'compact/k', f'--rev={now}', '--print-value-only'), 'new\n'
+        )
         self.ctl('put', 'compact/k', 'newer')
-        self.assertEqual(self.ctl('compaction', '--physical', str(now + 1)),
-                         f'compacted revision {now + 1}\n')
+        self.assertEqual(
+            self.ctl('compaction', '--physical', str(now + 1)), f'compacted revision {now + 1}\n'
+        )
 
     # --- the cluster
 
@@ -217,8 +256,9 @@ class EtcdctlCommands:
             self.assertIn(word, table)
 
     def test_endpoint_status(self):
-        statuses = json.loads(self.ctl('endpoint', 'status', '-w', 'json',
-                                       endpoints=self.cluster.endpoints))
+        statuses = json.loads(
+            self.ctl('endpoint', 'status', '-w', 'json', endpoints=self.cluster.endpoints)
+        )
         self.assertEqual(len(statuses), len(self.cluster.members))
         leaders = {s['Status']['leader'] for s in statuses}
         self.assertEqual(len(leaders), 1)
@@ -235,8 +275,11 @@ class EtcdctlCommands:
         table = self.ctl('endpoint', 'status', '--cluster', '-w', 'table')
         rows = [line for line in table.splitlines() if '127.0.0.1' in line]
         self.assertEqual(len(rows), len(self.cluster.members))
-        self.assertEqual(sum('| true |' in ' '.join(row.split()) or '|      true |' in row
-                             for row in rows), 1, table)
+        self.assertEqual(
+            sum('| true |' in ' '.join(row.split()) or '|      true |' in row for row in rows),
+            1,
+            table,
+        )
 
     def test_endpoint_health(self):
         done = self.etcdctl('endpoint', 'health', '--cluster')
@@ -263,6 +306,7 @@ class ViaFollower(EtcdctlCommands, harness.ClusterTest):
 
 class OneMember(harness.ClusterTest, EtcdctlCommands):
     """A cluster of one is a cluster too."""
+
     members = 1
 
     def endpoint(self):

@@ -1,11 +1,11 @@
-"""Runs every libFuzzer target of a build (-DCONCLAVE_FUZZ=ON) for a while. A crash fails, and its input is kept.
+"""Runs every libFuzzer target of a build (-DCONCLAVE_FUZZ=ON) for a while. A crash fails, and its
+input is kept.
 
     tests/fuzz_run.py BUILD_DIRECTORY [--seconds 10] [--jobs 2]
 
-Targets are those that the CMake files declare with conclave_fuzzer: one that was not built is a failure too. Small
-inputs to start from may stand in tests/corpus/<target>/; what a run finds is not kept, except a crash, in
-BUILD_DIRECTORY/fuzz-crashes/.
-"""
+Targets are those that the CMake files declare with conclave_fuzzer: one that was not built is a
+failure too. Small inputs to start from may stand in tests/corpus/<target>/; what a run finds is not
+kept, except a crash, in BUILD_DIRECTORY/fuzz-crashes/."""
 
 import argparse
 import concurrent.futures
@@ -50,12 +50,27 @@ def fuzz(build, name, seconds):
     os.makedirs(crashes, exist_ok=True)
     seeds = os.path.join(ROOT, 'tests', 'corpus', name)
     with tempfile.TemporaryDirectory(prefix='conclave-fuzz-') as found:
-        command = [program, f'-max_total_time={seconds}', f'-max_len={LARGEST_INPUT}', '-timeout=10',
-                   f'-rss_limit_mb={MEMORY_MIB}', '-print_final_stats=1', f'-artifact_prefix={crashes}/', found]
+        command = [
+            program,
+            f'-max_total_time={seconds}',
+            f'-max_len={LARGEST_INPUT}',
+            '-timeout=10',
+            f'-rss_limit_mb={MEMORY_MIB}',
+            '-print_final_stats=1',
+            f'-artifact_prefix={crashes}/',
+            found,
+        ]
         command += [seeds] if os.path.isdir(seeds) else []
         try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                  errors='replace', timeout=seconds + GRACE_SECONDS, check=False)
+            done = subprocess.run(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors='replace',
+                timeout=seconds + GRACE_SECONDS,
+                check=False,
+            )
         except subprocess.TimeoutExpired as expired:
             return False, f'{name}: did not end', str(expired.output)
     runs = re.search(r'stat::number_of_executed_units:\s*(\d+)', done.stdout)
@@ -68,7 +83,9 @@ def fuzz(build, name, seconds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument('build')
     parser.add_argument('--seconds', type=int, default=10, help='for each target')
     parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1)

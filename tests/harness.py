@@ -1,8 +1,9 @@
 """Starts, kills, restarts and stops real clusters for the whole-binary tests.
 
-A cluster runs in a temporary directory on free loopback ports, from `build/conclave` or from stock `etcd` (the same
-flags): a test that passes on etcd states what etcd does. Processes are children of the test, die with it, and are
-only ever ended by the handle they were started with. When a test fails the end of each member's log is printed.
+A cluster runs in a temporary directory on free loopback ports, from `build/conclave` or from stock
+`etcd` (the same flags): a test that passes on etcd states what etcd does. Processes are children of
+the test, die with it, and are only ever ended by the handle they were started with. When a test
+fails the end of each member's log is printed.
 
     class MyTest(harness.ClusterTest):
         members = 3
@@ -37,6 +38,7 @@ HEALTHY_SECONDS = 30
 
 class Options:
     """How this run was asked to go; set by main()."""
+
     binary = os.environ.get('CONCLAVE_BINARY', os.path.join(ROOT, 'build', 'conclave'))
     quick = False
 
@@ -49,7 +51,8 @@ def server_command(binary):
     return [binary] if is_etcd(binary) else [binary, 'serve']
 
 
-# --- ports ---------------------------------------------------------------------------------------------------------
+# --- ports ---
+
 
 def port_range():
     low, high = os.environ.get('CONCLAVE_TEST_PORTS', '26000-27999').split('-')
@@ -60,7 +63,8 @@ _given_ports = set()
 
 
 def free_port():
-    """A loopback port that nobody listens on, below the range the kernel takes for outgoing connections."""
+    """A loopback port that nobody listens on, below the range the kernel takes for outgoing
+    connections."""
     low, high = port_range()
     for _ in range(1000):
         port = random.SystemRandom().randint(low, high)
@@ -76,7 +80,7 @@ def free_port():
     raise RuntimeError(f'no free port between {low} and {high}')
 
 
-# --- processes -----------------------------------------------------------------------------------------------------
+# --- processes ---
 
 _running = set()
 _prctl = ctypes.CDLL(None).prctl
@@ -95,7 +99,8 @@ def spawn(command, **options):
 
 
 def reap(process, timeout=10):
-    """Waits for an ending child; SIGKILL if it takes longer than `timeout`. Returns its exit code."""
+    """Waits for an ending child; SIGKILL if it takes longer than `timeout`. Returns its exit
+    code."""
     try:
         process.wait(timeout)
     except subprocess.TimeoutExpired:
@@ -120,20 +125,35 @@ def _exit_on_signal(number, _frame):
 
 def run(command, timeout=60, stdin=None, env=None):
     """Runs a command to its end; returns the CompletedProcess with text output."""
-    return subprocess.run(command, timeout=timeout, input=stdin, env=env, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    return subprocess.run(
+        command,
+        timeout=timeout,
+        input=stdin,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
 
 
-# --- members and clusters ------------------------------------------------------------------------------------------
+# --- members and clusters ---
+
 
 def _server_environment():
-    """Servers read flags from CONCLAVE_* and ETCD_*: what this shell has of those is not meant for them."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(('CONCLAVE_', 'ETCD_'))}
+    """Servers read flags from CONCLAVE_* and ETCD_*: what this shell has of those is not meant for
+    them."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(('CONCLAVE_', 'ETCD_'))
+    }
 
 
 def _keep_polling(_state):
-    """Python's gRPC makes progress only while somebody polls, and a request that fails at once does not. With a
-    subscriber it polls all the time, so that a channel to a member that was down comes back."""
+    """Python's gRPC makes progress only while somebody polls, and a request that fails at once does
+    not. With a subscriber it polls all the time, so that a channel to a member that was down comes
+    back."""
 
 
 class Member:
@@ -163,19 +183,41 @@ class Member:
         return f'http://127.0.0.1:{self.peer_port}'
 
     def command(self):
-        return server_command(self.binary) + [
-            '--name', self.name, '--data-dir', self.data_dir,
-            '--listen-client-urls', self.url, '--advertise-client-urls', self.url,
-            '--listen-peer-urls', self.peer_url, '--initial-advertise-peer-urls', self.peer_url,
-            '--initial-cluster', self.cluster.initial_cluster(),
-            '--initial-cluster-state', 'new', '--initial-cluster-token', self.cluster.token,
-        ] + self.cluster.flags
+        return (
+            server_command(self.binary)
+            + [
+                '--name',
+                self.name,
+                '--data-dir',
+                self.data_dir,
+                '--listen-client-urls',
+                self.url,
+                '--advertise-client-urls',
+                self.url,
+                '--listen-peer-urls',
+                self.peer_url,
+                '--initial-advertise-peer-urls',
+                self.peer_url,
+                '--initial-cluster',
+                self.cluster.initial_cluster(),
+                '--initial-cluster-state',
+                'new',
+                '--initial-cluster-token',
+                self.cluster.token,
+            ]
+            + self.cluster.flags
+        )
 
     def start(self):
         assert not self.is_running(), f'{self.name} is already running'
         with open(self.log_path, 'ab') as log:
-            self.process = spawn(self.command(), stdin=subprocess.DEVNULL, stdout=log,
-                                 stderr=subprocess.STDOUT, env=_server_environment())
+            self.process = spawn(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_server_environment(),
+            )
         return self
 
     def is_running(self):
@@ -233,8 +275,9 @@ class Member:
         return rpc.ClusterStub(self.channel).MemberList(rpc.MemberListRequest(), timeout=timeout)
 
     def put(self, key, value, timeout=5, **fields):
-        return self.kv.Put(rpc.PutRequest(key=as_bytes(key), value=as_bytes(value), **fields),
-                           timeout=timeout)
+        return self.kv.Put(
+            rpc.PutRequest(key=as_bytes(key), value=as_bytes(value), **fields), timeout=timeout
+        )
 
     def get(self, key, timeout=5, **fields):
         return self.kv.Range(rpc.RangeRequest(key=as_bytes(key), **fields), timeout=timeout)
@@ -304,7 +347,8 @@ class Cluster:
         return [m for m in self.members if m.is_running()]
 
     def wait_healthy(self, timeout=HEALTHY_SECONDS):
-        """Returns once every running member answers a linearizable read and knows the same leader."""
+        """Returns once every running member answers a linearizable read and knows the same
+        leader."""
         wait_until(self._all_agree, timeout, f'{self.directory}: members to agree on a leader')
 
     def _all_agree(self):
@@ -324,9 +368,12 @@ class Cluster:
         def look():
             statuses = {m: m.status(timeout=1) for m in self.running()}
             leaders = [m for m, s in statuses.items() if s.leader == s.header.member_id]
-            found[:] = [m for m in leaders
-                        if sum(s.leader == statuses[m].leader for s in statuses.values())
-                        > len(self.members) // 2]
+            found[:] = [
+                m
+                for m in leaders
+                if sum(s.leader == statuses[m].leader for s in statuses.values())
+                > len(self.members) // 2
+            ]
             return len(found) == 1
 
         wait_until(look, timeout, 'a leader')
@@ -340,7 +387,9 @@ class Cluster:
         for member in self.members:
             lines = member.log().splitlines()[-LOG_TAIL_LINES:]
             state = 'running' if member.is_running() else 'stopped'
-            print(f'--- log of {member.name} ({state}), its last {len(lines)} lines', file=sys.stderr)
+            print(
+                f'--- log of {member.name} ({state}), its last {len(lines)} lines', file=sys.stderr
+            )
             for line in lines:
                 print('    ' + line[:400], file=sys.stderr)
 
@@ -357,8 +406,10 @@ def wait_until(condition, timeout, what):
         except (grpc.RpcError, OSError) as error:
             last = error
         if time.monotonic() > deadline:
-            raise AssertionError(f'waited {timeout} s in vain for {what}' +
-                                 (f'; the last try said: {describe(last)}' if last else ''))
+            raise AssertionError(
+                f'waited {timeout} s in vain for {what}'
+                + (f'; the last try said: {describe(last)}' if last else '')
+            )
         time.sleep(0.05)
 
 
@@ -373,7 +424,8 @@ def as_bytes(text):
 
 
 def new_channel(endpoint, **options):
-    """A channel of its own (gRPC shares sockets between channels with equal options), that reconnects quickly."""
+    """A channel of its own (gRPC shares sockets between channels with equal options), that
+    reconnects quickly."""
     settings = {
         'grpc.use_local_subchannel_pool': 1,
         'grpc.initial_reconnect_backoff_ms': 50,
@@ -387,14 +439,17 @@ def new_channel(endpoint, **options):
     return grpc.insecure_channel(endpoint, options=list(settings.items()))
 
 
-# --- running tests -------------------------------------------------------------------------------------------------
+# --- running tests ---
+
 
 def conclave_only(reason):
-    """Marks a test, or a class of them, that a stock etcd does not pass. It is named and left out for `--binary etcd`,
-    and never for Conclave."""
+    """Marks a test, or a class of them, that a stock etcd does not pass. It is named and left out
+    for `--binary etcd`, and never for Conclave."""
+
     def mark(test):
         test.conclave_only = reason
         return test
+
     return mark
 
 
@@ -471,8 +526,11 @@ class _Result(unittest.TestResult):
 
 def arguments(description):
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('--binary', default=Options.binary,
-                        help='the server to test: build/conclave, or a stock etcd')
+    parser.add_argument(
+        '--binary',
+        default=Options.binary,
+        help='the server to test: build/conclave, or a stock etcd',
+    )
     parser.add_argument('--quick', action='store_true', help='fewer repetitions')
     return parser
 
@@ -481,7 +539,9 @@ def apply_arguments(parsed):
     Options.binary = shutil.which(parsed.binary) or parsed.binary
     Options.quick = parsed.quick
     if not os.access(Options.binary, os.X_OK):
-        sys.exit(f'{parsed.binary} is not there: build it first (scripts/build), or name it with --binary')
+        sys.exit(
+            f'{parsed.binary} is not there: build it (scripts/build), or name it with --binary'
+        )
     signal.signal(signal.SIGTERM, _exit_on_signal)
 
 
@@ -502,7 +562,8 @@ def _wanted(suite):
 
 
 def run_tests(module='__main__', pattern=None):
-    """Runs the tests of a module; prints the count that tests/run.py adds up. Returns the exit code."""
+    """Runs the tests of a module; prints the count that tests/run.py adds up. Returns the exit
+    code."""
     loader = unittest.TestLoader()
     if pattern:
         loader.testNamePatterns = [f'*{pattern}*']

@@ -1,6 +1,6 @@
-"""Writes named with the metadata `conclave-request-id: <client>/<sequence>`: applied once however often they are sent,
-through whichever member, across leader changes, restarts and snapshots; each repetition gets the first answer.
-"""
+"""Writes named with the metadata `conclave-request-id: <client>/<sequence>`: applied once however
+often they are sent, through whichever member, across leader changes, restarts and snapshots; each
+repetition gets the first answer."""
 
 import concurrent.futures
 
@@ -71,12 +71,15 @@ class Idempotency(harness.ClusterTest):
         for key in ('kind/a', 'kind/b'):
             leader.put(key, 'x')
         delete = rpc.DeleteRangeRequest(key=b'kind/a', prev_kv=True)
-        answers = [leader.kv.DeleteRange(delete, metadata=named('kind', 1), timeout=5)
-                   for _ in range(2)]
+        answers = [
+            leader.kv.DeleteRange(delete, metadata=named('kind', 1), timeout=5) for _ in range(2)
+        ]
         self.assertEqual(answers[0].deleted, 1)
         self.assert_same(*answers)
 
-        txn = rpc.TxnRequest(compare=[rpc.Compare(key=b'kind/b', target=rpc.Compare.VERSION, version=1)])
+        txn = rpc.TxnRequest(
+            compare=[rpc.Compare(key=b'kind/b', target=rpc.Compare.VERSION, version=1)]
+        )
         txn.success.add().request_put.CopyFrom(rpc.PutRequest(key=b'kind/b', value=b'y'))
         txn.failure.add().request_put.CopyFrom(rpc.PutRequest(key=b'kind/b', value=b'never'))
         answers = [leader.kv.Txn(txn, metadata=named('kind', 2), timeout=5) for _ in range(2)]
@@ -94,9 +97,14 @@ class Idempotency(harness.ClusterTest):
     def test_many_at_once_through_all_members(self):
         with concurrent.futures.ThreadPoolExecutor(24) as pool:
             for sequence in range(1, 21):
-                answers = list(pool.map(
-                    lambda number, at=sequence: put(self.cluster.members[number % 3], 'race/k', str(at),
-                                                    named('race', at)), range(24)))
+                answers = list(
+                    pool.map(
+                        lambda number, at=sequence: put(
+                            self.cluster.members[number % 3], 'race/k', str(at), named('race', at)
+                        ),
+                        range(24),
+                    )
+                )
                 for answer in answers[1:]:
                     self.assert_same(answers[0], answer)
         self.assertEqual(self.version('race/k'), 20)
@@ -116,8 +124,11 @@ class Idempotency(harness.ClusterTest):
 
     def retry(self, member, first, key, request_id):
         answers = []
-        harness.wait_until(lambda: answers.append(put(member, key, 'a', request_id, timeout=3)) or True,
-                           20, f'{member.name} to answer')
+        harness.wait_until(
+            lambda: answers.append(put(member, key, 'a', request_id, timeout=3)) or True,
+            20,
+            f'{member.name} to answer',
+        )
         self.assert_same(first, answers[0])
 
     def test_across_restarts_and_snapshots(self):
@@ -150,18 +161,33 @@ class Idempotency(harness.ClusterTest):
         leader = self.cluster.leader()
         for _ in range(2):
             with self.assertRaises(grpc.RpcError) as refused:
-                leader.kv.Put(rpc.PutRequest(key=b'refused/k', ignore_value=True),
-                              metadata=named('refused', 1), timeout=5)
+                leader.kv.Put(
+                    rpc.PutRequest(key=b'refused/k', ignore_value=True),
+                    metadata=named('refused', 1),
+                    timeout=5,
+                )
             self.assertEqual(refused.exception.details(), 'etcdserver: key not found')
         self.assertEqual(self.version('refused/k'), 0)
 
     def test_malformed_ids_are_refused(self):
         leader = self.cluster.leader()
-        for text in ('', 'client', '/1', 'client/', 'client/x', 'client/-1', 'client/1.5', 'c' * 129 + '/1',
-                     'client/99999999999999999999'):
+        for text in (
+            '',
+            'client',
+            '/1',
+            'client/',
+            'client/x',
+            'client/-1',
+            'client/1.5',
+            'c' * 129 + '/1',
+            'client/99999999999999999999',
+        ):
             with self.subTest(text), self.assertRaises(grpc.RpcError) as refused:
-                leader.kv.Put(rpc.PutRequest(key=b'malformed/k'), timeout=5,
-                              metadata=(('conclave-request-id', text),))
+                leader.kv.Put(
+                    rpc.PutRequest(key=b'malformed/k'),
+                    timeout=5,
+                    metadata=(('conclave-request-id', text),),
+                )
             self.assertEqual(refused.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
             self.assertIn('invalid request id', refused.exception.details())
         self.assertEqual(self.version('malformed/k'), 0)

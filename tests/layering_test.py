@@ -1,8 +1,8 @@
 """Reads every #include of the source tree and fails where a folder knows more than it may.
 
-The rules are read from docs/ARCHITECTURE.md, section Layering: its table says which folder may include which, the
-paragraph after it which folders are pure and what those may not include. They are written nowhere else. With them go
-a few cheap checks of style.
+The rules are read from docs/ARCHITECTURE.md, section Layering: its table says which folder may
+include which, the paragraph after it which folders are pure and what those may not include. They
+are written nowhere else. With them go a few cheap checks of style.
 
     tests/layering_test.py [ROOT]
 """
@@ -17,16 +17,18 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 UNFINISHED = re.compile(r'\b(TODO|FIXME|XXX|HACK)\b')
 LONGEST_LINE = 100
-SYSTEM_HEADER = re.compile(r'^(sys|netinet|arpa|linux|asm|net)/|^(unistd|fcntl|signal|poll|dirent|dlfcn|pthread|'
-                           r'netdb|termios|time|sched|semaphore|errno)\.h$')
+SYSTEM_HEADER = re.compile(
+    r'^(sys|netinet|arpa|linux|asm|net)/|^(unistd|fcntl|signal|poll|dirent|dlfcn|pthread|'
+    r'netdb|termios|time|sched|semaphore|errno)\.h$'
+)
 
 
 class Rules:
     """Section Layering of docs/ARCHITECTURE.md.
 
-    A row's right side says what may be included, up to the first semicolon: a list of folders, `nothing of ours`, or
-    `all of the above` (or `everything in src`) `but` a list. `frontends/X` stands for each front-end.
-    """
+    A row's right side says what may be included, up to the first semicolon: a list of folders,
+    `nothing of ours`, or `all of the above` (or `everything in src`) `but` a list. `frontends/X`
+    stands for each front-end."""
 
     def __init__(self, page):
         part = re.search(r'^## Layering$(.*?)(?=^## |\Z)', page, re.S | re.M)
@@ -44,8 +46,12 @@ class Rules:
                 parent = folder.split('/')[0]
                 self.allowed[folder] = self.allowed[parent] | {parent}
 
-        pure = re.search(r'Pure folders \(([^)]*)\) include no(.*?)\bno system headers', part[1], re.S)
-        assert pure, 'the paragraph "Pure folders (...) include no ..., no system headers" is missing'
+        pure = re.search(
+            r'Pure folders \(([^)]*)\) include no(.*?)\bno system headers', part[1], re.S
+        )
+        assert (
+            pure
+        ), 'the paragraph "Pure folders (...) include no ..., no system headers" is missing'
         self.pure = set(pure[1].replace('\n', ' ').split(', '))
         self.impure_headers = set(re.findall(r'<([a-z_]+)>', pure[2]))
         assert self.impure_headers, 'no header is forbidden to pure folders'
@@ -57,8 +63,11 @@ class Rules:
         if base == 'nothing of ours':
             return set()
         if base == 'all of the above':
-            return {folder for folder in self.allowed
-                    if folder not in excluded and folder.split('/')[0] not in excluded}
+            return {
+                folder
+                for folder in self.allowed
+                if folder not in excluded and folder.split('/')[0] not in excluded
+            }
         if base == 'everything in src':
             return {'*'} | {'-' + folder for folder in excluded}
         return set(re.split(r', | and ', base))
@@ -99,7 +108,9 @@ def sources(root, *tops):
 
 
 def is_test(path):
-    return path.endswith(('_test.cc', '_fuzz.cc')) or '/testing/' in path or path.endswith('_bench.cc')
+    return (
+        path.endswith(('_test.cc', '_fuzz.cc')) or '/testing/' in path or path.endswith('_bench.cc')
+    )
 
 
 class Checker:
@@ -126,7 +137,9 @@ class Checker:
         inside = path.removeprefix('src/')
         folder = self.rules.folder_of(inside)
         if folder is None:
-            self.violation(path, 1, 'its folder is not in the layering table of docs/ARCHITECTURE.md')
+            self.violation(
+                path, 1, 'its folder is not in the layering table of docs/ARCHITECTURE.md'
+            )
             return
         for number, line in enumerate(lines, 1):
             match = INCLUDE.match(line)
@@ -153,7 +166,9 @@ class Checker:
         if self.rules.is_pure(folder) and header in self.rules.impure_headers:
             self.violation(path, number, f'{folder} is pure and may not include <{header}>')
         if SYSTEM_HEADER.search(header) and not self.rules.makes_system_calls(folder):
-            self.violation(path, number, f'{folder} makes no system calls and may not include <{header}>')
+            self.violation(
+                path, number, f'{folder} makes no system calls and may not include <{header}>'
+            )
 
     def check_style(self, path, lines):
         for number, line in enumerate(lines, 1):
@@ -165,7 +180,7 @@ class Checker:
             self.violation(path, 1, 'a header begins with #pragma once')
 
 
-# --- the test itself, and a test of it -----------------------------------------------------------------------------
+# --- the test itself, and a test of it ---
 
 PAGE = '''
 ## Layering
@@ -201,37 +216,66 @@ class SyntheticTree(unittest.TestCase):
             return Checker(root).run()
 
     def test_what_is_allowed(self):
-        for path, text in (('src/store/a.cc', '#include <vector>\n#include "api/kv.h"\n#include "store/a.h"\n'),
-                           ('src/io/posix/a.cc', '#include <sys/socket.h>\n#include <thread>\n#include "io/x.h"\n'),
-                           ('src/frontends/etcd/a.h', '#pragma once\n#include "base/x.h"\n#include "kv.pb.h"\n'),
-                           ('src/store/a_test.cc', '#include <thread>\n#include "node/x.h"\n'),
-                           ('src/node/a.cc', '#include <thread>\n#include "store/x.h"\n#include "io/x.h"\n'),
-                           ('src/server/a.cc', '#include <unistd.h>\n#include "frontends/etcd/x.h"\n'),
-                           ('sim/a.cc', '#include "sim/a.h"\n#include "io/clock.h"\n')):
+        for path, text in (
+            ('src/store/a.cc', '#include <vector>\n#include "api/kv.h"\n#include "store/a.h"\n'),
+            (
+                'src/io/posix/a.cc',
+                '#include <sys/socket.h>\n#include <thread>\n#include "io/x.h"\n',
+            ),
+            ('src/frontends/etcd/a.h', '#pragma once\n#include "base/x.h"\n#include "kv.pb.h"\n'),
+            ('src/store/a_test.cc', '#include <thread>\n#include "node/x.h"\n'),
+            ('src/node/a.cc', '#include <thread>\n#include "store/x.h"\n#include "io/x.h"\n'),
+            ('src/server/a.cc', '#include <unistd.h>\n#include "frontends/etcd/x.h"\n'),
+            ('sim/a.cc', '#include "sim/a.h"\n#include "io/clock.h"\n'),
+        ):
             with self.subTest(path):
                 self.assertEqual(self.violations(path, text), [])
 
     def test_what_is_not(self):
         long_line = '// ' + 'x' * 98
         for path, text, what in (
-                ('src/base/a.cc', '#include "api/kv.h"\n', 'base may not include "api/kv.h"'),
-                ('src/store/a.cc', '\n# include  "node/node.h"\n', 'store may not include "node/node.h"'),
-                ('src/frontends/etcd/a.cc', '#include "store/s.h"\n', 'frontends/etcd may not include "store/s.h"'),
-                ('src/frontends/etcd/a.cc', '#include "frontends/redis/r.h"\n',
-                 'frontends/etcd may not include "frontends/redis/r.h"'),
-                ('src/node/a.cc', '#include "frontends/etcd/s.h"\n', 'node may not include "frontends/etcd/s.h"'),
-                ('src/node/a.cc', '#include <sys/socket.h>\n', 'node makes no system calls'),
-                ('sim/a.cc', '#include "io/posix/p.h"\n', 'sim may not include "io/posix/p.h"'),
-                ('src/io/a.cc', '#include "io/posix/p.h"\n', 'io may not include "io/posix/p.h"'),
-                ('src/node/a.cc', '#include "sim/x.h"\n', 'nothing in src includes sim or tests'),
-                ('src/node/a.cc', '#include "elsewhere/x.h"\n', 'is in no folder of the layering table'),
-                ('src/other/a.cc', '\n', 'its folder is not in the layering table'),
-                ('src/store/a.cc', '#include <chrono>\n', 'store is pure and may not include <chrono>'),
-                ('src/frontends/etcd/a.cc', '#include <sys/socket.h>\n', 'may not include <sys/socket.h>'),
-                ('src/base/a.cc', '#include <unistd.h>\n', 'may not include <unistd.h>'),
-                ('src/node/a.h', '// no guard\n', 'a header begins with #pragma once'),
-                ('src/node/a.cc', long_line, '101 columns'),
-                ('src/node/a.cc', '// TO' 'DO: later', 'unfinished work')):
+            ('src/base/a.cc', '#include "api/kv.h"\n', 'base may not include "api/kv.h"'),
+            (
+                'src/store/a.cc',
+                '\n# include  "node/node.h"\n',
+                'store may not include "node/node.h"',
+            ),
+            (
+                'src/frontends/etcd/a.cc',
+                '#include "store/s.h"\n',
+                'frontends/etcd may not include "store/s.h"',
+            ),
+            (
+                'src/frontends/etcd/a.cc',
+                '#include "frontends/redis/r.h"\n',
+                'frontends/etcd may not include "frontends/redis/r.h"',
+            ),
+            (
+                'src/node/a.cc',
+                '#include "frontends/etcd/s.h"\n',
+                'node may not include "frontends/etcd/s.h"',
+            ),
+            ('src/node/a.cc', '#include <sys/socket.h>\n', 'node makes no system calls'),
+            ('sim/a.cc', '#include "io/posix/p.h"\n', 'sim may not include "io/posix/p.h"'),
+            ('src/io/a.cc', '#include "io/posix/p.h"\n', 'io may not include "io/posix/p.h"'),
+            ('src/node/a.cc', '#include "sim/x.h"\n', 'nothing in src includes sim or tests'),
+            (
+                'src/node/a.cc',
+                '#include "elsewhere/x.h"\n',
+                'is in no folder of the layering table',
+            ),
+            ('src/other/a.cc', '\n', 'its folder is not in the layering table'),
+            ('src/store/a.cc', '#include <chrono>\n', 'store is pure and may not include <chrono>'),
+            (
+                'src/frontends/etcd/a.cc',
+                '#include <sys/socket.h>\n',
+                'may not include <sys/socket.h>',
+            ),
+            ('src/base/a.cc', '#include <unistd.h>\n', 'may not include <unistd.h>'),
+            ('src/node/a.h', '// no guard\n', 'a header begins with #pragma once'),
+            ('src/node/a.cc', long_line, '101 columns'),
+            ('src/node/a.cc', '// TO' 'DO: later', 'unfinished work'),
+        ):
             with self.subTest(what):
                 found = self.violations(path, text)
                 self.assertEqual(len(found), 1, found)

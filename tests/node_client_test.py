@@ -13,8 +13,10 @@ def install():
     done = os.path.join(DIRECTORY, 'node_modules', '.package-lock.json')
     if os.path.exists(done) and os.path.getmtime(done) >= os.path.getmtime(lock):
         return
-    npm = harness.run(['npm', 'ci', '--prefix', DIRECTORY, '--ignore-scripts', '--no-audit',
-                       '--no-fund'], timeout=300)
+    npm = harness.run(
+        ['npm', 'ci', '--prefix', DIRECTORY, '--ignore-scripts', '--no-audit', '--no-fund'],
+        timeout=300,
+    )
     assert npm.returncode == 0, f'npm ci failed: {npm.stdout}{npm.stderr}'
     os.utime(done)
 

@@ -57,8 +57,12 @@ class ClientCalls:
             self.client.put(f'prefix/{number:02}', str(number))
         found = [(meta.key, value) for value, meta in self.client.get_prefix('prefix/')]
         self.assertEqual(found, [(b'prefix/%02d' % n, b'%d' % n) for n in range(20)])
-        keys = [meta.key for _, meta in self.client.get_prefix(
-            'prefix/', sort_order='descend', sort_target='key', keys_only=True)]
+        keys = [
+            meta.key
+            for _, meta in self.client.get_prefix(
+                'prefix/', sort_order='descend', sort_target='key', keys_only=True
+            )
+        ]
         self.assertEqual(keys, [b'prefix/%02d' % n for n in reversed(range(20))])
         self.assertEqual(len(list(self.client.get_range('prefix/05', 'prefix/10'))), 5)
         self.assertEqual(self.client.get_prefix_response('prefix/').count, 20)
@@ -70,18 +74,21 @@ class ClientCalls:
         succeeded, answers = self.client.transaction(
             compare=[tx.value('txn/k') == 'a', tx.version('txn/k') > 0, tx.create('txn/none') == 0],
             success=[tx.put('txn/k', 'b'), tx.get('txn/k'), tx.delete('txn/none')],
-            failure=[tx.put('txn/k', 'c')])
+            failure=[tx.put('txn/k', 'c')],
+        )
         self.assertTrue(succeeded)
         self.assertEqual(answers[1][0][0], b'b')
         succeeded, answers = self.client.transaction(
-            compare=[tx.mod('txn/k') < 1], success=[], failure=[tx.get('txn/k')])
+            compare=[tx.mod('txn/k') < 1], success=[], failure=[tx.get('txn/k')]
+        )
         self.assertFalse(succeeded)
         self.assertEqual(answers[0][0][0], b'b')
 
     def test_nested_transaction(self):
         tx = self.client.transactions
-        inner = tx.txn(compare=[tx.version('nested/k') == 0], success=[tx.put('nested/k', 'in')],
-                       failure=[])
+        inner = tx.txn(
+            compare=[tx.version('nested/k') == 0], success=[tx.put('nested/k', 'in')], failure=[]
+        )
         succeeded, _ = self.client.transaction(compare=[], success=[inner], failure=[])
         self.assertTrue(succeeded)
         self.assertEqual(self.client.get('nested/k')[0], b'in')
@@ -92,8 +99,10 @@ class ClientCalls:
         self.client.put('compact/k', 'b')
         now = self.client.get('compact/k')[1].mod_revision
         self.client.compact(now)
-        for request, text in ((old, 'etcdserver: mvcc: required revision has been compacted'),
-                              (now + 1000, 'etcdserver: mvcc: required revision is a future revision')):
+        for request, text in (
+            (old, 'etcdserver: mvcc: required revision has been compacted'),
+            (now + 1000, 'etcdserver: mvcc: required revision is a future revision'),
+        ):
             with self.assertRaisesRegex(Exception, text):
                 self.client.compact(request)
         self.client.put('compact/k', 'c')

@@ -1,8 +1,9 @@
-"""Seeded random etcd requests, valid and not, over a handful of keys: what tests/differential_test.py asks.
+"""Seeded random etcd requests, valid and not, over a handful of keys: what
+tests/differential_test.py asks.
 
-Sort orders and targets beyond those of the schema are left out: one such request stops an etcd 3.4 with a nil pointer.
-At most twelve keys exist at a time. Stock etcd sorts ranges with an unstable sort that happens to be stable for so
-few, so that the order of equal elements can be compared too.
+Sort orders and targets beyond those of the schema are left out: one such request stops an etcd 3.4
+with a nil pointer. At most twelve keys exist at a time. Stock etcd sorts ranges with an unstable
+sort that happens to be stable for so few, so that the order of equal elements can be compared too.
 """
 
 from etcd3 import etcdrpc as rpc
@@ -16,13 +17,14 @@ MAX_DEPTH = 3
 class Generator:
     def __init__(self, rng):
         self.rng = rng
-        self.revision = 1   # of the store, as last heard
+        self.revision = 1  # of the store, as last heard
         self.compacted = 0
 
     def next(self):
         """(method, request message)"""
-        kind = self.rng.choices(['Put', 'Range', 'DeleteRange', 'Txn', 'Compact'],
-                                [30, 35, 10, 22, 3])[0]
+        kind = self.rng.choices(
+            ['Put', 'Range', 'DeleteRange', 'Txn', 'Compact'], [30, 35, 10, 22, 3]
+        )[0]
         return kind, getattr(self, kind.lower())()
 
     def heard(self, revision):
@@ -70,8 +72,12 @@ class Generator:
         request.keys_only = self.one_in(6)
         request.count_only = self.one_in(8)
         request.serializable = self.one_in(8)
-        for bound in ('min_mod_revision', 'max_mod_revision', 'min_create_revision',
-                      'max_create_revision'):
+        for bound in (
+            'min_mod_revision',
+            'max_mod_revision',
+            'min_create_revision',
+            'max_create_revision',
+        ):
             if self.one_in(10):
                 setattr(request, bound, self.number())
         return request
@@ -87,8 +93,9 @@ class Generator:
         return rpc.CompactionRequest(revision=self.revision - behind, physical=self.one_in(4))
 
     def compare(self):
-        compare = rpc.Compare(result=self.rng.randrange(4), target=self.rng.randrange(5),
-                              key=self.key())
+        compare = rpc.Compare(
+            result=self.rng.randrange(4), target=self.rng.randrange(5), key=self.key()
+        )
         if self.one_in(3):
             compare.range_end = self.rng.choice(ENDS)
         field = ['version', 'create_revision', 'mod_revision', 'value', 'lease'][compare.target]
@@ -102,13 +109,16 @@ class Generator:
 
     def operation(self, depth):
         kinds = ['put', 'range', 'deleterange'] + (['txn'] if depth < MAX_DEPTH else [])
-        kind = self.rng.choices(kinds, [5, 4, 2, 2][:len(kinds)])[0]
+        kind = self.rng.choices(kinds, [5, 4, 2, 2][: len(kinds)])[0]
         if self.one_in(200):
             return rpc.RequestOp()
         if kind == 'txn':
             return rpc.RequestOp(request_txn=self.txn(depth + 1))
-        name = {'put': 'request_put', 'range': 'request_range',
-                'deleterange': 'request_delete_range'}[kind]
+        name = {
+            'put': 'request_put',
+            'range': 'request_range',
+            'deleterange': 'request_delete_range',
+        }[kind]
         return rpc.RequestOp(**{name: getattr(self, kind)()})
 
     def txn(self, depth=0):
@@ -116,4 +126,5 @@ class Generator:
         return rpc.TxnRequest(
             compare=[self.compare() for _ in range(self.rng.choice(few))],
             success=[self.operation(depth) for _ in range(self.rng.choice(few))],
-            failure=[self.operation(depth) for _ in range(self.rng.choice(few))])
+            failure=[self.operation(depth) for _ in range(self.rng.choice(few))],
+        )

@@ -1,5 +1,5 @@
-"""Runs all whole-binary tests, two programs at a time, and adds up what they counted. What a program prints appears
-when it has ended.
+"""Runs all whole-binary tests, two programs at a time, and adds up what they counted. What a
+program prints appears when it has ended.
 
     tests/run.py                      # everything, about three minutes
     tests/run.py --quick              # under ninety seconds: no slow clients, short crash test
@@ -34,7 +34,8 @@ LONGEST_SECONDS = 1200
 
 
 def environment(number):
-    """Ports for the program's own use, so that none takes one of another's member that is down just now."""
+    """Ports for the program's own use, so that none takes one of another's member that is down just
+    now."""
     low, high = harness.port_range()
     share = (high + 1 - low) // len(TESTS)
     first = low + number * share
@@ -48,8 +49,14 @@ def run_one(name, parsed):
         command += ['--binary', harness.Options.binary] + (['--quick'] if parsed.quick else [])
     print(f'  starting {name}', flush=True)
     start = time.monotonic()
-    process = harness.spawn(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            errors='replace', env=environment(TESTS.index(name)))
+    process = harness.spawn(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors='replace',
+        env=environment(TESTS.index(name)),
+    )
     try:
         output, _ = process.communicate(timeout=LONGEST_SECONDS)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,5 @@
-"""What a member survives, and what makes it stop: SIGTERM, a torn or damaged log, a long absence, a frozen leader."""
+"""What a member survives, and what makes it stop: SIGTERM, a torn or damaged log, a long absence, a
+frozen leader."""
 
 import os
 import re
@@ -20,7 +21,7 @@ class Writer(threading.Thread):
         self.member = member
         self.prefix = prefix
         self.stopping = threading.Event()
-        self.done = []    # (key, time of the acknowledgement)
+        self.done = []  # (key, time of the acknowledgement)
         self.failed = []  # what went wrong
         self.start()
 
@@ -51,7 +52,10 @@ class Stopping(harness.ClusterTest):
     def test_sigterm_hands_leadership_over(self):
         for attempt in range(2):
             leader = self.cluster.leader()
-            writers = [Writer(member, f'term{attempt}-{member.name}') for member in self.cluster.followers()]
+            writers = [
+                Writer(member, f'term{attempt}-{member.name}')
+                for member in self.cluster.followers()
+            ]
             time.sleep(0.5)
             code = leader.terminate()
             time.sleep(1)
@@ -65,13 +69,19 @@ class Stopping(harness.ClusterTest):
             self.assertEqual(code, 0)
             for writer in writers:
                 self.assertEqual(writer.failed, [])
-                self.assertLess(writer.longest_gap(), ELECTION_SECONDS,
-                                'as long as an election: leadership was not handed over')
+                self.assertLess(
+                    writer.longest_gap(),
+                    ELECTION_SECONDS,
+                    'as long as an election: leadership was not handed over',
+                )
 
     def check_writes(self, writers):
         for writer in writers:
-            kvs = self.cluster.leader().get(writer.prefix, range_end=writer.prefix.encode() + b'\xff',
-                                            keys_only=True).kvs
+            kvs = (
+                self.cluster.leader()
+                .get(writer.prefix, range_end=writer.prefix.encode() + b'\xff', keys_only=True)
+                .kvs
+            )
             there = {kv.key.decode() for kv in kvs}
             lost = [key for key, _ in writer.done if key not in there]
             self.assertEqual(lost, [])
@@ -195,7 +205,9 @@ class DamagedLog(harness.ClusterTest):
         log = victim.log()
         self.assertIn(path, log)
         said = [int(number) for number in re.findall(r'offset (\d+)', log)]
-        self.assertTrue(any(abs(number - offset) < 8192 for number in said), f'{offset} is not among {said}')
+        self.assertTrue(
+            any(abs(number - offset) < 8192 for number in said), f'{offset} is not among {said}'
+        )
         self.assertEqual(leader.value('early'), b'a-marker-in-the-middle')
         # The file is as it was found: nothing was cut off.
         with open(path, 'rb') as file:
@@ -273,7 +285,9 @@ class LongAbsence(harness.ClusterTest):
         victim.start()
         self.cluster.wait_healthy()
         for number in range(10):
-            self.assertEqual(victim.value(f'away/{number}').split(b':')[0], str(30 + number).encode())
+            self.assertEqual(
+                victim.value(f'away/{number}').split(b':')[0], str(30 + number).encode()
+            )
         self.assertEqual(victim.value('away/first', serializable=True), b'v')
         if not harness.is_etcd():  # which keeps 5,000 entries, however large
             self.assertRegex(victim.log(), 'snapshot at index [0-9]+ received')

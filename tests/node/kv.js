@@ -1,4 +1,5 @@
-// The npm client `etcd3` against one endpoint: node kv.js host:port. Prints a line per case; exits 1 if one fails.
+// The npm client `etcd3` against one endpoint: node kv.js host:port. Prints a line per case; exits
+// 1 if one fails.
 'use strict';
 
 const assert = require('node:assert/strict');
