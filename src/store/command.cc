@@ -242,6 +242,8 @@ Result<Command> decode_command(BytesView bytes) {
   command.origin.incarnation = in.fixed64();
   command.origin.call = in.varint();
   command.id = decode_id(in);
+  // Only clients' requests have ids: the members' own commands have no answers to keep.
+  if (command.id && kind >= static_cast<std::uint8_t>(CommandKind::kPublishMember)) in.fail();
   if (in.ok()) command.body = decode_body(static_cast<CommandKind>(kind), in);
   if (!in.finished()) {
     return fail(ErrorCode::kCorrupt, fmt::format("a command of kind {} cannot be decoded", kind));
