@@ -3,13 +3,14 @@
 // simulator that are about agreement and not about a wire format. Numbers are decimal; keys and
 // values hold no blanks.
 //
-//   client:  <call> put <key> <value> [<client>/<sequence>]      member:  <call> ok <revision>
-//            <call> get <key>                                             <call> value <revision>
-//            <mod> <value> <call> local <key>     (serializable)                        <call>
-//            absent <revision> <call> cas <key> <expect|-> <value>                          <call>
-//            swapped <revision> | kept <revision> <call> delete <key> <call> deleted <revision>
-//            <count> <call> compact <revision>                                    <call> error
-//            <code>
+//   client                                          member, behind the number of the call
+//   <call> put <key> <value> [<client>/<sequence>]  ok <revision>
+//   <call> get <key>                                value <revision> <mod> <value>
+//   <call> local <key>    (serializable)            absent <revision>
+//   <call> cas <key> <expect|-> <value>             swapped <revision>, or kept <revision>
+//   <call> delete <key>                             deleted <revision> <count>
+//   <call> compact <revision>                       compacted <revision>
+//                                                   error <code>
 
 #include <memory>
 #include <string>

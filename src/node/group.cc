@@ -203,7 +203,7 @@ void Group::write(ClientCall client, const api::Request& request) {
   }
   const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
   Bytes command = store::encode_command(origin, request);
-  if (command.size() > shared_.options.max_request_bytes + limits::kRequestOverheadBytes) {
+  if (command.size() > shared_.options.max_request_bytes) {
     ++counters_.writes_failed;
     return answer(client, api::Error{api::ErrorCode::kRequestTooLarge, {}});
   }

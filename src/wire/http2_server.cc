@@ -101,7 +101,7 @@ struct Http2Callbacks {
     if (stream->headers.size_bytes() + key.size() + text.size() >
         server.options_.max_header_bytes) {
       stream->header_too_large = true;
-    } else if (key.front() != ':') {
+    } else if (!key.starts_with(':')) {
       stream->headers.add(key, text);
     } else if (key == ":path") {
       stream->path.assign(text);
@@ -111,13 +111,20 @@ struct Http2Callbacks {
     return 0;
   }
 
-  static int frame_received(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+  static int frame_received(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
     auto& server = *static_cast<Server*>(user);
     if (frame->hd.type == NGHTTP2_RST_STREAM) ++server.resets_;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     Http2Stream* stream = server.session_->stream(frame->hd.stream_id);
     if (stream == nullptr) return 0;
     if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) stream->ended = true;
+    const bool trailers =
+        frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat != NGHTTP2_HCAT_REQUEST;
+    if (trailers && !stream->ended) {  // nothing may follow them (RFC 9113, 8.1)
+      nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                NGHTTP2_PROTOCOL_ERROR);
+      return 0;
+    }
     server.tell(*stream);
     return 0;
   }
@@ -228,6 +235,9 @@ struct Http2Callbacks {
     nghttp2_option_set_no_closed_streams(option, 1);
     nghttp2_option_set_max_outbound_ack(option, 1'000);
     nghttp2_option_set_max_settings(option, 32);
+    // Go's gRPC sends what it dialled as :authority, URL and all ("http://host:port"), which
+    // nghttp2 would refuse. What a request needs (method, path, content type) sessions check.
+    nghttp2_option_set_no_http_messaging(option, 1);
     // nghttp2's own limit reads the system's clock; tick counts resets instead.
     nghttp2_option_set_stream_reset_rate_limit(option, UINT64_MAX, UINT64_MAX);
     return option;
