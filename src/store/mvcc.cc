@@ -21,9 +21,9 @@ KeyRange KeyRange::of(BytesView key, BytesView range_end) {
 }
 
 Mvcc::~Mvcc() {
-  for (const KeyIndex& keys : indexes_) {
-    for (auto slot = keys.begin(); !slot.at_end(); slot.next()) {
-      for (Record* record = slot.record(); record != nullptr;) {
+  for (const Index& keys : indexes_) {
+    for (const Slot& slot : keys) {
+      for (Record* record = slot.newest; record != nullptr;) {
         Record* older = record->older;
         free_record(record);
         record = older;
@@ -38,8 +38,9 @@ Revision Mvcc::reclaimed() const {
 }
 
 const Record* Mvcc::find(Keyspace keyspace, BytesView key, Revision at) const {
-  const KeyIndex::Cursor slot = index(keyspace).find(key);
-  return slot.at_end() ? nullptr : version_at(slot.record(), at);
+  const Index& keys = index(keyspace);
+  const auto it = keys.find(key);
+  return it == keys.end() ? nullptr : version_at(it->newest, at);
 }
 
 std::size_t Mvcc::first_change_after(Revision revision) const {
@@ -77,11 +78,11 @@ void Mvcc::release(Record* record) {
 }
 
 void Mvcc::forget_deleted(Record* tombstone) {
-  KeyIndex& keys = index(tombstone->keyspace);
-  const KeyIndex::Cursor slot = keys.find(tombstone->key());
-  CHECK(!slot.at_end());
-  if (slot.record() != tombstone) return;
-  keys.erase(tombstone->key());
+  Index& keys = index(tombstone->keyspace);
+  const auto it = keys.find(tombstone->key());
+  CHECK(it != keys.end());
+  if (it->newest != tombstone) return;
+  keys.erase(it);
   release(tombstone);
 }
 
@@ -96,27 +97,18 @@ void Mvcc::account_newest(const Record& record, bool is_newest) {
   }
 }
 
-void Mvcc::supersede(KeyIndex::Cursor slot, Record* record) {
-  account_newest(*slot.record(), false);
-  record->older = slot.record();
-  slot.replace(record);
-}
-
-void Mvcc::written(Record* record) {
-  account_newest(*record, true);
-  size_bytes_ += record->footprint();
-  written_sum_ += record->hash();
+void Mvcc::supersede(const Slot& slot, Record* record) {
+  account_newest(*slot.newest, false);
+  record->older = slot.newest;
+  slot.newest = record;
 }
 
 void Mvcc::restore(Record* record, bool into_history) {
-  KeyIndex& keys = index(record->keyspace);
-  const KeyIndex::Cursor slot = keys.find(record->key());
-  if (slot.at_end()) {
-    keys.insert(record);
-  } else {
-    supersede(slot, record);
-  }
-  written(record);
+  const auto [it, is_new] = index(record->keyspace).insert(Slot{record});
+  if (!is_new) supersede(*it, record);
+  account_newest(*record, true);
+  size_bytes_ += record->footprint();
+  written_sum_ += record->hash();
   if (into_history) history_.push_back(record);
 }
 
@@ -137,44 +129,49 @@ Record Mvcc::Write::head(Keyspace keyspace) {
 }
 
 void Mvcc::Write::put(Keyspace keyspace, BytesView key, BytesView value, LeaseId lease) {
-  KeyIndex& keys = mvcc_.index(keyspace);
-  const KeyIndex::Cursor slot = keys.find(key);
-  const Record* before = slot.at_end() || slot.record()->tombstone ? nullptr : slot.record();
+  Index& keys = mvcc_.index(keyspace);
+  const auto it = keys.lower_bound(key);
+  const bool is_known = it != keys.end() && it->newest->key() == key;
+  const Record* before = is_known && !it->newest->tombstone ? it->newest : nullptr;
 
   Record record = head(keyspace);
   record.create = before == nullptr ? record.mod : before->create;
   record.version = before == nullptr ? 1 : before->version + 1;
   record.lease = lease;
   Record* made = make_record(record, key, value);
-  if (slot.at_end()) {
-    keys.insert(made);
+  if (is_known) {
+    mvcc_.supersede(*it, made);
   } else {
-    mvcc_.supersede(slot, made);
+    keys.insert(it, Slot{made});
   }
-  mvcc_.written(made);
-  mvcc_.history_.push_back(made);
-}
-
-void Mvcc::Write::bury(Keyspace keyspace, KeyIndex::Cursor slot) {
-  Record record = head(keyspace);
-  record.tombstone = true;
-  Record* made = make_record(record, slot.record()->key(), {});
-  mvcc_.supersede(slot, made);
-  mvcc_.written(made);
+  mvcc_.account_newest(*made, true);
+  mvcc_.size_bytes_ += made->footprint();
+  mvcc_.written_sum_ += made->hash();
   mvcc_.history_.push_back(made);
 }
 
 std::int64_t Mvcc::Write::erase(Keyspace keyspace, const KeyRange& range) {
-  const KeyIndex& keys = mvcc_.index(keyspace);
+  const Index& keys = mvcc_.index(keyspace);
   std::int64_t erased = 0;
-  for (auto slot = range.single ? keys.find(range.key) : keys.lower_bound(range.key);
-       !slot.at_end(); slot.next()) {
-    if (!range.single && range.ends_before(slot.record()->key())) break;
-    if (!slot.record()->tombstone) {
-      bury(keyspace, slot);
-      ++erased;
-    }
-    if (range.single) break;
+  const auto bury = [&](const Slot& slot) {
+    if (slot.newest->tombstone) return;
+    Record record = head(keyspace);
+    record.tombstone = true;
+    Record* made = make_record(record, slot.newest->key(), {});
+    mvcc_.supersede(slot, made);
+    mvcc_.size_bytes_ += made->footprint();
+    mvcc_.written_sum_ += made->hash();
+    mvcc_.history_.push_back(made);
+    ++erased;
+  };
+  if (range.single) {
+    const auto it = keys.find(range.key);
+    if (it != keys.end()) bury(*it);
+    return erased;
+  }
+  for (auto it = keys.lower_bound(range.key); it != keys.end(); ++it) {
+    if (range.ends_before(it->newest->key())) break;
+    bury(*it);
   }
   return erased;
 }

@@ -15,13 +15,15 @@
 // Records are freed by reclaim() and the destructor only. Walking back is linear in the versions
 // newer than the wanted one, as it is in etcd.
 
+#include <absl/container/btree_set.h>
+#include <absl/types/compare.h>
+
 #include <array>
 #include <cstdint>
 #include <deque>
 
 #include "api/kv.h"
 #include "base/bytes.h"
-#include "store/key_index.h"
 #include "store/record.h"
 
 namespace conclave::store {
@@ -40,8 +42,33 @@ struct KeyRange {
   bool unbounded = false;
 };
 
+// Where a key is in the index: its newest record, which also holds the key. Replacing it by a newer
+// version of the same key does not change the order, hence `mutable`.
+struct Slot {
+  mutable Record* newest = nullptr;
+};
+
+struct KeyOrder {
+  using is_transparent = void;
+  absl::weak_ordering operator()(const Slot& a, const Slot& b) const {
+    return (*this)(a.newest->key(), b.newest->key());
+  }
+  absl::weak_ordering operator()(BytesView a, const Slot& b) const {
+    return (*this)(a, b.newest->key());
+  }
+  absl::weak_ordering operator()(const Slot& a, BytesView b) const {
+    return (*this)(a.newest->key(), b);
+  }
+  absl::weak_ordering operator()(BytesView a, BytesView b) const {
+    const int order = a.compare(b);
+    if (order < 0) return absl::weak_ordering::less;
+    return order > 0 ? absl::weak_ordering::greater : absl::weak_ordering::equivalent;
+  }
+};
+
 class Mvcc {
  public:
+  using Index = absl::btree_set<Slot, KeyOrder>;
   using History = std::deque<Record*>;
 
   Mvcc() = default;
@@ -66,7 +93,7 @@ class Mvcc {
   // place in it of the first one above `revision`.
   const History& history() const { return history_; }
   std::size_t first_change_after(Revision revision) const;
-  const KeyIndex& index(Keyspace keyspace) const {
+  const Index& index(Keyspace keyspace) const {
     return indexes_[static_cast<std::size_t>(keyspace)];
   }
 
@@ -98,7 +125,6 @@ class Mvcc {
 
    private:
     Record head(Keyspace keyspace);
-    void bury(Keyspace keyspace, KeyIndex::Cursor slot);
 
     Mvcc& mvcc_;
     Revision begin_;
@@ -113,16 +139,15 @@ class Mvcc {
   void restore_numbers(Revision revision, Revision compacted, std::uint64_t freed_sum);
 
  private:
-  KeyIndex& index(Keyspace keyspace) { return indexes_[static_cast<std::size_t>(keyspace)]; }
-  void supersede(KeyIndex::Cursor slot, Record* record);
-  void written(Record* record);
+  Index& index(Keyspace keyspace) { return indexes_[static_cast<std::size_t>(keyspace)]; }
+  void supersede(const Slot& slot, Record* record);
   void account_newest(const Record& record, bool is_newest);
   void release(Record* record);
   void forget_deleted(Record* tombstone);
 
   Revision revision_ = 1;
   Revision compacted_ = -1;
-  std::array<KeyIndex, kKeyspaces> indexes_;
+  std::array<Index, kKeyspaces> indexes_;
   History history_;
   std::uint64_t written_sum_ = 0;
   std::uint64_t freed_sum_ = 0;
@@ -144,9 +169,10 @@ void Mvcc::scan(Keyspace keyspace, const KeyRange& range, Revision at, Visit&& v
     if (const Record* record = find(keyspace, range.key, at)) visit(*record);
     return;
   }
-  for (auto slot = index(keyspace).lower_bound(range.key); !slot.at_end(); slot.next()) {
-    if (range.ends_before(slot.record()->key())) return;
-    const Record* record = version_at(slot.record(), at);
+  const Index& keys = index(keyspace);
+  for (auto it = keys.lower_bound(range.key); it != keys.end(); ++it) {
+    if (range.ends_before(it->newest->key())) return;
+    const Record* record = version_at(it->newest, at);
     if (record != nullptr && !visit(*record)) return;
   }
 }

@@ -75,13 +75,13 @@ struct SnapshotWriter::State {
 
   Stage write_bases() {
     if (head.compacted <= 1) return Stage::kChanges;  // every change is after it
-    const KeyIndex& keys = std::as_const(store.mvcc).index(keyspace());
-    auto slot = last_key ? keys.upper_bound(*last_key) : keys.begin();
-    for (; !slot.at_end() && !is_full(); slot.next()) {
-      write_base(slot.record());
-      last_key = slot.record()->key();
+    const Mvcc::Index& keys = std::as_const(store.mvcc).index(keyspace());
+    auto it = last_key ? keys.upper_bound(BytesView(*last_key)) : keys.begin();
+    for (; it != keys.end() && !is_full(); ++it) {
+      write_base(it->newest);
+      last_key = it->newest->key();
     }
-    if (!slot.at_end()) return Stage::kBases;
+    if (it != keys.end()) return Stage::kBases;
     last_key.reset();
     return ++next_keyspace == kKeyspaces ? Stage::kChanges : Stage::kBases;
   }
