@@ -15,7 +15,7 @@ NodeId id_of(std::size_t member) { return NodeId{member + 1}; }
 }  // namespace
 
 Cluster::Cluster(std::uint64_t seed, const ClusterOptions& options)
-    : seed_(seed), options_(options), rng_(seed), fabric_(clock_, rng_.next()) {
+    : options_(options), rng_(seed), fabric_(clock_, rng_.next()) {
   for (std::size_t i = 0; i < options.members; ++i) {
     Member member;
     member.disk = std::make_unique<Disk>(clock_, rng_.next());

@@ -63,7 +63,6 @@ class Cluster {
   node::Options options_for(std::size_t member);
   void reap();
 
-  std::uint64_t seed_;
   ClusterOptions options_;
   Rng rng_;
   Clock clock_;
