@@ -46,7 +46,6 @@ Bytes random_puts(Rng& rng, std::uint64_t keys) {
 
 Store filled(std::uint64_t keys) {
   Store store{Limits{}};
-  Rng rng(1);
   // A permutation of the keys: an odd multiplier modulo a power of two, and those below `keys` of
   // it.
   std::uint64_t power = 1;
