@@ -18,7 +18,8 @@ inline constexpr std::size_t kMaxTxnOps = 128;
 // overhead.
 inline constexpr std::size_t kRequestOverheadBytes = 512 * kKiB;
 inline constexpr std::size_t kMaxClientConnections = 20'000;
-inline constexpr std::size_t kMaxStreamsPerConnection = 4'096;
+// Each may ask for an answer of the largest size before any of them has been taken.
+inline constexpr std::size_t kMaxStreamsPerConnection = 512;
 // Unsent answers that one connection may hold before we stop reading from it.
 inline constexpr std::size_t kMaxUnsentBytes = 16 * kMiB;
 // A connection that has not completed a request's bytes in this time is closed.
