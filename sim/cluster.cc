@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "sim/text_session.h"
+#include "frontends/etcd/session.h"
 
 namespace conclave::sim {
 namespace {
@@ -21,6 +21,7 @@ Cluster::Cluster(std::uint64_t seed, const ClusterOptions& options)
     member.disk = std::make_unique<Disk>(clock_, rng_.next());
     if (options.disk_bytes != 0) member.disk->set_capacity(options.disk_bytes);
     members_.push_back(std::move(member));
+    client_addresses_.push_back({host(i), kClientPort});
   }
 }
 
@@ -54,7 +55,7 @@ Result<void> Cluster::start(std::size_t member) {
   starting.failed = false;
   starting.node =
       TRY(node::Node::start(options_for(member), clock_, *starting.disk, fabric_.host(host(member)),
-                            [](const std::string&) { return make_text_session(); }));
+                            [](const std::string& peer) { return etcd::make_session({}, peer); }));
   return {};
 }
 

@@ -37,6 +37,8 @@ class Cluster {
   static std::string host(std::size_t member) { return "m" + std::to_string(member); }
   static constexpr std::uint16_t kClientPort = 2379;
 
+  const std::vector<io::Address>& client_addresses() const { return client_addresses_; }
+
   // The error is why the member refused to start, or why it stopped by itself.
   Result<void> start(std::size_t member);
   // As by SIGKILL with a power cut: the disk keeps what was synced and any part of the rest.
@@ -68,6 +70,7 @@ class Cluster {
   Clock clock_;
   Fabric fabric_;
   std::vector<Member> members_;
+  std::vector<io::Address> client_addresses_;
 };
 
 }  // namespace conclave::sim

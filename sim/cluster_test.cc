@@ -8,19 +8,11 @@
 
 #include <cstdlib>
 
-#include "sim/kv_client.h"
 #include "sim/linearizability.h"
+#include "sim/workload.h"
 
 namespace conclave::sim {
 namespace {
-
-std::vector<io::Address> client_ports(const Cluster& cluster) {
-  std::vector<io::Address> addresses;
-  for (std::size_t i = 0; i < cluster.size(); ++i) {
-    addresses.push_back({Cluster::host(i), Cluster::kClientPort});
-  }
-  return addresses;
-}
 
 std::uint64_t seeds() {
   const char* wanted = std::getenv("CONCLAVE_SIM_SEEDS");
@@ -32,35 +24,31 @@ void start(Cluster& cluster, std::size_t member) {
   ASSERT_TRUE(started.has_value()) << started.error().message;
 }
 
-class Workload {
+// The registers workload on a cluster.
+class Registers {
  public:
-  Workload(Cluster& cluster, std::uint64_t seed, std::size_t clients, std::size_t operations) {
-    for (std::size_t i = 0; i < clients; ++i) {
-      KvClientOptions options;
-      options.id = i + 1;
-      options.seed = seed * 1'000 + i;
-      options.operations = operations;
-      options.members = client_ports(cluster);
-      clients_.push_back(std::make_unique<KvClient>(
-          options, cluster.clock(), cluster.fabric().host("c" + std::to_string(i))));
-    }
+  Registers(Cluster& cluster, std::uint64_t seed, std::size_t clients, std::size_t operations)
+      : site_{cluster.clock(), cluster.fabric(), cluster.client_addresses(), trace_},
+        trace_([&cluster] { return cluster.clock().now(); }, false),
+        workload_(make_workload(site_, {.name = "registers",
+                                        .seed = seed * 1'000,
+                                        .clients = clients,
+                                        .operations = operations,
+                                        .think = milliseconds(2)})) {
+    workload_->start();
   }
-  bool done() const {
-    for (const auto& client : clients_) {
-      if (!client->done()) return false;
-    }
-    return true;
-  }
+  bool done() const { return workload_->done(); }
+  std::uint64_t answered() const { return workload_->answered(); }
   History history() const {
-    History all;
-    for (const auto& client : clients_) {
-      all.insert(all.end(), client->history().begin(), client->history().end());
-    }
-    return all;
+    const Result<History> parsed = parse_history(workload_->history());
+    EXPECT_TRUE(parsed.has_value());
+    return parsed.value_or(History{});
   }
 
  private:
-  std::vector<std::unique_ptr<KvClient>> clients_;
+  Site site_;
+  Trace trace_;
+  std::unique_ptr<Workload> workload_;
 };
 
 void expect_linearizable(const History& history, std::uint64_t seed) {
@@ -74,7 +62,7 @@ void expect_linearizable(const History& history, std::uint64_t seed) {
 TEST(ClusterTest, ThreeMembersElectALeaderAndAnswer) {
   Cluster cluster(1, {});
   for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
-  Workload workload(cluster, 1, 3, 100);
+  Registers workload(cluster, 1, 3, 100);
   ASSERT_TRUE(cluster.run_until(seconds(60), [&] { return workload.done(); }));
   for (const Operation& op : workload.history()) EXPECT_FALSE(op.is_unknown());
   expect_linearizable(workload.history(), 1);
@@ -84,12 +72,12 @@ TEST(ClusterTest, ThreeMembersElectALeaderAndAnswer) {
 TEST(ClusterTest, AcknowledgedWritesSurviveThatAllMembersCrashAtOnce) {
   Cluster cluster(2, {});
   for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
-  Workload before(cluster, 2, 3, 50);
+  Registers before(cluster, 2, 3, 50);
   ASSERT_TRUE(cluster.run_until(seconds(60), [&] { return before.done(); }));
   for (std::size_t i = 0; i < 3; ++i) cluster.crash(i);
   cluster.run_for(seconds(1));
   for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
-  Workload after(cluster, 3, 3, 50);
+  Registers after(cluster, 3, 3, 50);
   ASSERT_TRUE(cluster.run_until(seconds(60), [&] { return after.done(); }));
   History all = before.history();
   const History rest = after.history();
@@ -104,7 +92,7 @@ TEST(ClusterTest, AFollowerFarBehindCatchesUpBySnapshot) {
   const std::size_t late = (*cluster.leader() + 1) % 3;
   cluster.crash(late);
   // More than is kept for followers a little behind.
-  Workload workload(cluster, 4, 8, 1'500);
+  Registers workload(cluster, 4, 8, 1'500);
   ASSERT_TRUE(cluster.run_until(seconds(300), [&] { return workload.done(); }));
   start(cluster, late);
   ASSERT_TRUE(cluster.run_until(seconds(30), [&] { return cluster.converged(); }));
@@ -116,7 +104,7 @@ TEST(ClusterTest, AFollowerFarBehindCatchesUpBySnapshot) {
 TEST(ClusterTest, AMemberWhoseStateDiffersIsFoundOutAndNobodyIsAnswered) {
   Cluster cluster(5, {});
   for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
-  Workload before(cluster, 5, 2, 50);
+  Registers before(cluster, 5, 2, 50);
   ASSERT_TRUE(cluster.run_until(seconds(60), [&] { return before.done(); }));
   ASSERT_TRUE(cluster.run_until(seconds(5), [&] { return cluster.converged(); }));
   const std::size_t bad = (*cluster.leader() + 1) % 3;
@@ -127,7 +115,7 @@ TEST(ClusterTest, AMemberWhoseStateDiffersIsFoundOutAndNobodyIsAnswered) {
   }
   state = std::move(empty);
 
-  Workload after(cluster, 6, 2, 1'000'000);
+  Registers after(cluster, 6, 2, 1'000'000);
   const auto all_alarmed = [&] {
     for (std::size_t i = 0; i < 3; ++i) {
       if (!cluster.node(i).stats().corrupt) return false;
@@ -160,7 +148,7 @@ void storm(std::uint64_t seed) {
   for (std::size_t i = 0; i < cluster.size(); ++i) hosts.insert(Cluster::host(i));
   cluster.fabric().set_faults(faults, hosts);
 
-  Workload workload(cluster, seed, 5, 150);
+  Registers workload(cluster, seed, 5, 150);
   const Instant calm =
       cluster.clock().now() + seconds(static_cast<std::int64_t>(rng.between(5, 30)));
   while (cluster.clock().now() < calm && !workload.done()) {

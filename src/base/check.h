@@ -9,9 +9,18 @@
 
 #include <string_view>
 
+namespace conclave {
+
+// Told what failed, before the process aborts. The simulator's throws instead: there the process is
+// one of many members, and the failure a finding. Not thread-safe: call before other threads exist.
+using CheckHandler = void (*)(std::string_view message);
+void set_check_handler(CheckHandler handler);
+
+}  // namespace conclave
+
 namespace conclave::detail {
 
-// Writes the message to standard error and aborts.
+// Calls the handler, if one is set; else writes the message to standard error. Then aborts.
 [[noreturn]] void check_failed(const char* file, int line, const char* condition,
                                std::string_view message);
 

@@ -148,6 +148,11 @@ const Http2TestClient::Answer& Http2TestClient::answer(std::int32_t stream) {
   return state_->answers[stream];
 }
 
+void Http2TestClient::forget(std::int32_t stream) {
+  state_->answers.erase(stream);
+  state_->uploads.erase(stream);
+}
+
 std::optional<std::uint32_t> Http2TestClient::goaway_error() const { return state_->goaway; }
 
 Http2TestClient::Fields grpc_headers(BytesView path, const Http2TestClient::Fields& extra) {

@@ -50,6 +50,8 @@ class Http2TestClient {
   bool receive(BytesView bytes);
 
   const Answer& answer(std::int32_t stream);
+  // Frees what is kept of a stream that has ended.
+  void forget(std::int32_t stream);
   std::optional<std::uint32_t> goaway_error() const;
 
  private:

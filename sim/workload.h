@@ -1,0 +1,70 @@
+#pragma once
+// What clients do during a run, and how what they were told is judged. A workload is one file in
+// sim/workloads that implements Workload and stands in the table of workloads/kinds.cc.
+//
+// A workload asks a number of things and is done when each has been answered or given up; it keeps
+// to keys that begin with its own name and a slash, since several run at once. It is driven by the
+// clock alone, so the same plan gives the same run.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/network.h"
+#include "sim/clock.h"
+#include "sim/finding.h"
+#include "sim/network.h"
+#include "sim/trace.h"
+
+namespace conclave::sim {
+
+// Where workloads run. Outlives them.
+struct Site {
+  Clock& clock;
+  Fabric& fabric;
+  const std::vector<io::Address>& members;  // client ports
+  Trace& trace;
+};
+
+struct WorkloadPlan {
+  std::string name;  // of its kind
+  std::uint64_t seed = 0;
+  std::size_t clients = 1;
+  std::size_t operations = 100;            // of each client
+  Duration think = milliseconds(20);       // at most, between two calls of a client
+};
+
+class Workload {
+ public:
+  virtual ~Workload() = default;
+
+  // Lets the clients begin. Called once, before time moves.
+  virtual void start() = 0;
+  // Everything was asked, and answered or given up.
+  virtual bool done() const = 0;
+  // Calls that were answered, so far.
+  virtual std::uint64_t answered() const = 0;
+  // Is what the clients were told right? Called once, when the workload is done and all members
+  // have converged.
+  virtual std::optional<Finding> judge() const = 0;
+  // The history as JSON lines, for other checkers. Empty: it keeps none.
+  virtual std::string history() const { return {}; }
+};
+
+struct WorkloadKind {
+  std::string_view name;
+  std::string_view about;
+  std::unique_ptr<Workload> (*make)(Site&, const WorkloadPlan&);
+};
+
+// All there are.
+std::span<const WorkloadKind> workload_kinds();
+// REQUIRES: plan.name is one of workload_kinds().
+std::unique_ptr<Workload> make_workload(Site& site, const WorkloadPlan& plan);
+
+}  // namespace conclave::sim

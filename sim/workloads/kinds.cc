@@ -1,0 +1,24 @@
+#include "sim/workloads/kinds.h"
+
+#include "base/check.h"
+
+namespace conclave::sim {
+namespace {
+
+constexpr WorkloadKind kKinds[] = {
+    {"registers", "put, get, delete and compare-and-swap on a few keys: linearizable per key",
+     make_registers},
+};
+
+}  // namespace
+
+std::span<const WorkloadKind> workload_kinds() { return kKinds; }
+
+std::unique_ptr<Workload> make_workload(Site& site, const WorkloadPlan& plan) {
+  for (const WorkloadKind& kind : kKinds) {
+    if (kind.name == plan.name) return kind.make(site, plan);
+  }
+  CHECK(false, "no workload is called {}", plan.name);
+}
+
+}  // namespace conclave::sim

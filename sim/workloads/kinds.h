@@ -1,0 +1,12 @@
+#pragma once
+// The workloads there are; each is made in the file of its name.
+
+#include <memory>
+
+#include "sim/workload.h"
+
+namespace conclave::sim {
+
+std::unique_ptr<Workload> make_registers(Site& site, const WorkloadPlan& plan);
+
+}  // namespace conclave::sim
