@@ -45,25 +45,44 @@ node::Options Cluster::options_for(std::size_t member) {
   options.snapshot_entries = options_.snapshot_entries;
   options.segment_bytes = options_.segment_bytes;
   options.seed = rng_.next() ^ ++members_[member].runs;
-  options.fatal = [this, member](const Error&) { members_[member].failed = true; };
+  options.fatal = [this, member](const Error& why) { members_[member].failure = why; };
   return options;
 }
 
 Result<void> Cluster::start(std::size_t member) {
   Member& starting = members_.at(member);
   CHECK(starting.node == nullptr);
-  starting.failed = false;
-  starting.node =
-      TRY(node::Node::start(options_for(member), clock_, *starting.disk, fabric_.host(host(member)),
-                            [](const std::string& peer) { return etcd::make_session({}, peer); }));
+  starting.failure.reset();
+  starting.stopped = false;
+  Result<std::unique_ptr<node::Node>> node =
+      node::Node::start(options_for(member), clock_, *starting.disk, fabric_.host(host(member)),
+                        [](const std::string& peer) { return etcd::make_session({}, peer); });
+  if (!node) {
+    disk(member).stopped() ? disk(member).crash() : disk(member).kill();
+    return Failure(std::move(node).error());
+  }
+  starting.node = std::move(*node);
   return {};
 }
 
-void Cluster::crash(std::size_t member) {
-  Member& crashing = members_.at(member);
+void Cluster::end_process(std::size_t member) {
   fabric_.reset(host(member));
-  crashing.node.reset();
-  crashing.disk->crash();
+  members_.at(member).node.reset();
+}
+
+void Cluster::crash(std::size_t member) {
+  end_process(member);
+  disk(member).crash();
+}
+
+void Cluster::kill(std::size_t member) {
+  end_process(member);
+  disk(member).kill();
+}
+
+void Cluster::stop(std::size_t member) {
+  Member& stopping = members_.at(member);
+  stopping.node->stop([&stopping] { stopping.stopped = true; });
 }
 
 std::optional<std::size_t> Cluster::leader() const {
@@ -79,8 +98,23 @@ std::optional<std::size_t> Cluster::leader() const {
 // A member that stopped by itself is gone, as its process would be.
 void Cluster::reap() {
   for (std::size_t i = 0; i < members_.size(); ++i) {
-    if (members_[i].failed && running(i)) crash(i);
+    if (!running(i)) continue;
+    if (std::exchange(members_[i].stopped, false)) {
+      kill(i);
+      continue;
+    }
+    if (disk(i).stopped())
+      members_[i].failure = Error{ErrorCode::kIo, "power cut between two disk calls"};
+    if (!members_[i].failure) continue;
+    const Error why = *std::exchange(members_[i].failure, std::nullopt);
+    crash(i);
+    if (on_stopped) on_stopped(i, why);
   }
+}
+
+void Cluster::step() {
+  clock_.step();
+  reap();
 }
 
 void Cluster::run_for(Duration duration) {
@@ -88,13 +122,11 @@ void Cluster::run_for(Duration duration) {
 }
 
 bool Cluster::run_until(Duration limit, const std::function<bool()>& done) {
-  const Instant end = clock_.now() + limit;
-  while (!done()) {
-    if (clock_.now() >= end) return false;
-    clock_.run_for(milliseconds(1));
-    reap();
-  }
-  return true;
+  bool over = false;
+  const io::Clock::TimerId deadline = clock_.after(limit, [&over] { over = true; });
+  while (!over && !done()) step();
+  clock_.cancel(deadline);
+  return !over;
 }
 
 bool Cluster::converged() const {

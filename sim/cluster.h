@@ -43,11 +43,22 @@ class Cluster {
   Result<void> start(std::size_t member);
   // As by SIGKILL with a power cut: the disk keeps what was synced and any part of the rest.
   void crash(std::size_t member);
+  // As by SIGKILL alone: what the process wrote is still there.
+  void kill(std::size_t member);
+  // As by SIGTERM: it hands leadership over, and is gone soon after.
+  void stop(std::size_t member);
   bool running(std::size_t member) const { return members_.at(member).node != nullptr; }
   const node::Node& node(std::size_t member) const { return *members_.at(member).node; }
   // The member that leads the highest epoch, if one does.
   std::optional<std::size_t> leader() const;
 
+  // Counts the starts of a member: names one of its runs.
+  std::uint64_t run(std::size_t member) const { return members_.at(member).runs; }
+  // Told of a member that stopped by itself, when it is gone.
+  std::function<void(std::size_t, const Error&)> on_stopped;
+
+  // The next thing happens, somewhere.
+  void step();
   void run_for(Duration duration);
   // Runs until `done` or until `limit` has passed; whether `done`.
   bool run_until(Duration limit, const std::function<bool()>& done);
@@ -60,9 +71,11 @@ class Cluster {
     std::unique_ptr<Disk> disk;
     std::unique_ptr<node::Node> node;
     std::uint64_t runs = 0;
-    bool failed = false;
+    bool stopped = false;          // in the orderly way
+    std::optional<Error> failure;  // why it stopped by itself
   };
   node::Options options_for(std::size_t member);
+  void end_process(std::size_t member);
   void reap();
 
   ClusterOptions options_;

@@ -85,6 +85,8 @@ class Disk final : public io::Disk {
   void fail_next(DiskCall call, const std::string& path_part, ErrorCode code);
   // The next write to such a path lands `by` bytes further on (not beyond what the file has).
   void misdirect_next_write(const std::string& path_part, std::uint64_t by);
+  // What fail_next and misdirect_next_write announced and has not happened yet never will.
+  void forget_scripted() { scripted_.clear(); }
   // One bit of the byte at `offset` changes. REQUIRES: the file has that byte.
   void rot(const std::string& path, std::uint64_t offset);
 

@@ -22,8 +22,10 @@ bool is_refusal(wire::GrpcCode code) {
     case kFailedPrecondition:
     case kOutOfRange:
     case kUnimplemented:
-    case kUnauthenticated: return true;
-    default: return false;
+    case kUnauthenticated:
+      return true;
+    default:
+      return false;
   }
 }
 

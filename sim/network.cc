@@ -180,6 +180,7 @@ void Fabric::set_faults(const LinkFaults& faults, std::set<std::string> lossy_ho
 
 void Fabric::cut(const std::string& from, const std::string& to) { cut_.emplace(from, to); }
 void Fabric::heal() { cut_.clear(); }
+void Fabric::heal(const std::string& from, const std::string& to) { cut_.erase({from, to}); }
 
 void Fabric::reset(const std::string& host) {
   std::erase_if(streams_, [](const auto& stream) { return stream.expired(); });

@@ -47,6 +47,7 @@ class Fabric {
   // Pieces from one host to another vanish, one way, until healed; connections stay up.
   void cut(const std::string& from, const std::string& to);
   void heal();
+  void heal(const std::string& from, const std::string& to);
   // Every connection of the host breaks, as when its process is killed.
   void reset(const std::string& host);
 

@@ -12,10 +12,14 @@ constexpr std::size_t kKept = 400;
 
 std::string_view name_of(Trace::Kind kind) {
   switch (kind) {
-    case Trace::Kind::kFault: return "fault";
-    case Trace::Kind::kMember: return "member";
-    case Trace::Kind::kClient: return "client";
-    case Trace::Kind::kLog: return "log";
+    case Trace::Kind::kFault:
+      return "fault";
+    case Trace::Kind::kMember:
+      return "member";
+    case Trace::Kind::kClient:
+      return "client";
+    case Trace::Kind::kLog:
+      return "log";
   }
   std::unreachable();
 }

@@ -35,8 +35,8 @@ struct WorkloadPlan {
   std::string name;  // of its kind
   std::uint64_t seed = 0;
   std::size_t clients = 1;
-  std::size_t operations = 100;            // of each client
-  Duration think = milliseconds(20);       // at most, between two calls of a client
+  std::size_t operations = 100;       // of each client
+  Duration think = milliseconds(20);  // at most, between two calls of a client
 };
 
 class Workload {

@@ -24,8 +24,8 @@ class RegisterClient {
         number_(number),
         name_(fmt::format("r{}", number)),
         rng_(plan.seed + number),
-        client_({.seed = rng_.next(), .members = &site.members},
-                site.clock, site.fabric.host(name_)) {}
+        client_({.seed = rng_.next(), .members = &site.members}, site.clock,
+                site.fabric.host(name_)) {}
   ~RegisterClient() { site_.clock.cancel(next_); }
 
   bool done() const { return asked_ == plan_.operations && !client_.busy(); }

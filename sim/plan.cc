@@ -1,0 +1,202 @@
+#include "sim/plan.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace conclave::sim {
+namespace {
+
+struct Habit {
+  FaultKind kind;
+  std::string_view name;
+  std::int64_t shortest_ms;  // how long it lasts
+  std::int64_t longest_ms;
+};
+
+constexpr std::array kHabits = {
+    Habit{FaultKind::kCrash, "crash", 0, 8'000},
+    Habit{FaultKind::kCrashSeveral, "crash several", 0, 4'000},
+    Habit{FaultKind::kCrashInWrite, "crash between disk calls", 0, 4'000},
+    Habit{FaultKind::kKill, "kill", 0, 3'000},
+    Habit{FaultKind::kCutOneWay, "cut one way", 50, 8'000},
+    Habit{FaultKind::kCutBoth, "cut both ways", 50, 8'000},
+    Habit{FaultKind::kIsolate, "isolate", 50, 8'000},
+    Habit{FaultKind::kHalves, "halves", 50, 8'000},
+    Habit{FaultKind::kBreak, "break connections", 0, 0},
+    Habit{FaultKind::kDiskError, "disk error", 0, 3'000},
+    Habit{FaultKind::kDiskFull, "disk full", 200, 5'000},
+    Habit{FaultKind::kRot, "rot", 0, 0},
+    Habit{FaultKind::kHandOver, "hand over", 100, 3'000},
+};
+
+const Habit& habit_of(FaultKind kind) {
+  return *std::find_if(kHabits.begin(), kHabits.end(),
+                       [kind](const Habit& habit) { return habit.kind == kind; });
+}
+
+std::int64_t signed_between(Rng& rng, std::int64_t low, std::int64_t high) {
+  return low + static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(high - low + 1)));
+}
+
+// Log-uniform: as many small ones as large ones.
+std::int64_t spread(Rng& rng, std::int64_t low, std::int64_t high) {
+  std::int64_t ceiling = low;
+  while (ceiling < high && !rng.one_in(3)) ceiling *= 2;
+  return signed_between(rng, low, std::min(ceiling, high));
+}
+
+std::uint32_t sometimes(Rng& rng, std::uint32_t most) {
+  if (rng.one_in(2)) return 0;
+  return static_cast<std::uint32_t>(rng.below(most + 1));
+}
+
+LinkFaults draw_links(Rng& rng) {
+  LinkFaults links;
+  links.shortest = microseconds(spread(rng, 20, 2'000));
+  links.longest = links.shortest + microseconds(spread(rng, 100, 50'000));
+  links.lost = sometimes(rng, 300);
+  links.repeated = sometimes(rng, 500);
+  links.late = sometimes(rng, 300);
+  return links;
+}
+
+DiskFaults draw_disks(Rng& rng) {
+  if (!rng.one_in(4)) return {};
+  return {
+      .reads = sometimes(rng, 200), .writes = sometimes(rng, 200), .syncs = sometimes(rng, 200)};
+}
+
+ClusterOptions draw_cluster(Rng& rng) {
+  ClusterOptions cluster;
+  const std::uint64_t dice = rng.below(10);
+  cluster.members = dice == 0 ? 1 : dice < 8 ? 3 : 5;
+  cluster.snapshot_entries = rng.one_in(3) ? 0 : rng.between(5, 300);
+  cluster.segment_bytes = 16'384ull << rng.below(7);
+  return cluster;
+}
+
+// Each run has its own mixture: half of the kinds do not occur, the others with different weights.
+std::vector<Fault> draw_faults(Rng& rng, Duration storm) {
+  std::vector<const Habit*> lots;
+  for (const Habit& habit : kHabits) {
+    if (rng.one_in(2)) continue;
+    lots.insert(lots.end(), rng.between(1, 8), &habit);
+  }
+  std::vector<Fault> faults;
+  if (lots.empty()) return faults;
+  const std::int64_t gap_ms = spread(rng, 100, 5'000);
+  Duration at = milliseconds(signed_between(rng, 0, 2'000));
+  while (at < storm) {
+    const Habit& habit = *lots[rng.below(lots.size())];
+    Fault fault;
+    fault.kind = habit.kind;
+    fault.at = at;
+    fault.lasts = milliseconds(signed_between(rng, habit.shortest_ms, habit.longest_ms));
+    fault.seed = rng.next();
+    faults.push_back(fault);
+    at = at + milliseconds(signed_between(rng, 1, 2 * gap_ms));
+  }
+  return faults;
+}
+
+std::vector<WorkloadPlan> draw_workloads(Rng& rng, Duration storm) {
+  std::vector<WorkloadPlan> workloads;
+  for (const WorkloadKind& kind : workload_kinds()) {
+    if (!workloads.empty() && rng.one_in(2)) continue;
+    WorkloadPlan plan;
+    plan.name = kind.name;
+    plan.seed = rng.next() >> 16;
+    plan.clients = rng.between(1, 6);
+    plan.think = milliseconds(spread(rng, 2, 500));
+    // Enough for the storm; each call takes a few milliseconds of its own.
+    const std::int64_t pace_ms = plan.think.ms() / 2 + 5;
+    plan.operations =
+        static_cast<std::size_t>(std::clamp<std::int64_t>(storm.ms() / pace_ms, 20, 600));
+    workloads.push_back(plan);
+  }
+  return workloads;
+}
+
+}  // namespace
+
+std::string_view name_of(FaultKind kind) { return habit_of(kind).name; }
+
+Plan plan_of(std::uint64_t seed) {
+  Rng rng(seed);
+  Plan plan;
+  plan.seed = seed;
+  plan.cluster = draw_cluster(rng);
+  plan.links = draw_links(rng);
+  plan.disks = draw_disks(rng);
+  plan.log_latency = {.shortest = microseconds(spread(rng, 20, 1'000)), .longest = {}};
+  plan.log_latency.longest = plan.log_latency.shortest + microseconds(spread(rng, 50, 30'000));
+  plan.storm = milliseconds(signed_between(rng, 5'000, 30'000));
+  plan.faults = draw_faults(rng, plan.storm);
+  plan.workloads = draw_workloads(rng, plan.storm);
+  return plan;
+}
+
+Plan edited(Plan plan, const Edits& edits) {
+  if (edits.only_faults) {
+    std::vector<Fault> kept;
+    for (std::size_t i = 0; i < plan.faults.size(); ++i) {
+      if (edits.only_faults->contains(i)) kept.push_back(plan.faults[i]);
+    }
+    plan.faults = std::move(kept);
+  }
+  if (edits.workload) {
+    std::erase_if(plan.workloads, [&](const WorkloadPlan& w) { return w.name != *edits.workload; });
+  }
+  for (WorkloadPlan& workload : plan.workloads) {
+    workload.clients = std::min(workload.clients, edits.clients.value_or(workload.clients));
+    workload.operations =
+        std::min(workload.operations, edits.operations.value_or(workload.operations));
+  }
+  if (edits.calm_links) plan.links = LinkFaults{};
+  if (edits.calm_disks) plan.disks = DiskFaults{};
+  return plan;
+}
+
+std::string Edits::to_flags() const {
+  std::string flags;
+  if (only_faults) {
+    std::string list;
+    for (const std::size_t i : *only_faults)
+      list += fmt::format("{}{}", list.empty() ? "" : ",", i);
+    flags += " --only-faults " + (list.empty() ? "none" : list);
+  }
+  if (clients) flags += fmt::format(" --clients {}", *clients);
+  if (operations) flags += fmt::format(" --operations {}", *operations);
+  if (workload) flags += " --workload " + *workload;
+  if (calm_links) flags += " --calm-links";
+  if (calm_disks) flags += " --calm-disks";
+  return flags;
+}
+
+std::string describe(const Plan& plan) {
+  std::string text = fmt::format(
+      "seed {}: {} members, snapshots every {} entries, segments of {} KiB, a storm of {:.1f} s\n",
+      plan.seed, plan.cluster.members, plan.cluster.snapshot_entries,
+      plan.cluster.segment_bytes / 1024, plan.storm.seconds());
+  text += fmt::format("links: {} to {} us; of a thousand pieces {} lost, {} repeated, {} late\n",
+                      plan.links.shortest.ns / 1'000, plan.links.longest.ns / 1'000,
+                      plan.links.lost, plan.links.repeated, plan.links.late);
+  text += fmt::format("disks: {} to {} us; of a million calls {} reads, {} writes, {} syncs fail\n",
+                      plan.log_latency.shortest.ns / 1'000, plan.log_latency.longest.ns / 1'000,
+                      plan.disks.reads, plan.disks.writes, plan.disks.syncs);
+  for (const WorkloadPlan& w : plan.workloads) {
+    text += fmt::format("workload {}: {} clients, {} operations each, {} ms apart at most\n",
+                        w.name, w.clients, w.operations, w.think.ms());
+  }
+  for (std::size_t i = 0; i < plan.faults.size(); ++i) {
+    const Fault& fault = plan.faults[i];
+    text += fmt::format("fault {}: at {:.3f} s, {}, for {:.3f} s\n", i, fault.at.seconds(),
+                        name_of(fault.kind), fault.lasts.seconds());
+  }
+  return text;
+}
+
+}  // namespace conclave::sim

@@ -1,0 +1,75 @@
+#pragma once
+// Everything that a run will do, drawn from its seed before it begins, as a value: what the cluster
+// is made of, how its links and disks misbehave all the time, which faults strike when, and what
+// the clients do. The same seed gives the same plan; edits take things away from it, which is how a
+// failing run is made smaller.
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "base/time.h"
+#include "sim/cluster.h"
+#include "sim/workload.h"
+
+namespace conclave::sim {
+
+enum class FaultKind : std::uint8_t {
+  kCrash,         // power cut of one member
+  kCrashSeveral,  // of a majority, or all, at once
+  kCrashInWrite,  // power cut between two disk calls
+  kKill,          // the process alone: what it wrote stays
+  kCutOneWay,     // one link, one direction
+  kCutBoth,       // one link
+  kIsolate,       // one member from all others
+  kHalves,        // two sides
+  kBreak,         // the connections of one member break
+  kDiskError,     // one call on the log's disk fails
+  kDiskFull,      // no room for a while
+  kRot,           // a bit of an old part of the log, or of a snapshot, changes
+  kHandOver,      // the leader stops, handing leadership over, and starts again
+};
+
+std::string_view name_of(FaultKind kind);
+
+struct Fault {
+  FaultKind kind = FaultKind::kCrash;
+  Duration at;             // after the start
+  Duration lasts;          // until it is undone
+  std::uint64_t seed = 0;  // whom it strikes, and how
+};
+
+struct Plan {
+  std::uint64_t seed = 0;
+  ClusterOptions cluster;
+  LinkFaults links;
+  DiskFaults disks;
+  JobLatency log_latency;
+  Duration storm;             // then all is healed
+  std::vector<Fault> faults;  // by time
+  std::vector<WorkloadPlan> workloads;
+};
+
+// What a person, or --shrink, takes away from a plan.
+struct Edits {
+  std::optional<std::set<std::size_t>> only_faults;  // by their place in Plan::faults
+  std::optional<std::size_t> clients;                // of each workload, at most
+  std::optional<std::size_t> operations;             // of each client, at most
+  std::optional<std::string> workload;               // only this one
+  bool calm_links = false;
+  bool calm_disks = false;
+
+  // As flags of conclave-sim.
+  std::string to_flags() const;
+  bool operator==(const Edits&) const = default;
+};
+
+Plan plan_of(std::uint64_t seed);
+Plan edited(Plan plan, const Edits& edits);
+// For people: one line per part.
+std::string describe(const Plan& plan);
+
+}  // namespace conclave::sim

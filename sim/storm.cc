@@ -1,0 +1,296 @@
+#include "sim/storm.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "sim/finding.h"
+
+namespace conclave::sim {
+namespace {
+
+const std::string kLogDirectory = "/data/wal";
+
+std::vector<std::pair<std::size_t, std::size_t>> both_ways(std::size_t a, std::size_t b) {
+  return {{a, b}, {b, a}};
+}
+
+}  // namespace
+
+Storm::Storm(const Plan& plan, Cluster& cluster, ClusterCheck& check, Trace& trace)
+    : plan_(plan),
+      cluster_(cluster),
+      check_(check),
+      trace_(trace),
+      held_down_(cluster.size()),
+      start_due_(cluster.size()),
+      damaged_(cluster.size()) {}
+
+void Storm::note(const std::string& who, const std::string& what) {
+  trace_.note(Trace::Kind::kFault, who, what);
+}
+
+// --- from the first start to the calm ------------------------------------------------------------
+
+void Storm::begin() {
+  cluster_.on_stopped = [this](std::size_t member, const Error& why) {
+    note(Cluster::host(member), "stopped by itself: " + why.message);
+    ++counts_["stopped by itself"];
+    start_soon(member, milliseconds(500));
+  };
+  std::set<std::string> hosts;
+  for (std::size_t i = 0; i < cluster_.size(); ++i) {
+    hosts.insert(Cluster::host(i));
+    cluster_.disk(i).set_latency(io::Lane::kLog, plan_.log_latency);
+    start(i);
+    cluster_.disk(i).set_faults(plan_.disks);
+  }
+  cluster_.fabric().set_faults(plan_.links, hosts);
+  for (std::size_t i = 0; i < plan_.faults.size(); ++i) {
+    cluster_.clock().after(plan_.faults[i].at, [this, i] { strike(i); });
+  }
+}
+
+void Storm::strike(std::size_t number) {
+  if (over_) return;
+  const Fault& fault = plan_.faults[number];
+  Rng rng(fault.seed);
+  std::optional<std::function<void()>> undo = carry_out(fault, rng);
+  if (!undo) return;
+  ++counts_[std::string(name_of(fault.kind))];
+  if (!*undo) return;
+  lasting_.emplace(number, std::move(*undo));
+  cluster_.clock().after(fault.lasts, [this, number] {
+    const auto lasting = lasting_.extract(number);
+    if (!lasting.empty()) lasting.mapped()();
+  });
+}
+
+void Storm::end() {
+  over_ = true;
+  note("world", "the storm is over: all is healed");
+  cluster_.fabric().heal();
+  cluster_.fabric().set_faults({}, {});
+  for (std::size_t i = 0; i < cluster_.size(); ++i) {
+    cluster_.disk(i).set_faults({});
+    cluster_.disk(i).set_latency(io::Lane::kLog, {});
+    cluster_.disk(i).forget_scripted();
+  }
+  for (auto& [number, undo] : std::exchange(lasting_, {})) undo();
+  for (std::size_t i = 0; i < cluster_.size(); ++i) start_soon(i, {});
+}
+
+// --- the faults ----------------------------------------------------------------------------------
+
+std::optional<std::function<void()>> Storm::carry_out(const Fault& fault, Rng& rng) {
+  const std::size_t member = pick(rng);
+  const std::vector<std::size_t> order = shuffled(rng);
+  const std::size_t size = cluster_.size();
+  const auto first = [&](std::size_t count) {
+    return std::vector<std::size_t>(order.begin(),
+                                    order.begin() + static_cast<std::ptrdiff_t>(count));
+  };
+  switch (fault.kind) {
+    case FaultKind::kCrash:
+      return crash({member}, true);
+    case FaultKind::kKill:
+      return crash({member}, false);
+    case FaultKind::kCrashSeveral:
+      return crash(first(rng.one_in(2) ? size : size / 2 + 1), true);
+    case FaultKind::kCrashInWrite: {
+      Disk& disk = cluster_.disk(member);
+      const std::uint64_t calls = rng.below(30);
+      note(Cluster::host(member), fmt::format("power goes after {} more disk calls", calls));
+      disk.stop_before(disk.calls() + calls);
+      return [this, member] { crash({member}, true)(); };
+    }
+    case FaultKind::kCutOneWay: {
+      if (size < 2) return std::nullopt;
+      return cut({{order[0], order[1]}});
+    }
+    case FaultKind::kCutBoth: {
+      if (size < 2) return std::nullopt;
+      return cut(both_ways(order[0], order[1]));
+    }
+    case FaultKind::kIsolate: {
+      std::vector<std::pair<std::size_t, std::size_t>> links;
+      for (std::size_t other = 0; other < size; ++other) {
+        if (other == member) continue;
+        links.emplace_back(member, other);
+        links.emplace_back(other, member);
+      }
+      return cut(links);
+    }
+    case FaultKind::kHalves: {
+      std::vector<std::pair<std::size_t, std::size_t>> links;
+      for (std::size_t a = 0; a < size / 2; ++a) {
+        for (std::size_t b = size / 2; b < size; ++b) {
+          links.emplace_back(order[a], order[b]);
+          links.emplace_back(order[b], order[a]);
+        }
+      }
+      return cut(links);
+    }
+    case FaultKind::kBreak:
+      note(Cluster::host(member), "its connections break");
+      cluster_.fabric().reset(Cluster::host(member));
+      return std::function<void()>();
+    case FaultKind::kDiskError:
+      return disk_error(member, rng);
+    case FaultKind::kDiskFull: {
+      Disk& disk = cluster_.disk(member);
+      note(Cluster::host(member), "its disk is full");
+      disk.set_capacity(disk.used_bytes() + rng.below(64 * 1024));
+      return [this, member] {
+        note(Cluster::host(member), "its disk has room");
+        cluster_.disk(member).set_capacity(0);
+      };
+    }
+    case FaultKind::kRot:
+      if (!may_damage(member) || !rot(member, rng)) return std::nullopt;
+      return std::function<void()>();
+    case FaultKind::kHandOver:
+      if (!cluster_.running(member)) return std::nullopt;
+      return hand_over(member);
+  }
+  std::unreachable();
+}
+
+std::function<void()> Storm::crash(std::vector<std::size_t> members, bool power) {
+  for (const std::size_t member : members) {
+    note(Cluster::host(member), power ? "power cut" : "killed");
+    hold_down(member);
+    if (!cluster_.running(member)) continue;
+    if (power) {
+      cluster_.crash(member);
+    } else {
+      cluster_.kill(member);
+    }
+  }
+  return [this, members] {
+    for (const std::size_t member : members) release(member);
+  };
+}
+
+std::function<void()> Storm::cut(std::vector<std::pair<std::size_t, std::size_t>> links) {
+  for (const auto& [from, to] : links) {
+    note("world", fmt::format("cut from {} to {}", Cluster::host(from), Cluster::host(to)));
+    cluster_.fabric().cut(Cluster::host(from), Cluster::host(to));
+  }
+  return [this, links] {
+    for (const auto& [from, to] : links) {
+      note("world", fmt::format("healed from {} to {}", Cluster::host(from), Cluster::host(to)));
+      cluster_.fabric().heal(Cluster::host(from), Cluster::host(to));
+    }
+  };
+}
+
+std::optional<std::function<void()>> Storm::disk_error(std::size_t member, Rng& rng) {
+  constexpr DiskCall kCalls[] = {DiskCall::kWrite, DiskCall::kSync,
+                                 DiskCall::kRead,  DiskCall::kPreallocate,
+                                 DiskCall::kNames, DiskCall::kSyncDirectory};
+  const DiskCall call = kCalls[rng.below(std::size(kCalls))];
+  const bool in_log = rng.one_in(2);
+  note(Cluster::host(member), fmt::format("disk call of kind {} fails next{}",
+                                          static_cast<int>(call), in_log ? " in the log" : ""));
+  cluster_.disk(member).fail_next(call, in_log ? kLogDirectory : "/data", ErrorCode::kIo);
+  return std::function<void()>();
+}
+
+// Changes a bit where the newest write is not: the loss of what was written last cannot be told
+// from a power cut (docs/formats/log.md).
+bool Storm::rot(std::size_t member, Rng& rng) {
+  Disk& disk = cluster_.disk(member);
+  const Result<std::vector<std::string>> names = disk.list(kLogDirectory);
+  if (!names) return false;
+  std::vector<std::string> segments;
+  for (const std::string& name : *names) {
+    if (name.ends_with(".log")) segments.push_back(kLogDirectory + "/" + name);
+  }
+  std::sort(segments.begin(), segments.end());
+  if (segments.size() < 2) return false;
+  const std::string& path = segments[rng.below(segments.size() - 1)];
+  const Result<std::unique_ptr<io::File>> file = disk.open(path, io::OpenMode::kRead);
+  if (!file) return false;
+  const Result<std::uint64_t> size = (*file)->size();
+  if (!size || *size == 0) return false;
+  const std::uint64_t offset = rng.below(*size);
+  note(Cluster::host(member), fmt::format("a bit of {} rots at {}", path, offset));
+  disk.rot(path, offset);
+  damaged_[member] = true;
+  check_.forgive(member);
+  return true;
+}
+
+std::function<void()> Storm::hand_over(std::size_t member) {
+  note(Cluster::host(member), "told to stop");
+  hold_down(member);
+  cluster_.stop(member);
+  return [this, member] {
+    if (cluster_.running(member)) cluster_.kill(member);
+    release(member);
+  };
+}
+
+// --- members -------------------------------------------------------------------------------------
+
+std::size_t Storm::pick(Rng& rng) const {
+  const std::size_t any = rng.below(cluster_.size());
+  const bool the_leader = rng.one_in(3);
+  return the_leader ? cluster_.leader().value_or(any) : any;
+}
+
+std::vector<std::size_t> Storm::shuffled(Rng& rng) const {
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < cluster_.size(); ++i) {
+    const auto at = static_cast<std::ptrdiff_t>(rng.below(i + 1));
+    order.insert(order.begin() + at, i);
+  }
+  return order;
+}
+
+// A majority keeps whole disks.
+bool Storm::may_damage(std::size_t member) const {
+  const auto damaged = static_cast<std::size_t>(std::count(damaged_.begin(), damaged_.end(), true));
+  return damaged_[member] || damaged + 1 <= (cluster_.size() - 1) / 2;
+}
+
+void Storm::hold_down(std::size_t member) { ++held_down_[member]; }
+
+void Storm::release(std::size_t member) {
+  --held_down_[member];
+  start_soon(member, {});
+}
+
+void Storm::start_soon(std::size_t member, Duration delay) {
+  if (start_due_[member]) return;
+  start_due_[member] = true;
+  cluster_.clock().after(delay, [this, member] {
+    start_due_[member] = false;
+    if (held_down_[member] == 0 && !cluster_.running(member)) start(member);
+  });
+}
+
+void Storm::start(std::size_t member) {
+  const Result<void> started = cluster_.start(member);
+  const std::string host = Cluster::host(member);
+  if (started) {
+    note(host, "starts");
+    return;
+  }
+  note(host, "does not start: " + started.error().message);
+  ++counts_["refused to start"];
+  switch (started.error().code) {
+    case ErrorCode::kIo:
+    case ErrorCode::kNoSpace:
+      // Its disk failed it meanwhile; a supervisor tries again.
+      return start_soon(member, milliseconds(700));
+    default:
+      if (damaged_[member]) return;  // it found the damage: somebody has to replace it
+      found("recovery", host + " does not start: " + started.error().message);
+  }
+}
+
+}  // namespace conclave::sim
