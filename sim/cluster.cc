@@ -18,6 +18,7 @@ Cluster::Cluster(std::uint64_t seed, const ClusterOptions& options)
     : options_(options), rng_(seed), fabric_(clock_, rng_.next()) {
   for (std::size_t i = 0; i < options.members; ++i) {
     Member member;
+    member.host = host(i);
     member.disk = std::make_unique<Disk>(clock_, rng_.next());
     if (options.disk_bytes != 0) member.disk->set_capacity(options.disk_bytes);
     members_.push_back(std::move(member));
@@ -27,6 +28,13 @@ Cluster::Cluster(std::uint64_t seed, const ClusterOptions& options)
 
 Cluster::~Cluster() {
   for (Member& member : members_) member.node.reset();
+}
+
+std::optional<std::size_t> Cluster::member_at(const std::string& name) const {
+  for (std::size_t i = 0; i < members_.size(); ++i) {
+    if (members_[i].host == name) return i;
+  }
+  return std::nullopt;
 }
 
 node::Options Cluster::options_for(std::size_t member) {
@@ -43,6 +51,7 @@ node::Options Cluster::options_for(std::size_t member) {
   options.client_listen = {io::Address{host(member), kClientPort}};
   options.peer_listen = {io::Address{host(member), kPeerPort}};
   options.snapshot_entries = options_.snapshot_entries;
+  options.keep_entries = options_.keep_entries;
   options.segment_bytes = options_.segment_bytes;
   options.seed = rng_.next() ^ ++members_[member].runs;
   options.fatal = [this, member](const Error& why) { members_[member].failure = why; };

@@ -20,6 +20,7 @@ namespace conclave::sim {
 struct ClusterOptions {
   std::size_t members = 3;
   std::uint64_t snapshot_entries = 0;
+  std::uint64_t keep_entries = 5'000;  // in memory after a snapshot
   std::uint64_t segment_bytes = 1 << 20;
   std::uint64_t disk_bytes = 0;  // capacity of each member's disk; 0: unlimited
 };
@@ -36,6 +37,8 @@ class Cluster {
   // The host name of a member; its client port is kClientPort.
   static std::string host(std::size_t member) { return "m" + std::to_string(member); }
   static constexpr std::uint16_t kClientPort = 2379;
+  // nullopt: no member's.
+  std::optional<std::size_t> member_at(const std::string& host) const;
 
   const std::vector<io::Address>& client_addresses() const { return client_addresses_; }
 
@@ -68,6 +71,7 @@ class Cluster {
 
  private:
   struct Member {
+    std::string host;
     std::unique_ptr<Disk> disk;
     std::unique_ptr<node::Node> node;
     std::uint64_t runs = 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "node/frame.h"
 #include "sim/finding.h"
 
 namespace conclave::sim {
@@ -38,26 +39,38 @@ void ClusterCheck::look_at(std::size_t number) {
   const bool new_leader = state.leader() && (!member.mark.leads || member.mark.term != state.term);
   member.mark = now;
   check_log(member, state);
+  note_durable(member, state);
   check_commit(member, state);
   if (new_leader) check_leader(number, state);
   check_store(number);
-  note_durable(member, state);
 }
 
 void ClusterCheck::begin_run(std::size_t number, const raft::State& state) {
   Member& member = members_[number];
-  const std::optional<Durable> durable = member.durable;
-  member = Member{};
-  member.run = cluster_.run(number);
-  member.mark = raft::mark(state);
-  member.base = state.log.base().index;
+  if (!member.forgiven) {
+    check_durability(number, state);
+    check_promises(number, state);
+  }
+  Member fresh;
+  fresh.run = cluster_.run(number);
+  fresh.mark = raft::mark(state);
+  fresh.base = state.log.base().index;
+  fresh.promises = member.promises;
+  fresh.forgiven = member.forgiven;
+  member = std::move(fresh);
+}
+
+void ClusterCheck::check_durability(std::size_t number, const raft::State& state) const {
+  const std::optional<Durable>& durable = members_[number].durable;
   if (!durable) return;
   const raft::HardState& before = durable->hard_state;
   if (state.term < before.term || (state.term == before.term && state.vote != before.vote)) {
-    found("durability", fmt::format("{} had stored term {} and a vote for {}, and restarts in term "
-                                    "{} with a vote for {}",
-                                    Cluster::host(number), before.term.value, before.vote.value,
-                                    state.term.value, state.vote.value));
+    found(
+        "durability",
+        fmt::format("{} had stored term {} and a vote for {}, and restarts in term {} with a vote "
+                    "for {}",
+                    Cluster::host(number), before.term.value, before.vote.value, state.term.value,
+                    state.vote.value));
   }
   const bool compacted = durable->last.index < state.log.base().index;
   if (!compacted && state.log.epoch_at(durable->last.index) != durable->last.epoch) {
@@ -65,6 +78,52 @@ void ClusterCheck::begin_run(std::size_t number, const raft::State& state) {
           fmt::format("{} had stored its log up to {} (term {}), and restarts with {} to {}",
                       Cluster::host(number), durable->last.index.value, durable->last.epoch.value,
                       state.log.first().value, state.log.last().value));
+  }
+}
+
+void ClusterCheck::check_promises(std::size_t number, const raft::State& state) const {
+  const Promises& promises = members_[number].promises;
+  const bool forgot_vote =
+      state.term < promises.vote_term ||
+      (state.term == promises.vote_term && promises.vote && state.vote != promises.vote);
+  if (forgot_vote) {
+    found("promises",
+          fmt::format("{} voted for {} in term {}, and restarts in term {} with a vote for {}",
+                      Cluster::host(number), promises.vote.value, promises.vote_term.value,
+                      state.term.value, state.vote.value));
+  }
+  const bool forgot_entries = state.term < promises.ack_term ||
+                              (state.term == promises.ack_term && state.log.last() < promises.ack);
+  if (forgot_entries) {
+    found(
+        "promises",
+        fmt::format("{} acknowledged the log up to {} in term {}, and restarts in term {} with {}",
+                    Cluster::host(number), promises.ack.value, promises.ack_term.value,
+                    state.term.value, state.log.last().value));
+  }
+}
+
+void ClusterCheck::on_piece(const std::string& from, const std::string& to, BytesView piece) {
+  constexpr std::size_t kSmall = 128;  // what carries entries is larger, and no promise
+  if (piece.size() > kSmall) return;
+  const std::optional<std::size_t> member = cluster_.member_at(from);
+  if (!member || !cluster_.member_at(to) || *member >= members_.size()) return;
+  node::FrameReader reader;
+  reader.feed(piece);
+  const Result<std::optional<node::Frame>> frame = reader.next();
+  if (!frame || !*frame || (*frame)->type != node::FrameType::kEngine) return;
+  const Result<raft::Message> message = raft::decode((*frame)->payload.substr(8));
+  if (!message) return;
+  Promises& promises = members_[*member].promises;
+  if (const auto* vote = std::get_if<raft::VoteReply>(&message->body)) {
+    if (!vote->granted || message->term < promises.vote_term) return;
+    promises.vote_term = message->term;
+    promises.vote = NodeId{*cluster_.member_at(to) + 1};
+  } else if (const auto* ack = std::get_if<raft::AppendAck>(&message->body)) {
+    if (message->term < promises.ack_term) return;
+    promises.ack =
+        message->term == promises.ack_term ? std::max(promises.ack, ack->match) : ack->match;
+    promises.ack_term = message->term;
   }
 }
 
@@ -107,6 +166,7 @@ void ClusterCheck::check_commit(Member& member, const raft::State& state) {
     const consensus::Entry& entry = state.log.at(i);
     const Committed now{entry.epoch, hash_of(entry), state.term};
     if (i.value == committed_.size() + 1) {
+      check_quorum(state.membership(), {entry.index, entry.epoch});
       committed_.push_back(now);
       continue;
     }
@@ -118,6 +178,22 @@ void ClusterCheck::check_commit(Member& member, const raft::State& state) {
     }
   }
   member.committed = state.commit;
+}
+
+// The members as they were last seen, running or not.
+void ClusterCheck::check_quorum(const consensus::Membership& membership, Position committed) const {
+  const bool on_disk = membership.reached([&](NodeId id) {
+    if (id.value > members_.size()) return false;
+    const Member& member = members_[id.value - 1];
+    if (!member.durable || member.durable->last.index < committed.index) return false;
+    if (committed.index <= member.base) return true;
+    return member.epochs.at(committed.index.value - member.base.value - 1) == committed.epoch;
+  });
+  if (on_disk) return;
+  found("quorum on disk",
+        fmt::format("entry {} of term {} is called committed before a quorum has it "
+                    "on disk",
+                    committed.index.value, committed.epoch.value));
 }
 
 void ClusterCheck::check_leader(std::size_t number, const raft::State& state) {

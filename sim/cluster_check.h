@@ -10,7 +10,9 @@
 //   leader completeness   a new leader has every entry committed in an earlier term
 //   state machine safety  what was committed at an index once is what is committed there for ever
 //   state hash            members that applied the same index hold the same state
+//   quorum on disk        what anybody calls committed is on the disks of a quorum
 //   durability            what a member's disk acknowledged is what its restart finds
+//   promises              votes and acknowledgements that left a member are what its restart finds
 //
 // Cost per step: a comparison of a few words per member that did nothing, and what is new for those
 // that did something.
@@ -33,9 +35,11 @@ class ClusterCheck {
   ClusterCheck(const Cluster& cluster, Trace& trace);
 
   void after_step();
+  // A piece leaves one host for another, as Fabric::tap tells it.
+  void on_piece(const std::string& from, const std::string& to, BytesView piece);
   // The member's disk lost or changed what it had acknowledged, by a fault: its next start may find
   // less.
-  void forgive(std::size_t member) { members_.at(member).durable.reset(); }
+  void forgive(std::size_t member) { members_.at(member).forgiven = true; }
 
   std::uint64_t steps() const { return steps_; }
   // The highest term anybody was in, the entries committed, and the elections won.
@@ -51,6 +55,13 @@ class ClusterCheck {
     raft::HardState hard_state;
     Position last;
   };
+  // What the others were told, of each kind the newest.
+  struct Promises {
+    Epoch vote_term;
+    NodeId vote;
+    Epoch ack_term;
+    LogIndex ack;
+  };
   struct Member {
     std::uint64_t run = 0;  // of which the rest is; 0: never seen
     raft::Mark mark;
@@ -58,7 +69,10 @@ class ClusterCheck {
     std::vector<Epoch> epochs;  // of the log's entries, as checked
     LogIndex committed;
     LogIndex applied;
-    std::optional<Durable> durable;  // survives runs
+    // These survive runs.
+    std::optional<Durable> durable;
+    Promises promises;
+    bool forgiven = false;
   };
   struct Known {
     std::size_t hash = 0;
@@ -72,6 +86,9 @@ class ClusterCheck {
 
   void look_at(std::size_t number);
   void begin_run(std::size_t number, const raft::State& state);
+  void check_durability(std::size_t number, const raft::State& state) const;
+  void check_promises(std::size_t number, const raft::State& state) const;
+  void check_quorum(const consensus::Membership& membership, Position committed) const;
   void check_log(Member& member, const raft::State& state);
   void check_commit(Member& member, const raft::State& state);
   void check_leader(std::size_t number, const raft::State& state);

@@ -25,6 +25,7 @@ struct Flags {
   std::optional<std::uint64_t> from;
   unsigned jobs = 1;
   double minutes = 0;
+  bool stop_at_failure = false;
   bool shrink = false;
   bool plan = false;
   std::string trace;
@@ -89,6 +90,7 @@ int main_of(int argc, char** argv) {
   app.add_option("--minutes", flags.minutes, "run seeds for so long");
   app.add_option("--from", flags.from, "the first of them (default: 1; with --minutes: random)");
   app.add_option("--jobs", flags.jobs, "so many at a time")->check(CLI::Range(1u, 256u));
+  app.add_flag("--stop-at-failure", flags.stop_at_failure, "run no more seeds after one failed");
   app.add_flag("--plan", flags.plan, "only print what the seed would do");
   app.add_option("--trace", flags.trace, "write what happened to FILE.log and FILE.json")
       ->type_name("FILE");
@@ -119,6 +121,7 @@ int main_of(int argc, char** argv) {
                    .count = flags.seeds == 0 ? ~std::uint64_t{0} : flags.seeds,
                    .minutes = flags.minutes,
                    .jobs = flags.jobs,
+                   .stop_at_failure = flags.stop_at_failure,
                    .edits = flags.edits});
 }
 

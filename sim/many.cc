@@ -97,6 +97,7 @@ class Many {
     while (
         std::any_of(workers_.begin(), workers_.end(), [](const Worker& w) { return w.pid > 0; })) {
       wait();
+      if (campaign_.stop_at_failure && totals_.failures > 0) stop();
       for (Worker& worker : workers_) look_for_hang(worker);
       show_progress(false);
     }
@@ -175,6 +176,16 @@ class Many {
     ++totals_.failures;
     totals_.failed_seeds.push_back(seed);
     fmt::print("{}{}\n", clear_, text);
+  }
+
+  void stop() {
+    for (Worker& worker : workers_) {
+      if (worker.pid <= 0) continue;
+      ::kill(worker.pid, SIGKILL);
+      ::waitpid(worker.pid, nullptr, 0);
+      ::close(worker.in);
+      worker = Worker{};
+    }
   }
 
   // The worker has no more to say: it is through, or it died in the middle of a seed.

@@ -18,6 +18,7 @@ struct Campaign {
   std::uint64_t count = 1;
   double minutes = 0;  // begins no run after that; 0: no limit
   unsigned jobs = 1;
+  bool stop_at_failure = false;  // begins no run after one
   Edits edits;
 };
 

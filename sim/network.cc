@@ -204,7 +204,9 @@ bool Fabric::is_lossy(const Stream& stream) const {
 
 void Fabric::deliver(std::shared_ptr<Stream> from, Bytes piece) {
   const std::shared_ptr<Stream> to = from->other.lock();
-  if (to == nullptr || is_cut(from->host, to->host)) return;
+  if (to == nullptr) return;
+  if (tap) tap(from->host, to->host, piece);
+  if (is_cut(from->host, to->host)) return;
   const bool lossy = is_lossy(*from);
   if (lossy && rng_.below(1000) < faults_.lost) return;
   const auto draw = [&] {

@@ -10,6 +10,7 @@
 // Not thread-safe: one loop.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -48,6 +49,8 @@ class Fabric {
   void cut(const std::string& from, const std::string& to);
   void heal();
   void heal(const std::string& from, const std::string& to);
+  // Told of each piece that is sent, whatever becomes of it.
+  std::function<void(const std::string& from, const std::string& to, BytesView piece)> tap;
   // Every connection of the host breaks, as when its process is killed.
   void reset(const std::string& host);
 

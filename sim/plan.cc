@@ -74,6 +74,7 @@ ClusterOptions draw_cluster(Rng& rng) {
   const std::uint64_t dice = rng.below(10);
   cluster.members = dice == 0 ? 1 : dice < 8 ? 3 : 5;
   cluster.snapshot_entries = rng.one_in(3) ? 0 : rng.between(5, 300);
+  cluster.keep_entries = rng.one_in(3) ? 5'000 : rng.below(200);
   cluster.segment_bytes = 16'384ull << rng.below(7);
   return cluster;
 }
@@ -178,8 +179,10 @@ std::string Edits::to_flags() const {
 
 std::string describe(const Plan& plan) {
   std::string text = fmt::format(
-      "seed {}: {} members, snapshots every {} entries, segments of {} KiB, a storm of {:.1f} s\n",
-      plan.seed, plan.cluster.members, plan.cluster.snapshot_entries,
+      "seed {}: {} members, snapshots every {} entries ({} kept), segments of {} KiB, a storm of "
+      "{:.1f} "
+      "s\n",
+      plan.seed, plan.cluster.members, plan.cluster.snapshot_entries, plan.cluster.keep_entries,
       plan.cluster.segment_bytes / 1024, plan.storm.seconds());
   text += fmt::format("links: {} to {} us; of a thousand pieces {} lost, {} repeated, {} late\n",
                       plan.links.shortest.ns / 1'000, plan.links.longest.ns / 1'000,

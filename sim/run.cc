@@ -43,6 +43,9 @@ struct World {
     for (const WorkloadPlan& workload : plan.workloads) {
       workloads.push_back(make_workload(site, workload));
     }
+    cluster.fabric().tap = [this](const std::string& from, const std::string& to, BytesView piece) {
+      check.on_piece(from, to, piece);
+    };
     log_trace = &trace;
   }
   ~World() { log_trace = nullptr; }

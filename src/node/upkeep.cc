@@ -11,8 +11,7 @@
 namespace conclave::node {
 namespace {
 
-// Entries kept in memory below a snapshot, so that followers a little behind need none of it.
-constexpr std::size_t kKeepEntries = 5'000;
+// Of entries kept in memory below a snapshot (Options::keep_entries), at most.
 constexpr std::size_t kKeepBytes = 16 * limits::kMiB;
 constexpr Duration kSnapshotRetry = seconds(5);
 // A leader whose disk takes longer than this for one append lets somebody else lead.
@@ -167,7 +166,7 @@ LogIndex Group::keep_from(LogIndex snapshot) const {
   for (auto it = recent_entries_.rbegin(); it != recent_entries_.rend(); ++it) {
     if (it->first > snapshot) continue;
     bytes += it->second;
-    if (++entries > kKeepEntries || bytes > kKeepBytes) break;
+    if (++entries > shared_.options.keep_entries || bytes > kKeepBytes) break;
     keep = it->first;
   }
   return keep;
