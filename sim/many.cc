@@ -244,10 +244,12 @@ class Many {
       faults += fmt::format("{}{} {}", faults.empty() ? "" : ", ", count, name);
     }
     fmt::print("faults: {}\n", faults.empty() ? "none" : faults);
-    if (totals_.failed_seeds.empty()) return;
-    std::string seeds;
-    for (const std::uint64_t seed : totals_.failed_seeds) seeds += fmt::format(" {}", seed);
-    fmt::print("failed seeds:{}\n", seeds);
+    if (!totals_.failed_seeds.empty()) {
+      std::string seeds;
+      for (const std::uint64_t seed : totals_.failed_seeds) seeds += fmt::format(" {}", seed);
+      fmt::print("failed seeds:{}\n", seeds);
+    }
+    fmt::print("{} passed, {} failed\n", totals_.runs - totals_.failures, totals_.failures);
   }
 
   const Campaign& campaign_;

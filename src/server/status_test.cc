@@ -235,7 +235,8 @@ class RealEtcd : public testing::Test {
     members_.push_back(std::move(process.value()));
   }
 
-  // Asks the second member until the cluster has settled.
+  // Asks the second member until the cluster has settled: one leads, and all have told the others
+  // their client URLs, which etcd does some time after it serves.
   std::vector<MemberStatus> settled() {
     std::vector<MemberStatus> rows;
     for (int attempt = 0; attempt < 100; ++attempt) {
@@ -243,7 +244,11 @@ class RealEtcd : public testing::Test {
       const auto leading = [](const MemberStatus& row) {
         return row.answer && row.answer->role == "leader";
       };
-      if (rows.size() == 3 && std::ranges::count_if(rows, leading) == 1) break;
+      const auto answers = [](const MemberStatus& row) { return row.answer.has_value(); };
+      if (rows.size() == 3 && std::ranges::count_if(rows, leading) == 1 &&
+          std::ranges::all_of(rows, answers)) {
+        break;
+      }
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
     return rows;
