@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "node/frame.h"
+#include "raft/describe.h"
 #include "sim/finding.h"
 
 namespace conclave::sim {
@@ -35,7 +36,10 @@ void ClusterCheck::look_at(std::size_t number) {
   const raft::Mark now = raft::mark(state);
   raft::check_step(member.mark, state);
   raft::check_state(state);
-  highest_term_ = std::max(highest_term_, state.term.value);
+  if (state.term != member.mark.term) {
+    highest_term_ = std::max(highest_term_, state.term.value);
+    trace_.note(Trace::Kind::kMember, Cluster::host(number), raft::describe(state));
+  }
   const bool new_leader = state.leader() && (!member.mark.leads || member.mark.term != state.term);
   member.mark = now;
   check_log(member, state);
@@ -105,7 +109,8 @@ void ClusterCheck::check_promises(std::size_t number, const raft::State& state) 
 
 void ClusterCheck::on_piece(const std::string& from, const std::string& to, BytesView piece) {
   constexpr std::size_t kSmall = 128;  // what carries entries is larger, and no promise
-  if (piece.size() > kSmall) return;
+  const bool trace = trace_.wants(Trace::Kind::kMessage);
+  if (piece.size() > kSmall && !trace) return;
   const std::optional<std::size_t> member = cluster_.member_at(from);
   if (!member || !cluster_.member_at(to) || *member >= members_.size()) return;
   node::FrameReader reader;
@@ -114,6 +119,7 @@ void ClusterCheck::on_piece(const std::string& from, const std::string& to, Byte
   if (!frame || !*frame || (*frame)->type != node::FrameType::kEngine) return;
   const Result<raft::Message> message = raft::decode((*frame)->payload.substr(8));
   if (!message) return;
+  if (trace) trace_.note(Trace::Kind::kMessage, from, "to " + to + ": " + raft::describe(*message));
   Promises& promises = members_[*member].promises;
   if (const auto* vote = std::get_if<raft::VoteReply>(&message->body)) {
     if (!vote->granted || message->term < promises.vote_term) return;

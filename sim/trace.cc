@@ -16,6 +16,8 @@ std::string_view name_of(Trace::Kind kind) {
       return "fault";
     case Trace::Kind::kMember:
       return "member";
+    case Trace::Kind::kMessage:
+      return "sends";
     case Trace::Kind::kClient:
       return "client";
     case Trace::Kind::kLog:

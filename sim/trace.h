@@ -16,9 +16,9 @@ namespace conclave::sim {
 
 class Trace {
  public:
-  enum class Kind : std::uint8_t { kFault, kMember, kClient, kLog };
+  enum class Kind : std::uint8_t { kFault, kMember, kMessage, kClient, kLog };
 
-  // `now` tells the virtual time. `everything`: keep all notes, of clients and of logs too.
+  // `now` tells the virtual time. `everything`: keep all notes, of messages, clients and logs too.
   Trace(std::function<Instant()> now, bool everything);
 
   // Whether a note of this kind would be kept: what is costly to say need not be said then.
