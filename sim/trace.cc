@@ -26,18 +26,12 @@ std::string_view name_of(Trace::Kind kind) {
   std::unreachable();
 }
 
+// Notes are printable ASCII.
 std::string quoted(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (byte < 0x20 || byte >= 0x7f) {
-      out += fmt::format("\\u{:04x}", byte);
-    } else {
-      out += c;
-    }
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
   }
   return out + '"';
 }
@@ -49,6 +43,9 @@ Trace::Trace(std::function<Instant()> now, bool everything)
 
 void Trace::note(Kind kind, std::string who, std::string what) {
   if (!wants(kind)) return;
+  for (char& c : what) {
+    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) c = '.';
+  }
   notes_.push_back({now_(), kind, std::move(who), std::move(what)});
   if (!everything_ && notes_.size() > kKept) notes_.pop_front();
 }

@@ -23,7 +23,7 @@ class Trace {
 
   // Whether a note of this kind would be kept: what is costly to say need not be said then.
   bool wants(Kind kind) const { return everything_ || kind <= Kind::kMember; }
-  // `who`: a host, or "world".
+  // `who`: a host, or "world". Bytes of `what` that cannot be printed become dots.
   void note(Kind kind, std::string who, std::string what);
 
   // The newest `count` notes, one line each.
