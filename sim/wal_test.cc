@@ -264,6 +264,22 @@ TEST_F(WalTest, HardStatesOutliveTheSegmentsTheyWereWrittenIn) {
   open();  // compares with the model, hard states included
 }
 
+// The oldest segment's first batch has no batch before it that its number could follow. It is also
+// where the hard states of all groups are.
+TEST_F(WalTest, ADamagedFirstBatchOfTheOldestSegmentIsRefused) {
+  open();
+  world.set_hard_state(0, "term 1, vote 2");
+  write(30);
+  world.release(0, world.last(0));
+  world.run_for(seconds(1));
+  ASSERT_NE(world.segments().front(), wal::segment_name(1));
+  write(3);
+  world.disk().rot(path(0), block(1) + 60);
+  const auto error = error_of_reopening();
+  EXPECT_EQ(error.code, ErrorCode::kCorrupt) << error.message;
+  EXPECT_THAT(error.message, HasSubstr("damaged at offset 4096"));
+}
+
 TEST_F(WalTest, AFullDiskIsWaitedOut) {
   open();
   world.run_for(seconds(1));
