@@ -68,7 +68,8 @@ void ClusterCheck::check_durability(std::size_t number, const raft::State& state
   const std::optional<Durable>& durable = members_[number].durable;
   if (!durable) return;
   const raft::HardState& before = durable->hard_state;
-  if (state.term < before.term || (state.term == before.term && state.vote != before.vote)) {
+  const bool lost_vote = state.term == before.term && before.vote && state.vote != before.vote;
+  if (state.term < before.term || lost_vote) {
     found(
         "durability",
         fmt::format("{} had stored term {} and a vote for {}, and restarts in term {} with a vote "

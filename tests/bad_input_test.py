@@ -7,6 +7,7 @@ import shutil
 import socket
 import threading
 import time
+import unittest
 
 import grpc
 from etcd3 import etcdrpc as rpc
@@ -124,6 +125,15 @@ class Connections(harness.ClusterTest):
             for connection in idle:
                 connection.socket.close()
 
+    def test_pipelined_requests_without_end(self):
+        """More requests than a stack has room for, sent ahead of the first answer."""
+        body = b'{"key":"YQ==","value":"Yg=="}'
+        put = b'POST /v3/kv/put HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n' % len(body) + body
+        with Connection(self.member.client_port) as connection:
+            connection.send(put + b'GET /health HTTP/1.1\r\nHost: a\r\n\r\n' * 60_000)
+            connection.until_closed(2)
+        self.member.put('after', 'the flood')
+
     @harness.conclave_only('others wait while it makes the answers')
     def test_a_reader_that_never_reads(self):
         """Asks for a large value again and again and takes nothing of it; others are served as
@@ -155,6 +165,24 @@ class Connections(harness.ClusterTest):
             resident = next(int(line.split()[1]) for line in status if line.startswith('VmRSS'))
         self.assertLess(resident, 900_000, 'kilobytes are held for answers that nobody takes')
         self.assertLess(waited, 5, 'seconds for ten small reads of another client')
+
+
+class FewFiles(unittest.TestCase):
+    """A member that may open few files keeps enough of them for its log."""
+
+    def test_idle_connections_leave_room_for_the_log(self):
+        cluster = harness.Cluster(1)
+        self.addCleanup(cluster.stop)
+        member = cluster.members[0]
+        command = member.command
+        member.command = lambda: ['prlimit', '--nofile=256:256', *command()]
+        cluster.start()
+        member.put('before', 'the crowd')  # this connection stays
+        idle = [Connection(member.client_port) for _ in range(300)]
+        self.addCleanup(lambda: [connection.socket.close() for connection in idle])
+        for number in range(140):  # more than one segment of the log
+            member.put(f'k{number % 5}', 'x' * 1_000_000)
+        self.assertTrue(member.is_running(), 'the member died')
 
 
 class SlowClients(harness.ClusterTest):

@@ -34,14 +34,16 @@ struct Clients::Client : io::ConnectionHandler {
   std::unique_ptr<api::Session> session;
   api::Session::Effects effects;
   bool dirty = false;
+  bool submitting = false;  // a loop that takes calls from `effects` is on the stack
   bool paused = false;
   bool closing = false;
   bool gone = false;  // destroyed at the next flush
 };
 
-Clients::Clients(io::Clock& clock, io::Network& network, api::SessionFactory make_session,
-                 Submit submit)
-    : clock_(clock),
+Clients::Clients(std::size_t max_connections, io::Clock& clock, io::Network& network,
+                 api::SessionFactory make_session, Submit submit)
+    : max_connections_(max_connections),
+      clock_(clock),
       network_(network),
       make_session_(std::move(make_session)),
       submit_(std::move(submit)),
@@ -58,7 +60,7 @@ Result<void> Clients::listen(const io::Address& address) {
 }
 
 void Clients::accept(std::unique_ptr<io::Connection> connection) {
-  if (connections_.size() >= limits::kMaxClientConnections) {
+  if (connections_.size() >= max_connections_) {
     LOG(kWarn, "client {} refused: {} connections are open", connection->peer_name(),
         connections_.size());
     return;
@@ -70,18 +72,24 @@ void Clients::accept(std::unique_ptr<io::Connection> connection) {
   started.connection->start(&started);
 }
 
-// Moves what a session wants done; sending waits for flush().
+// Moves what a session wants done; sending waits for flush(). A call that is answered at once comes
+// back here with the session's next ones: they wait for the loop further up the stack, since a
+// client can send any number of them.
 void Clients::after_session(Client& client) {
-  std::vector<api::Session::Effects::Call> calls = std::exchange(client.effects.calls, {});
   client.effects.cancelled.clear();  // answers to them are ignored by the session
-  const std::uint64_t id = client.id;
   const bool something = client.gone || client.effects.close || !client.effects.send.empty();
   if (something && !client.dirty) {
     client.dirty = true;
-    dirty_.push_back(id);
+    dirty_.push_back(client.id);
   }
-  for (api::Session::Effects::Call& call : calls) {
-    submit_(ClientCall{id, call.id}, std::move(call.request));
+  if (!client.submitting) {
+    client.submitting = true;
+    while (!client.effects.calls.empty()) {
+      for (api::Session::Effects::Call& call : std::exchange(client.effects.calls, {})) {
+        submit_(ClientCall{client.id, call.id}, std::move(call.request));
+      }
+    }
+    client.submitting = false;
   }
   if (dirty_.empty() || flush_wanted_) return;
   flush_wanted_ = true;

@@ -20,7 +20,9 @@ class Clients {
  public:
   using Submit = std::function<void(ClientCall, api::Request)>;
 
-  Clients(io::Clock& clock, io::Network& network, api::SessionFactory make_session, Submit submit);
+  // Beyond `max_connections` newcomers are turned away.
+  Clients(std::size_t max_connections, io::Clock& clock, io::Network& network,
+          api::SessionFactory make_session, Submit submit);
   ~Clients();
 
   // kBusy names a port that is taken.
@@ -41,6 +43,7 @@ class Clients {
   void flush();
   void close(std::uint64_t id);
 
+  std::size_t max_connections_;
   io::Clock& clock_;
   io::Network& network_;
   api::SessionFactory make_session_;

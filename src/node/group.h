@@ -165,6 +165,7 @@ class Group {
   std::deque<std::pair<LogIndex, std::size_t>> recent_entries_;
   LogIndex snapshot_;
   std::uint64_t bytes_since_snapshot_ = 0;
+  std::uint64_t bytes_before_snapshot_ = 0;  // of them, those that the one being written covers
 
   std::uint64_t ticks_ = 0;
   NodeId last_leader_;

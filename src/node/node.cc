@@ -65,7 +65,7 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
       log_(std::move(recovered.log)),
       peers_(options_, incarnation_, clock, network, this),
       clients_(
-          clock, network, std::move(make_session),
+          options_.max_client_connections, clock, network, std::move(make_session),
           [this](ClientCall client, api::Request request) { submit(client, std::move(request)); }) {
   Group::Shared shared{
       .options = options_,

@@ -44,11 +44,12 @@ struct Options {
   std::uint32_t election_ticks = 100;
   Duration request_timeout = seconds(7);  // etcd: 5 s + twice the election timeout
 
+  std::size_t max_client_connections = limits::kMaxClientConnections;
   std::size_t max_request_bytes = limits::kMaxRequestBytes;
   std::size_t max_txn_ops = limits::kMaxTxnOps;
   std::uint64_t quota_bytes = 0;                         // of the store; 0: none
   std::uint64_t snapshot_entries = 0;                    // 0: by size only
-  std::uint64_t snapshot_log_bytes = 64 * limits::kMiB;  // at least; more for a larger store
+  std::uint64_t snapshot_log_bytes = 64 * limits::kMiB;  // at least; a quarter of a larger store
   // Entries kept in memory after a snapshot, for followers that are a little behind.
   std::uint64_t keep_entries = 5'000;
   // The leader compacts by itself: history older than the period goes, or all but the newest

@@ -41,8 +41,20 @@ struct Peers::Outbound : io::ConnectionHandler {
     LOG(kInfo, "connected to member {} ({:x})", options.name, options.id.value);
     owner.handler_->on_peer_connected(options.id);
   }
-  void on_drained() override { last_progress = owner.clock_.now(); }
+  void on_drained() override {}
   void on_closed(const Error& why) override { broken(why.message); }
+
+  void send(Bytes frame) {
+    queued += frame.size();
+    connection->send(std::move(frame));
+  }
+  // A slow link moves too: what counts is whether anything was taken since it was looked at last.
+  void note_progress(Instant now) {
+    const std::uint64_t left = queued - connection->unsent_bytes();
+    const bool idle = ready && connection->unsent_bytes() == 0;
+    if (idle || left != taken) last_progress = now;
+    taken = left;
+  }
 
   // Each complaint is logged once until it changes: dialling goes on several times a second.
   void broken(const std::string& why) {
@@ -69,6 +81,8 @@ struct Peers::Outbound : io::ConnectionHandler {
   bool ready = false;  // the other side accepted our Hello
   std::size_t address = 0;
   Instant next_dial;
+  std::uint64_t queued = 0;  // bytes, on this connection
+  std::uint64_t taken = 0;   // of them, those that had left when it was looked at last
   Instant last_progress;
   Duration retry = kFirstRetry;
   std::string last_complaint;
@@ -163,8 +177,10 @@ void Peers::dial(Outbound& link) {
                          link.connector.reset();
                          link.connection = std::move(*connected);
                          link.last_progress = clock_.now();
+                         link.queued = 0;
+                         link.taken = 0;
                          link.connection->start(&link);
-                         link.connection->send(hello_for(link.options.id));
+                         link.send(hello_for(link.options.id));
                        });
 }
 
@@ -219,7 +235,7 @@ void Peers::send(NodeId to, FrameType type, BytesView payload) {
   if (found == outbound_.end() || !found->second->ready) return;
   io::Connection& connection = *found->second->connection;
   if (connection.unsent_bytes() > limits::kMaxPeerUnsentBytes) return;
-  connection.send(encode_frame(type, payload));
+  found->second->send(encode_frame(type, payload));
 }
 
 void Peers::send(const consensus::Envelope& envelope) {
@@ -227,8 +243,7 @@ void Peers::send(const consensus::Envelope& envelope) {
   if (found == outbound_.end() || !found->second->ready) return;
   io::Connection& connection = *found->second->connection;
   if (connection.unsent_bytes() > limits::kMaxPeerUnsentBytes) return;
-  if (connection.unsent_bytes() == 0) found->second->last_progress = clock_.now();
-  connection.send(encode_engine_frame(envelope.group.value, envelope.message));
+  found->second->send(encode_engine_frame(envelope.group.value, envelope.message));
 }
 
 void Peers::broadcast(FrameType type, BytesView payload) {
@@ -239,8 +254,8 @@ void Peers::tick() {
   const Instant now = clock_.now();
   for (auto& [id, link] : outbound_) {
     if (link->connection != nullptr) {
-      const bool idle = link->ready && link->connection->unsent_bytes() == 0;
-      if (!idle && now - link->last_progress > kStuck) link->broken("it takes nothing any more");
+      link->note_progress(now);
+      if (now - link->last_progress > kStuck) link->broken("it takes nothing any more");
     } else if (link->connector == nullptr && now >= link->next_dial) {
       dial(*link);
     }

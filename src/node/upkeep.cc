@@ -13,6 +13,8 @@ namespace {
 
 // Of entries kept in memory below a snapshot (Options::keep_entries), at most.
 constexpr std::size_t kKeepBytes = 16 * limits::kMiB;
+// Of the log since the last snapshot, beyond which a snapshot is due however large the store is.
+constexpr std::uint64_t kMaxLogBytes = 512 * limits::kMiB;
 constexpr Duration kSnapshotRetry = seconds(5);
 // A leader whose disk takes longer than this for one append lets somebody else lead.
 constexpr Duration kDiskPatience = seconds(3);
@@ -122,9 +124,9 @@ void Group::compact_by_itself() {
 
 void Group::raise_corrupt_alarm(LogIndex index) {
   LOG(kError,
-      "the state of this member differs from the leader's at index {}: refusing requests. Stop "
-      "this member, move its "
-      "data directory away for examination and let it join again",
+      "the state of this member differs from the leader's at index {}: the cluster refuses "
+      "requests "
+      "rather than give two answers (docs/operations.md, CORRUPT)",
       index.value);
   if (std::exchange(corrupt_, true)) return;
   const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
@@ -138,19 +140,23 @@ void Group::maybe_take_snapshot() {
   const Options& options = shared_.options;
   const LogIndex applied = store_.applied_index();
   const std::uint64_t entries = applied.value - snapshot_.value;
-  const std::uint64_t by_size = std::max(options.snapshot_log_bytes, store_.size_bytes());
+  // The larger the store, the longer a snapshot may wait; but all that came since the last one is
+  // in memory a second time, as log, and is read again at a restart.
+  const std::uint64_t by_size =
+      std::max(options.snapshot_log_bytes, std::min(store_.size_bytes() / 4, kMaxLogBytes));
   const bool due = bytes_since_snapshot_ >= by_size ||
                    (options.snapshot_entries != 0 && entries >= options.snapshot_entries);
   if (!due || snapshots_->writing()) return;
   const auto failed_at = snapshots_->failed_at();
   if (failed_at && shared_.clock.now() - *failed_at < kSnapshotRetry) return;
   snapshots_->begin(store_, engine_.snapshot_meta(applied));
-  bytes_since_snapshot_ = 0;
+  bytes_before_snapshot_ = bytes_since_snapshot_;
 }
 
 void Group::snapshot_taken(const consensus::SnapshotMeta& meta) {
   ++counters_.snapshots_taken;
   snapshot_ = meta.index;
+  bytes_since_snapshot_ -= std::exchange(bytes_before_snapshot_, 0);
   const LogIndex keep = keep_from(meta.index);
   std::erase_if(recent_entries_, [&](const auto& entry) { return entry.first < keep; });
   engine_.snapshot_taken(meta.index, keep);
@@ -181,6 +187,7 @@ void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store
   snapshot_ = meta.index;
   recent_entries_.clear();
   bytes_since_snapshot_ = 0;
+  bytes_before_snapshot_ = 0;
   // Some of what we sent may be inside of it, with answers we did not see.
   for (const ClientCall& client : writes_.forget_sent()) {
     ++counters_.writes_failed;

@@ -1,5 +1,7 @@
 #include "server/serve.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -7,6 +9,7 @@
 #include <random>
 #include <utility>
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "frontends/etcd/session.h"
 #include "io/posix/clock.h"
@@ -65,6 +68,18 @@ void set_times(const Config& config, node::Options& options) {
   options.request_timeout = seconds(5) + config.election_timeout * 2;
 }
 
+// As many open files as the system lets us have; clients get what the member itself does not need.
+std::size_t client_connections_allowed() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return limits::kMaxClientConnections;
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  const std::size_t all = files.rlim_cur;
+  const std::size_t left = all > limits::kOwnFiles ? all - limits::kOwnFiles : 1;
+  return std::min(limits::kMaxClientConnections, left);
+}
+
 node::Options options_of(const Config& config) {
   node::Options options;
   options.name = config.name;
@@ -100,6 +115,11 @@ int serve(const Config& config) {
 
   int exit_code = 0;
   node::Options options = options_of(config);
+  options.max_client_connections = client_connections_allowed();
+  if (options.max_client_connections < limits::kMaxClientConnections) {
+    LOG(kWarn, "the limit of open files allows {} client connections (ulimit -Hn)",
+        options.max_client_connections);
+  }
   options.fatal = [&](const Error&) {
     exit_code = 1;
     loop.stop();

@@ -85,9 +85,15 @@ Result<std::uint64_t> Replayer::read_run(SegmentReader& reader, std::uint64_t of
 // False if the batch is not the one that must come now.
 Result<bool> Replayer::accept(const Batch& batch, Place at) {
   // The oldest segment starts wherever the log had come to; everything before it has been released.
+  // So its first batch may have any number, and a repetition is that batch's if it lies just behind
+  // where one of its size was.
   const bool first_of_all = !any_batch_ && out_.segments.size() == 1 && header_.id != 1;
-  const auto expected = first_of_all ? batch.sequence : out_.next_sequence;
-  const bool stands_in = batch.flag == BatchFlag::kRepeat && batch.sequence == expected + 1;
+  const bool repeats = batch.flag == BatchFlag::kRepeat;
+  const auto behind_first = kFirstBatchAt + padded_batch_bytes(batch.body.size());
+  auto expected = out_.next_sequence;
+  if (first_of_all && at.offset == kFirstBatchAt) expected = batch.sequence;
+  if (first_of_all && repeats && at.offset == behind_first) expected = batch.sequence - 1;
+  const bool stands_in = repeats && batch.sequence == expected + 1;
   if (batch.sequence != expected && !stands_in) return false;
   if (stands_in)
     LOG(kWarn, "{}: batch {} is unreadable, its repetition at offset {} is used instead",

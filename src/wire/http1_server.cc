@@ -69,24 +69,27 @@ void Http1Server::receive(BytesView bytes, Bytes& out) {
   if (finished_) return;
   input_.append(bytes);
   parse(out);
-  if (finished_ || input_.size() <= options_.max_body_bytes + options_.max_header_bytes) return;
+  if (finished_ || ahead().size() <= options_.max_body_bytes + options_.max_header_bytes) return;
   complaint_ = "too much sent ahead";
   finished_ = true;
 }
 
 void Http1Server::parse(Bytes& out) {
-  while (!finished_ && !request_ && !input_.empty()) {
-    const std::size_t before = input_.size();
+  while (!finished_ && !request_ && !ahead().empty()) {
+    const std::size_t before = parsed_;
     step(out);
-    if (input_.size() == before && !request_) return;  // the parser wants more
+    if (parsed_ == before && !request_) break;  // the parser wants more
   }
+  // Not after each of many small requests.
+  if (parsed_ < input_.size() - parsed_) return;
+  input_.erase(0, parsed_);
+  parsed_ = 0;
 }
 
 void Http1Server::step(Bytes& out) {
   auto& parser = parser_->parser;
   boost::beast::error_code error;
-  const std::size_t taken = parser.put(boost::asio::buffer(input_), error);
-  input_.erase(0, taken);
+  parsed_ += parser.put(boost::asio::buffer(ahead()), error);
   if (error && error != http::error::need_more) {
     return refuse(status_of(error), "bad request: " + error.message(), out);
   }
@@ -132,7 +135,7 @@ void Http1Server::refuse(int status, std::string why, Bytes& out) {
 }
 
 void Http1Server::tick(Instant now, Bytes& out) {
-  const bool partial = !request_ && (!input_.empty() || parser_->parser.got_some());
+  const bool partial = !request_ && (!ahead().empty() || parser_->parser.got_some());
   if (finished_ || !partial) {
     partial_since_ = {};
     return;

@@ -73,10 +73,13 @@ class Http1Server {
   void step(Bytes& out);
   void complete();
   void refuse(int status, std::string why, Bytes& out);
+  // Arrived and not parsed yet.
+  BytesView ahead() const { return BytesView(input_).substr(parsed_); }
 
   Http1Options options_;
   std::unique_ptr<Parser> parser_;
-  Bytes input_;                          // not parsed yet
+  Bytes input_;
+  std::size_t parsed_ = 0;               // of input_
   std::optional<Http1Request> request_;  // complete, and waiting for its response
   Instant partial_since_;  // when tick first saw the request incomplete; 0: it has not
   bool stopping_ = false;
