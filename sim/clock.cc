@@ -1,6 +1,8 @@
 #include "sim/clock.h"
 
 #include <algorithm>
+#include <limits>
+#include <optional>
 
 namespace conclave::sim {
 
@@ -9,38 +11,29 @@ std::uint64_t Clock::wall_ms() const {
 }
 
 io::Clock::TimerId Clock::after(Duration delay, std::move_only_function<void()> fire) {
-  const Instant when = now_ + std::max(delay, Duration{});
-  const TimerId id = ++last_id_;
-  timers_.emplace(Due{when, id}, std::move(fire));
-  due_.emplace(id, when);
-  return id;
+  return timers_.add(now_ + std::max(delay, Duration{}), std::move(fire));
 }
 
-void Clock::cancel(TimerId timer) {
-  const auto due = due_.find(timer);
-  if (due == due_.end()) return;
-  timers_.erase({due->second, timer});
-  due_.erase(due);
-}
-
-bool Clock::step() {
-  const bool timer_is_due = !timers_.empty() && timers_.begin()->first.first <= now_;
+bool Clock::step_until(Instant end) {
+  const std::optional<Instant> next = timers_.next();
+  const bool timer_is_due = next && *next <= now_;
   if (!timer_is_due && !posted_.empty()) {
     auto run = std::move(posted_.front());
     posted_.pop_front();
     run();
     return true;
   }
-  if (timers_.empty()) return false;
-  auto next = timers_.extract(timers_.begin());
-  now_ = std::max(now_, next.key().first);
-  due_.erase(next.key().second);
-  next.mapped()();
+  if (!next || *next > std::max(end, now_)) return false;
+  now_ = std::max(now_, *next);
+  timers_.take()();
   return true;
 }
 
+bool Clock::step() { return step_until(Instant{std::numeric_limits<std::int64_t>::max()}); }
+
 void Clock::run_until(Instant end) {
-  while (ready() || (!timers_.empty() && timers_.begin()->first.first <= end)) step();
+  while (step_until(end)) {
+  }
   now_ = std::max(now_, end);
 }
 

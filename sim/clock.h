@@ -1,18 +1,19 @@
 #pragma once
 // Virtual time: an io::Clock whose hours pass in microseconds. Nothing happens unless it is told to
 // run, and the same calls in the same order give the same run: what is due at one instant fires in
-// the order in which it was asked for.
+// the order in which it was asked for. This is the world's own clock; what a member believes is
+// sim/member_clock.h.
 //
 // Not thread-safe: one loop.
 
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <map>
 #include <utility>
 
 #include "base/time.h"
 #include "io/clock.h"
+#include "sim/timer_queue.h"
 
 namespace conclave::sim {
 
@@ -25,7 +26,7 @@ class Clock final : public io::Clock {
   Instant now() const override { return now_; }
   std::uint64_t wall_ms() const override;
   TimerId after(Duration delay, std::move_only_function<void()> fire) override;
-  void cancel(TimerId timer) override;
+  void cancel(TimerId timer) override { timers_.cancel(timer); }
   void post(std::move_only_function<void()> run) override { posted_.push_back(std::move(run)); }
 
   // Runs the next thing: a timer that is due, else something posted, else time moves on to the next
@@ -41,17 +42,12 @@ class Clock final : public io::Clock {
   void jump_wall(std::int64_t ms) { wall_offset_ms_ += ms; }
 
  private:
-  using Due = std::pair<Instant, TimerId>;  // ids grow, so equal instants fire in order
-
-  bool ready() const {
-    return !posted_.empty() || (!timers_.empty() && timers_.begin()->first.first <= now_);
-  }
+  // Runs the next thing that is due until `end`; false if nothing is.
+  bool step_until(Instant end);
 
   Instant now_;
   std::int64_t wall_offset_ms_ = 1'700'000'000'000;
-  TimerId last_id_ = 0;
-  std::map<Due, std::move_only_function<void()>> timers_;
-  std::map<TimerId, Instant> due_;
+  TimerQueue timers_;
   std::deque<std::move_only_function<void()>> posted_;
 };
 
