@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "base/check.h"
@@ -17,9 +18,7 @@ std::uint64_t allocated(std::uint64_t size) {
   return (size + kAllocationBytes - 1) / kAllocationBytes * kAllocationBytes;
 }
 
-Failure no_space(const std::string& path) {
-  return fail(ErrorCode::kNoSpace, fmt::format("write {}: No space left on device", path));
-}
+constexpr Instant kNever{std::numeric_limits<std::int64_t>::max()};
 
 }  // namespace
 
@@ -40,10 +39,12 @@ class Disk::OpenFile final : public io::File {
       medium_->write(offset, data.substr(0, disk_.rng_.below(data.size() + 1)), disk_.rng_);
       return met;
     }
-    const auto room = allocated(medium_->size()) + disk_.room();
+    const auto held = allocated(medium_->size());
+    const bool needs_room = offset + data.size() > held;
+    const auto room = needs_room ? held + disk_.draw_room() : held;
     const auto fitting = offset < room ? std::min<std::uint64_t>(data.size(), room - offset) : 0;
     medium_->write(misdirected(offset, fitting), data.substr(0, fitting), disk_.rng_);
-    if (fitting < data.size()) return no_space(path_);
+    if (fitting < data.size()) return disk_.no_space(path_);
     return {};
   }
 
@@ -60,7 +61,8 @@ class Disk::OpenFile final : public io::File {
   Result<void> preallocate(std::uint64_t size) override {
     TRY(begin(DiskCall::kPreallocate));
     if (size <= medium_->size()) return {};
-    if (allocated(size) - allocated(medium_->size()) > disk_.room()) return no_space(path_);
+    const auto needed = allocated(size) - allocated(medium_->size());
+    if (needed > 0 && needed > disk_.draw_room()) return disk_.no_space(path_);
     medium_->resize(size);
     return {};
   }
@@ -84,9 +86,12 @@ class Disk::OpenFile final : public io::File {
 
   std::uint64_t misdirected(std::uint64_t offset, std::uint64_t size) {
     const auto scripted = disk_.take_scripted(DiskCall::kWrite, path_, true);
-    if (!scripted) return offset;
+    const bool drawn = !scripted && disk_.of_million(disk_.faults_.misdirected);
     const auto last = medium_->size() > size ? medium_->size() - size : 0;
-    return std::min(offset + scripted->misdirect_by, last);
+    if ((!scripted && !drawn) || last == 0) return offset;
+    ++disk_.counts_.misdirected;
+    if (scripted) return std::min(offset + scripted->misdirect_by, last);
+    return disk_.rng_.below(last / kSectorBytes + 1) * kSectorBytes + offset % kSectorBytes;
   }
 
   Disk& disk_;
@@ -129,15 +134,27 @@ std::optional<Disk::Scripted> Disk::take_scripted(DiskCall call, const std::stri
 }
 
 Result<void> Disk::meet_fault(DiskCall call, const std::string& path) {
-  if (const auto scripted = take_scripted(call, path, false))
-    return fail(scripted->code, path + ": simulated failure");
+  const auto scripted = take_scripted(call, path, false);
   std::uint32_t rate = 0;
-  if (call == DiskCall::kRead) rate = faults_.reads;
-  if (call == DiskCall::kWrite) rate = faults_.writes;
-  if (call == DiskCall::kSync) rate = faults_.syncs;
-  if (rate != 0 && rng_.below(1'000'000) < rate)
-    return fail(ErrorCode::kIo, path + ": simulated failure");
-  return {};
+  std::uint64_t* count = &counts_.other_errors;
+  if (call == DiskCall::kRead) {
+    rate = faults_.reads;
+    count = &counts_.read_errors;
+  } else if (call == DiskCall::kWrite) {
+    rate = faults_.writes;
+    count = &counts_.write_errors;
+  } else if (call == DiskCall::kSync) {
+    rate = faults_.syncs;
+    count = &counts_.sync_errors;
+  }
+  if (!scripted && !of_million(rate)) return {};
+  ++*count;
+  return fail(scripted ? scripted->code : ErrorCode::kIo, path + ": simulated failure");
+}
+
+Failure Disk::no_space(const std::string& path) {
+  ++counts_.no_space;
+  return fail(ErrorCode::kNoSpace, fmt::format("write {}: No space left on device", path));
 }
 
 Result<void> Disk::begin(DiskCall call, const std::string& path) {
@@ -156,6 +173,8 @@ std::uint64_t Disk::room() const {
   const auto used = used_bytes();
   return used < capacity_ ? capacity_ - used : 0;
 }
+
+std::uint64_t Disk::draw_room() { return of_million(faults_.no_space) ? 0 : room(); }
 
 Result<std::unique_ptr<io::File>> Disk::open(const std::string& path, io::OpenMode mode) {
   TRY(begin(DiskCall::kNames, path));
@@ -234,17 +253,59 @@ void Disk::start_next(io::Lane lane) {
   if (!queue.busy) return;
   auto task = std::make_shared<Task>(std::move(queue.waiting.front()));
   queue.waiting.pop_front();
-  const auto whole = rng_.between(static_cast<std::uint64_t>(queue.latency.shortest.ns),
-                                  static_cast<std::uint64_t>(queue.latency.longest.ns));
-  const auto before = static_cast<std::int64_t>(rng_.below(whole + 1));
-  const auto after = static_cast<std::int64_t>(whole) - before;
-  clock_.after(nanoseconds(before), [this, run = run_, task, lane, after]() {
-    if (!run->alive) return;
-    auto result = std::make_shared<Result<void>>(task->job());
-    clock_.after(nanoseconds(after), [this, run, task, lane, result] {
-      if (run->alive) finish(lane, *task, std::move(*result));
-    });
+  const auto whole = static_cast<std::uint64_t>(draw_job_time(lane).ns);
+  const Duration before{static_cast<std::int64_t>(rng_.below(whole + 1))};
+  const Duration after = Duration{static_cast<std::int64_t>(whole)} - before;
+  if (of_million(faults_.hangs)) {
+    const auto longest = static_cast<std::uint64_t>(faults_.longest_hang.ns);
+    hang(lane, Duration{static_cast<std::int64_t>(rng_.below(longest + 1))});
+  }
+  then(lane, before, [this, lane, task = std::move(task), after]() mutable {
+    run_job(lane, std::move(task), after);
   });
+}
+
+Duration Disk::draw_job_time(io::Lane lane) {
+  const JobLatency& latency = lane_of(lane).latency;
+  const bool spike = of_million(faults_.spikes);
+  if (spike) ++counts_.spikes;
+  const Duration shortest = spike ? latency.longest : latency.shortest;
+  const Duration longest = spike ? std::max(faults_.longest_spike, shortest) : latency.longest;
+  return Duration{static_cast<std::int64_t>(rng_.between(static_cast<std::uint64_t>(shortest.ns),
+                                                         static_cast<std::uint64_t>(longest.ns)))};
+}
+
+void Disk::run_job(io::Lane lane, std::shared_ptr<Task> task, Duration after) {
+  auto result = task->job();
+  then(lane, after, [this, lane, task = std::move(task), result = std::move(result)]() mutable {
+    finish(lane, *task, std::move(result));
+  });
+}
+
+void Disk::then(io::Lane lane, Duration delay, std::move_only_function<void()> step) {
+  clock_.after(delay, [this, run = run_, lane, step = std::move(step)]() mutable {
+    if (!run->alive) return;
+    if (!lane_of(lane).hanging) return step();
+    lane_of(lane).stopped = std::move(step);
+  });
+}
+
+void Disk::hang(io::Lane lane, std::optional<Duration> duration) {
+  Lane& stopping = lane_of(lane);
+  const Instant until = duration ? clock_.now() + *duration : kNever;
+  if (stopping.hanging && until <= stopping.hangs_until) return;
+  ++counts_.hangs;
+  stopping.hanging = true;
+  stopping.hangs_until = until;
+  if (!duration) return;
+  clock_.after(*duration, [this, run = run_, lane, until] {
+    if (run->alive && lane_of(lane).hangs_until == until) go_on(lane);
+  });
+}
+
+void Disk::go_on(io::Lane lane) {
+  lane_of(lane).hanging = false;
+  if (auto step = std::exchange(lane_of(lane).stopped, nullptr)) step();
 }
 
 void Disk::finish(io::Lane lane, Task& task, Result<void> result) {
@@ -259,16 +320,25 @@ void Disk::end_run() {
   stop_at_ = ~std::uint64_t{0};
   for (auto& lane : lanes_) {
     lane.busy = false;
+    lane.hanging = false;
+    lane.stopped = nullptr;
     std::exchange(lane.waiting, {}).clear();
   }
 }
 
 void Disk::crash() {
   end_run();
-  names_.lose_power(rng_);
+  ++counts_.power_cuts;
+  counts_.lost_sectors += names_.lose_power(rng_);
 }
 
 void Disk::kill() { end_run(); }
+
+void Disk::lose_everything() {
+  end_run();
+  ++counts_.lost_disks;
+  names_ = Names();
+}
 
 void Disk::fail_next(DiskCall call, const std::string& path_part, ErrorCode code) {
   scripted_.push_back({.call = call, .path_part = path_part, .code = code, .misdirect_by = 0});
@@ -285,7 +355,16 @@ void Disk::misdirect_next_write(const std::string& path_part, std::uint64_t by) 
 void Disk::rot(const std::string& path, std::uint64_t offset) {
   const auto file = names_.find(path);
   CHECK(file != nullptr, "{}", path);
+  ++counts_.rotten;
   file->flip_bit(offset, static_cast<unsigned>(rng_.below(8)));
+}
+
+std::vector<FileInfo> Disk::files() const {
+  std::vector<FileInfo> files;
+  for (const auto& [path, file] : names_.files()) {
+    files.push_back({.path = path, .bytes = file->size(), .used_bytes = file->used_bytes()});
+  }
+  return files;
 }
 
 }  // namespace conclave::sim

@@ -44,11 +44,26 @@ void Medium::write_back(std::uint64_t sector) {
   if (from < to) durable_.replace(from, to - from, BytesView(cached_).substr(from, to - from));
 }
 
-void Medium::write_back_some(Rng& rng) {
-  if (durable_.size() != cached_.size() && rng.one_in(2)) durable_.resize(cached_.size());
+std::uint64_t Medium::write_back_some(Rng& rng) {
+  if (durable_.size() != cached_.size() && rng.one_in(2)) durable_.resize(some_size(rng));
   const auto kept_of_4 = rng.below(5);  // from none to all
-  for (const auto sector : unsynced_list_)
-    if (sector < unsynced_.size() && rng.below(4) < kept_of_4) write_back(sector);
+  std::uint64_t lost = 0;
+  for (const auto sector : unsynced_list_) {
+    if (sector >= unsynced_.size()) continue;
+    if (rng.below(4) < kept_of_4) {
+      write_back(sector);
+    } else {
+      ++lost;
+    }
+  }
+  return lost;
+}
+
+// A file that grew in several steps may have any of the sizes.
+std::uint64_t Medium::some_size(Rng& rng) const {
+  if (rng.one_in(2)) return cached_.size();
+  const auto [least, most] = std::minmax({durable_.size(), cached_.size()});
+  return rng.between(least, most);
 }
 
 void Medium::forget_unsynced() {
@@ -68,11 +83,12 @@ void Medium::fail_sync(Rng& rng) {
   forget_unsynced();
 }
 
-void Medium::lose_power(Rng& rng) {
-  write_back_some(rng);
+std::uint64_t Medium::lose_power(Rng& rng) {
+  const auto lost = write_back_some(rng);
   cached_ = durable_;
   unsynced_.assign((cached_.size() + kSectorBytes - 1) / kSectorBytes, false);
   unsynced_list_.clear();
+  return lost;
 }
 
 void Medium::flip_bit(std::uint64_t offset, unsigned bit) {

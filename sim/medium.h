@@ -17,6 +17,8 @@ inline constexpr std::uint64_t kSectorBytes = 512;
 class Medium {
  public:
   std::uint64_t size() const { return cached_.size(); }
+  // Up to the last byte that is not zero.
+  std::uint64_t used_bytes() const { return cached_.find_last_not_of('\0') + 1; }
   // Fewer bytes at the end.
   Bytes read(std::uint64_t offset, std::size_t size) const;
   // Grows the file if needed. A sector that is written again before it was synced may, by the seed,
@@ -31,7 +33,9 @@ class Medium {
   // being shown, the next sync succeeds without writing them, and a power cut brings the old
   // content back.
   void fail_sync(Rng& rng);
-  void lose_power(Rng& rng);
+  // What is found afterwards: any subset of the unsynced sectors, and a size between the synced one
+  // and the one shown. How many sectors were lost.
+  std::uint64_t lose_power(Rng& rng);
 
   // Changes a bit on the medium, and in what is shown. REQUIRES: offset < size().
   void flip_bit(std::uint64_t offset, unsigned bit);
@@ -39,7 +43,9 @@ class Medium {
  private:
   void mark(std::uint64_t from, std::uint64_t to, Rng* rng);
   void write_back(std::uint64_t sector);
-  void write_back_some(Rng& rng);
+  // How many were not.
+  std::uint64_t write_back_some(Rng& rng);
+  std::uint64_t some_size(Rng& rng) const;
   void forget_unsynced();
 
   Bytes cached_;

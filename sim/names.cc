@@ -103,7 +103,7 @@ void Names::sync_directory(const std::string& directory) {
   });
 }
 
-void Names::lose_power(Rng& rng) {
+std::uint64_t Names::lose_power(Rng& rng) {
   // A journal keeps changes in order; a file system that promises nothing keeps any of them.
   const bool in_order = rng.one_in(2);
   const auto kept_of_4 = rng.below(5);
@@ -117,8 +117,10 @@ void Names::lose_power(Rng& rng) {
   drop_unreachable();
   durable_ = shown_;
   std::set<File> media;
+  std::uint64_t lost = 0;
   for (const auto& [path, file] : shown_.files)
-    if (media.insert(file).second) file->lose_power(rng);
+    if (media.insert(file).second) lost += file->lose_power(rng);
+  return lost;
 }
 
 void Names::drop_unreachable() {

@@ -34,7 +34,8 @@ class Names {
   const std::map<std::string, File>& files() const { return shown_.files; }
 
   void sync_directory(const std::string& directory);
-  void lose_power(Rng& rng);
+  // How many unsynced sectors were lost.
+  std::uint64_t lose_power(Rng& rng);
 
  private:
   struct State {
