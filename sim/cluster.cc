@@ -9,6 +9,7 @@ namespace conclave::sim {
 namespace {
 
 constexpr std::uint16_t kPeerPort = 2380;
+constexpr Duration kLongestUptime = seconds(30 * 24 * 3600);
 
 NodeId id_of(std::size_t member) { return NodeId{member + 1}; }
 
@@ -16,14 +17,18 @@ NodeId id_of(std::size_t member) { return NodeId{member + 1}; }
 
 Cluster::Cluster(std::uint64_t seed, const ClusterOptions& options)
     : options_(options), rng_(seed), fabric_(clock_, rng_.next()) {
+  std::set<std::string> hosts;
   for (std::size_t i = 0; i < options.members; ++i) {
     Member member;
     member.host = host(i);
-    member.disk = std::make_unique<Disk>(clock_, rng_.next());
+    member.clock = std::make_unique<MemberClock>(clock_, draw_clock_origin());
+    member.disk = std::make_unique<Disk>(*member.clock, rng_.next());
     if (options.disk_bytes != 0) member.disk->set_capacity(options.disk_bytes);
     members_.push_back(std::move(member));
     client_addresses_.push_back({host(i), kClientPort});
+    hosts.insert(host(i));
   }
+  fabric_.set_faults({}, hosts);
 }
 
 Cluster::~Cluster() {
@@ -35,6 +40,12 @@ std::optional<std::size_t> Cluster::member_at(const std::string& name) const {
     if (members_[i].host == name) return i;
   }
   return std::nullopt;
+}
+
+// How long the machine has been up.
+Instant Cluster::draw_clock_origin() {
+  return Instant{static_cast<std::int64_t>(rng_.between(
+      static_cast<std::uint64_t>(seconds(1).ns), static_cast<std::uint64_t>(kLongestUptime.ns)))};
 }
 
 node::Options Cluster::options_for(std::size_t member) {
@@ -63,10 +74,11 @@ Result<void> Cluster::start(std::size_t member) {
   CHECK(starting.node == nullptr);
   starting.failure.reset();
   starting.stopped = false;
-  Result<std::unique_ptr<node::Node>> node =
-      node::Node::start(options_for(member), clock_, *starting.disk, fabric_.host(host(member)),
-                        [](const std::string& peer) { return etcd::make_session({}, peer); });
+  Result<std::unique_ptr<node::Node>> node = node::Node::start(
+      options_for(member), *starting.clock, *starting.disk, fabric_.host(host(member)),
+      [](const std::string& peer) { return etcd::make_session({}, peer); });
   if (!node) {
+    end_process(member);
     disk(member).stopped() ? disk(member).crash() : disk(member).kill();
     return Failure(std::move(node).error());
   }
@@ -74,24 +86,86 @@ Result<void> Cluster::start(std::size_t member) {
   return {};
 }
 
+// Whatever it asked of clock and network will not happen.
 void Cluster::end_process(std::size_t member) {
-  fabric_.reset(host(member));
-  members_.at(member).node.reset();
+  Member& ending = members_.at(member);
+  fabric_.end_process(host(member));
+  ending.node.reset();
+  ending.clock->end_run();
 }
 
 void Cluster::crash(std::size_t member) {
+  ++counts_.crashes;
   end_process(member);
   disk(member).crash();
+  members_.at(member).clock->end_run(draw_clock_origin());
 }
 
 void Cluster::kill(std::size_t member) {
+  ++counts_.kills;
   end_process(member);
   disk(member).kill();
+}
+
+void Cluster::lose_disk(std::size_t member) {
+  crash(member);
+  disk(member).lose_everything();
 }
 
 void Cluster::stop(std::size_t member) {
   Member& stopping = members_.at(member);
   stopping.node->stop([&stopping] { stopping.stopped = true; });
+}
+
+void Cluster::pause(std::size_t member) {
+  if (paused(member) || !running(member)) return;
+  ++counts_.pauses;
+  members_.at(member).clock->pause();
+  fabric_.pause(host(member), true);
+}
+
+// It may find its timers first or what arrived meanwhile.
+void Cluster::resume(std::size_t member) {
+  if (!paused(member)) return;
+  const bool timers_first = rng_.one_in(2);
+  if (timers_first) members_.at(member).clock->resume();
+  fabric_.pause(host(member), false);
+  if (!timers_first) members_.at(member).clock->resume();
+}
+
+void Cluster::set_clock_rate(std::size_t member, std::int64_t ppm) {
+  ++counts_.clock_rates;
+  members_.at(member).clock->set_rate(ppm);
+}
+
+void Cluster::set_wall_rate(std::size_t member, std::int64_t ppm) {
+  members_.at(member).clock->set_wall_rate(ppm);
+}
+
+void Cluster::jump_wall(std::size_t member, std::int64_t ms) {
+  ++counts_.wall_jumps;
+  members_.at(member).clock->jump_wall(ms);
+}
+
+FaultCounts Cluster::fault_counts() const {
+  FaultCounts counts{.network = fabric_.fault_counts(), .disk = {}, .process = counts_};
+  for (const Member& member : members_) counts.disk += member.disk->fault_counts();
+  return counts;
+}
+
+FaultCounts& FaultCounts::operator+=(const FaultCounts& more) {
+  network += more.network;
+  disk += more.disk;
+  process += more.process;
+  return *this;
+}
+
+CountRows FaultCounts::rows() const {
+  CountRows rows = rows_of(process);
+  for (const CountRows& more : {rows_of(network), rows_of(disk)}) {
+    rows.insert(rows.end(), more.begin(), more.end());
+  }
+  return rows;
 }
 
 std::optional<std::size_t> Cluster::leader() const {
@@ -109,7 +183,8 @@ void Cluster::reap() {
   for (std::size_t i = 0; i < members_.size(); ++i) {
     if (!running(i)) continue;
     if (std::exchange(members_[i].stopped, false)) {
-      kill(i);
+      end_process(i);
+      disk(i).kill();
       continue;
     }
     if (disk(i).stopped())

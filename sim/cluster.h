@@ -2,6 +2,7 @@
 // A whole cluster of the shipped code in one thread and in virtual time: node::Node over the
 // simulated disk, network and clock. Everything follows from the seed.
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,6 +14,8 @@
 #include "node/node.h"
 #include "sim/clock.h"
 #include "sim/disk.h"
+#include "sim/fault_counts.h"
+#include "sim/member_clock.h"
 #include "sim/network.h"
 
 namespace conclave::sim {
@@ -25,12 +28,44 @@ struct ClusterOptions {
   std::uint64_t disk_bytes = 0;  // capacity of each member's disk; 0: unlimited
 };
 
+// Faults of processes and machines.
+struct ProcessFaultCounts {
+  std::uint64_t crashes = 0;
+  std::uint64_t kills = 0;
+  std::uint64_t pauses = 0;
+  std::uint64_t clock_rates = 0;
+  std::uint64_t wall_jumps = 0;
+
+  static const std::array<CountField<ProcessFaultCounts>, 5> kFields;
+  ProcessFaultCounts& operator+=(const ProcessFaultCounts& more) { return add_counts(*this, more); }
+};
+
+inline constexpr std::array<CountField<ProcessFaultCounts>, 5> ProcessFaultCounts::kFields{{
+    {"members crashed", &ProcessFaultCounts::crashes},
+    {"members killed", &ProcessFaultCounts::kills},
+    {"members paused", &ProcessFaultCounts::pauses},
+    {"clock rates changed", &ProcessFaultCounts::clock_rates},
+    {"wall clocks set", &ProcessFaultCounts::wall_jumps},
+}};
+
+struct FaultCounts {
+  NetworkFaultCounts network;
+  DiskFaultCounts disk;
+  ProcessFaultCounts process;
+
+  FaultCounts& operator+=(const FaultCounts& more);
+  // All of them, for a table.
+  CountRows rows() const;
+};
+
 class Cluster {
  public:
   Cluster(std::uint64_t seed, const ClusterOptions& options);
   ~Cluster();
 
+  // The world's clock; members have their own.
   Clock& clock() { return clock_; }
+  const MemberClock& member_clock(std::size_t member) const { return *members_.at(member).clock; }
   Fabric& fabric() { return fabric_; }
   Disk& disk(std::size_t member) { return *members_.at(member).disk; }
   std::size_t size() const { return members_.size(); }
@@ -45,11 +80,25 @@ class Cluster {
   // The error is why the member refused to start, or why it stopped by itself.
   Result<void> start(std::size_t member);
   // As by SIGKILL with a power cut: the disk keeps what was synced and any part of the rest.
+  // A paused member may crash too.
   void crash(std::size_t member);
   // As by SIGKILL alone: what the process wrote is still there.
   void kill(std::size_t member);
+  // It crashes and comes back with an empty disk.
+  void lose_disk(std::size_t member);
   // As by SIGTERM: it hands leadership over, and is gone soon after.
   void stop(std::size_t member);
+  // Stops the process where it is, as by SIGSTOP: its timers, its disk and what arrives wait until
+  // resume(). Nothing happens if it is so already, or does not run.
+  void pause(std::size_t member);
+  void resume(std::size_t member);
+  bool paused(std::size_t member) const { return members_.at(member).clock->paused(); }
+  // See MemberClock. A rate outlives crashes, since it is the machine's.
+  void set_clock_rate(std::size_t member, std::int64_t ppm);
+  void set_wall_rate(std::size_t member, std::int64_t ppm);
+  void jump_wall(std::size_t member, std::int64_t ms);
+  // Of the network, all disks and all members so far.
+  FaultCounts fault_counts() const;
   bool running(std::size_t member) const { return members_.at(member).node != nullptr; }
   const node::Node& node(std::size_t member) const { return *members_.at(member).node; }
   // The member that leads the highest epoch, if one does.
@@ -72,12 +121,14 @@ class Cluster {
  private:
   struct Member {
     std::string host;
+    std::unique_ptr<MemberClock> clock;
     std::unique_ptr<Disk> disk;
     std::unique_ptr<node::Node> node;
     std::uint64_t runs = 0;
     bool stopped = false;          // in the orderly way
     std::optional<Error> failure;  // why it stopped by itself
   };
+  Instant draw_clock_origin();
   node::Options options_for(std::size_t member);
   void end_process(std::size_t member);
   void reap();
@@ -88,6 +139,7 @@ class Cluster {
   Fabric fabric_;
   std::vector<Member> members_;
   std::vector<io::Address> client_addresses_;
+  ProcessFaultCounts counts_;
 };
 
 }  // namespace conclave::sim

@@ -7,6 +7,8 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <map>
+#include <set>
 
 #include "sim/linearizability.h"
 #include "sim/workload.h"
@@ -134,6 +136,92 @@ TEST(ClusterTest, AMemberWhoseStateDiffersIsFoundOutAndNobodyIsAnswered) {
   EXPECT_GT(refused, 0u);
 }
 
+// --- pauses and clocks --------------------------------------------------------------
+
+bool leads_otherwise(const Cluster& cluster, std::size_t than) {
+  const std::optional<std::size_t> leader = cluster.leader();
+  return leader && *leader != than;
+}
+
+TEST(ClusterTest, APausedLeaderWakesUpAsAFollower) {
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    Cluster cluster(seed, {});
+    for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
+    Registers workload(cluster, seed, 4, 300);
+    ASSERT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.leader().has_value(); }));
+    cluster.run_for(milliseconds(200));
+    const std::size_t paused = *cluster.leader();
+    cluster.pause(paused);
+    const Epoch old = cluster.node(paused).group().engine().epoch();
+    ASSERT_TRUE(cluster.run_until(seconds(20), [&] { return leads_otherwise(cluster, paused); }));
+    EXPECT_TRUE(cluster.node(paused).group().engine().is_leader()) << "it does not know yet";
+    EXPECT_EQ(cluster.node(paused).group().engine().epoch(), old);
+    cluster.run_for(seconds(2));
+    cluster.resume(paused);
+    EXPECT_TRUE(cluster.run_until(
+        seconds(5), [&] { return !cluster.node(paused).group().engine().is_leader(); }));
+    EXPECT_TRUE(cluster.run_until(seconds(120), [&] { return workload.done(); }));
+    EXPECT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.converged(); }));
+    expect_linearizable(workload.history(), seed);
+    EXPECT_EQ(cluster.fault_counts().process.pauses, 1u);
+  }
+}
+
+TEST(ClusterTest, APausedMemberMayCrashAndStartAgain) {
+  Cluster cluster(1, {});
+  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
+  Registers workload(cluster, 1, 3, 200);
+  cluster.run_for(seconds(2));
+  cluster.pause(0);
+  cluster.run_for(seconds(1));
+  cluster.crash(0);
+  EXPECT_FALSE(cluster.paused(0));
+  cluster.run_for(seconds(1));
+  start(cluster, 0);
+  EXPECT_TRUE(cluster.run_until(seconds(60), [&] { return workload.done(); }));
+  EXPECT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.converged(); }));
+  expect_linearizable(workload.history(), 1);
+  cluster.crash(1);
+  cluster.pause(1);
+  EXPECT_FALSE(cluster.paused(1)) << "nothing runs there";
+}
+
+TEST(ClusterTest, ClocksOfAnySpeedAndTimeOfDayAgree) {
+  Cluster cluster(1, {});
+  cluster.set_clock_rate(0, 300'000);
+  cluster.set_clock_rate(1, -300'000);
+  cluster.set_wall_rate(0, 50'000);
+  cluster.jump_wall(1, -86'400'000);
+  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
+  const Instant before[] = {cluster.member_clock(0).now(), cluster.member_clock(1).now()};
+  EXPECT_NE(before[0], before[1]);
+  Registers workload(cluster, 1, 3, 100);
+  ASSERT_TRUE(cluster.run_until(seconds(60), [&] { return workload.done(); }));
+  cluster.jump_wall(2, 86'400'000);
+  EXPECT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.converged(); }));
+  expect_linearizable(workload.history(), 1);
+  EXPECT_GT((cluster.member_clock(0).now() - before[0]).ns,
+            (cluster.member_clock(1).now() - before[1]).ns * 3 / 2);
+  EXPECT_EQ(cluster.fault_counts().process.clock_rates, 2u);
+  EXPECT_EQ(cluster.fault_counts().process.wall_jumps, 2u);
+}
+
+TEST(ClusterTest, FaultsAreCountedAndListed) {
+  Cluster cluster(1, {});
+  start(cluster, 0);
+  cluster.fabric().cut("m0", "m1");
+  cluster.run_for(seconds(3));
+  cluster.lose_disk(0);
+  FaultCounts sum;
+  sum += cluster.fault_counts();
+  sum += cluster.fault_counts();
+  std::map<std::string_view, std::uint64_t> rows;
+  for (const auto& [name, count] : sum.rows()) EXPECT_TRUE(rows.emplace(name, count).second);
+  EXPECT_EQ(rows["members crashed"], 2u);
+  EXPECT_EQ(rows["links cut"], 2u);
+  EXPECT_EQ(rows["disks lost"], 2u);
+}
+
 // One storm: crashes, cuts and lossy links drawn from the seed, then a calm.
 void storm(std::uint64_t seed) {
   Rng rng(seed);
@@ -184,6 +272,102 @@ void storm(std::uint64_t seed) {
   EXPECT_TRUE(cluster.run_until(seconds(30), [&] { return cluster.converged(); }))
       << "seed " << seed << ": members do not converge";
   expect_linearizable(workload.history(), seed);
+}
+
+LinkFaults draw_bad_link(Rng& rng) {
+  LinkFaults faults;
+  faults.long_tails = static_cast<std::uint32_t>(rng.below(20));
+  faults.tail = milliseconds(static_cast<std::int64_t>(rng.between(10, 3'000)));
+  faults.bytes_per_second = rng.one_in(2) ? rng.between(5'000, 1'000'000) : 0;
+  faults.breaks = static_cast<std::uint32_t>(rng.below(3'000));
+  faults.resets = static_cast<std::uint32_t>(rng.below(3'000));
+  faults.lost = static_cast<std::uint32_t>(rng.below(301));
+  faults.replayed = static_cast<std::uint32_t>(rng.below(501));
+  faults.reordered = static_cast<std::uint32_t>(rng.below(301));
+  return faults;
+}
+
+// One thing that happens to a member, a link or a machine.
+void strike(Cluster& cluster, Rng& rng) {
+  const std::size_t member = rng.below(cluster.size());
+  const std::string host = Cluster::host(member);
+  const std::string other = Cluster::host(rng.below(cluster.size()));
+  const auto ppm = static_cast<std::int64_t>(rng.below(400'000)) - 200'000;
+  const auto lane = rng.one_in(2) ? io::Lane::kLog : io::Lane::kSnapshot;
+  switch (rng.below(11)) {
+    case 0:
+    case 1:
+      return cluster.pause(member);
+    case 2:
+      return cluster.resume(member);
+    case 3:
+      return cluster.set_clock_rate(member, ppm);
+    case 4:
+      return cluster.jump_wall(member, ppm * 1'000);
+    case 5:
+      return cluster.fabric().cut_large(host, other, rng.below(300));
+    case 6:
+      return cluster.fabric().set_link_faults(host, other, draw_bad_link(rng));
+    case 7:
+      return cluster.disk(member).hang(
+          lane, milliseconds(static_cast<std::int64_t>(rng.between(10, 8'000))));
+    case 8:
+      return cluster.fabric().heal();
+    case 9:
+      return cluster.disk(member).stop_before(cluster.disk(member).calls() + rng.below(30));
+    default:
+      // A disk that is full for a moment may refuse; the next try is soon.
+      if (!cluster.running(member)) (void)cluster.start(member);
+      return;
+  }
+}
+
+// A storm of pauses, clocks, bad links and hanging disks, then a calm.
+void harder_storm(std::uint64_t seed, FaultCounts& counts) {
+  Rng rng(seed);
+  Cluster cluster(
+      seed, {.snapshot_entries = rng.one_in(2) ? rng.between(5, 100) : 0, .segment_bytes = 32'768});
+  for (std::size_t i = 0; i < cluster.size(); ++i) start(cluster, i);
+  cluster.fabric().set_faults(draw_bad_link(rng));
+  cluster.fabric().set_client_faults(draw_bad_link(rng));
+  for (std::size_t i = 0; i < cluster.size(); ++i) {
+    cluster.disk(i).set_faults({.no_space = 50'000, .spikes = 5'000, .hangs = 100});
+  }
+  Registers workload(cluster, seed, 5, 150);
+  const Instant calm = cluster.clock().now() + seconds(20);
+  while (cluster.clock().now() < calm) {
+    cluster.run_for(milliseconds(static_cast<std::int64_t>(rng.between(10, 1'500))));
+    strike(cluster, rng);
+  }
+  cluster.fabric().heal();
+  cluster.fabric().set_faults({});
+  for (std::size_t i = 0; i < cluster.size(); ++i) {
+    cluster.disk(i).set_faults({});
+    cluster.disk(i).stop_before(~std::uint64_t{0});
+    cluster.resume(i);
+    if (!cluster.running(i)) start(cluster, i);
+  }
+  EXPECT_TRUE(cluster.run_until(seconds(240), [&] { return workload.done(); }))
+      << "seed " << seed << ": the workload stalls in the calm";
+  EXPECT_TRUE(cluster.run_until(seconds(30), [&] { return cluster.converged(); }))
+      << "seed " << seed << ": members do not converge";
+  expect_linearizable(workload.history(), seed);
+  counts += cluster.fault_counts();
+}
+
+TEST(ClusterTest, HarderStormsEndInAgreement) {
+  FaultCounts counts;
+  for (std::uint64_t seed = 1; seed <= seeds(); ++seed) {
+    harder_storm(seed, counts);
+    if (HasFailure()) return;
+  }
+  const std::set<std::string_view> not_drawn{
+      "members killed", "pieces repeated", "pieces late",        "pieces stopped by cuts",
+      "failed reads",   "failed writes",   "failed syncs",       "other failed calls",
+      "rotten bits",    "disks lost",      "misdirected writes",
+  };
+  for (const auto& [name, count] : counts.rows())
+    EXPECT_EQ(count == 0, not_drawn.contains(name)) << name;
 }
 
 TEST(ClusterTest, StormsEndInAgreement) {
