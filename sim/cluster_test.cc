@@ -263,7 +263,7 @@ void storm(std::uint64_t seed) {
     }
   }
   cluster.fabric().heal();
-  cluster.fabric().set_faults({}, {});
+  cluster.fabric().set_faults({});
   for (std::size_t i = 0; i < cluster.size(); ++i) {
     if (!cluster.running(i)) start(cluster, i);
   }

@@ -264,13 +264,11 @@ class Many {
 
 std::string report(const Plan& plan, const Edits& edits, const RunResult& result) {
   if (!result.finding) {
-    std::uint64_t faults = 0;
-    for (const auto& [name, count] : result.faults) faults += count;
     return fmt::format(
         "seed {} ok: {} members, {:.1f} virtual s, {} calls answered, {} entries, {} elections, {} "
         "faults\n",
         plan.seed, plan.cluster.members, result.virtual_time.seconds(), result.answered,
-        result.committed, result.elections, faults);
+        result.committed, result.elections, result.struck);
   }
   const Finding& finding = *result.finding;
   std::string text = fmt::format("seed {} FAILED after {:.3f} virtual s\n  {}: {}\n", plan.seed,

@@ -17,19 +17,26 @@ struct Habit {
 };
 
 constexpr std::array kHabits = {
-    Habit{FaultKind::kCrash, "crash", 0, 8'000},
-    Habit{FaultKind::kCrashSeveral, "crash several", 0, 4'000},
-    Habit{FaultKind::kCrashInWrite, "crash between disk calls", 0, 4'000},
-    Habit{FaultKind::kKill, "kill", 0, 3'000},
-    Habit{FaultKind::kCutOneWay, "cut one way", 50, 8'000},
-    Habit{FaultKind::kCutBoth, "cut both ways", 50, 8'000},
-    Habit{FaultKind::kIsolate, "isolate", 50, 8'000},
-    Habit{FaultKind::kHalves, "halves", 50, 8'000},
-    Habit{FaultKind::kBreak, "break connections", 0, 0},
-    Habit{FaultKind::kDiskError, "disk error", 0, 3'000},
-    Habit{FaultKind::kDiskFull, "disk full", 200, 5'000},
-    Habit{FaultKind::kRot, "rot", 0, 0},
-    Habit{FaultKind::kHandOver, "hand over", 100, 3'000},
+    Habit{FaultKind::kCrash, "power cuts", 0, 8'000},
+    Habit{FaultKind::kCrashSeveral, "power cuts of several", 0, 4'000},
+    Habit{FaultKind::kCrashInWrite, "power cuts between disk calls", 0, 4'000},
+    Habit{FaultKind::kKill, "kills", 0, 3'000},
+    Habit{FaultKind::kPause, "pauses", 20, 12'000},
+    Habit{FaultKind::kHandOver, "orderly stops", 100, 3'000},
+    Habit{FaultKind::kClockRate, "clock rates", 1'000, 10'000},
+    Habit{FaultKind::kWallJump, "wall clock jumps", 0, 0},
+    Habit{FaultKind::kCutOneWay, "one-way cuts", 50, 8'000},
+    Habit{FaultKind::kCutBoth, "cuts", 50, 8'000},
+    Habit{FaultKind::kIsolate, "isolations", 50, 8'000},
+    Habit{FaultKind::kHalves, "splits in two", 50, 8'000},
+    Habit{FaultKind::kSmallOnly, "links for small messages only", 50, 8'000},
+    Habit{FaultKind::kBadLink, "bad links", 50, 8'000},
+    Habit{FaultKind::kBreak, "broken connections", 0, 0},
+    Habit{FaultKind::kDiskHang, "disk hangs", 50, 8'000},
+    Habit{FaultKind::kDiskError, "disk errors", 0, 0},
+    Habit{FaultKind::kDiskFull, "full disks", 200, 5'000},
+    Habit{FaultKind::kRot, "rotten bits", 0, 0},
+    Habit{FaultKind::kMisdirect, "misdirected writes", 0, 0},
 };
 
 const Habit& habit_of(FaultKind kind) {
@@ -57,16 +64,44 @@ LinkFaults draw_links(Rng& rng) {
   LinkFaults links;
   links.shortest = microseconds(spread(rng, 20, 2'000));
   links.longest = links.shortest + microseconds(spread(rng, 100, 50'000));
+  links.long_tails = sometimes(rng, 20);
+  links.tail = milliseconds(spread(rng, 100, 3'000));
+  if (rng.one_in(4)) {
+    links.bytes_per_second = static_cast<std::uint64_t>(spread(rng, 100'000, 10'000'000));
+  }
+  links.breaks = sometimes(rng, 3'000);
+  links.resets = sometimes(rng, 1'000);
   links.lost = sometimes(rng, 300);
   links.repeated = sometimes(rng, 500);
-  links.late = sometimes(rng, 300);
+  links.replayed = sometimes(rng, 200);
+  links.reordered = sometimes(rng, 300);
+  links.late = sometimes(rng, 100);
+  return links;
+}
+
+// Clients lose nothing from the middle of a stream.
+LinkFaults draw_client_links(Rng& rng) {
+  LinkFaults links;
+  links.shortest = microseconds(spread(rng, 20, 1'000));
+  links.longest = links.shortest + microseconds(spread(rng, 50, 5'000));
+  links.long_tails = sometimes(rng, 5);
+  links.tail = milliseconds(spread(rng, 100, 3'000));
+  links.breaks = sometimes(rng, 5'000);
+  links.resets = sometimes(rng, 5'000);
   return links;
 }
 
 DiskFaults draw_disks(Rng& rng) {
-  if (!rng.one_in(4)) return {};
-  return {
-      .reads = sometimes(rng, 200), .writes = sometimes(rng, 200), .syncs = sometimes(rng, 200)};
+  DiskFaults disks;
+  disks.spikes = sometimes(rng, 20'000);
+  disks.longest_spike = milliseconds(spread(rng, 10, 1'000));
+  if (!rng.one_in(4)) return disks;
+  disks.reads = sometimes(rng, 200);
+  disks.writes = sometimes(rng, 200);
+  disks.syncs = sometimes(rng, 200);
+  disks.no_space = sometimes(rng, 200);
+  disks.hangs = sometimes(rng, 200);
+  return disks;
 }
 
 ClusterOptions draw_cluster(Rng& rng) {
@@ -131,6 +166,7 @@ Plan plan_of(std::uint64_t seed) {
   plan.seed = seed;
   plan.cluster = draw_cluster(rng);
   plan.links = draw_links(rng);
+  plan.clients = draw_client_links(rng);
   plan.disks = draw_disks(rng);
   plan.log_latency = {.shortest = microseconds(spread(rng, 20, 1'000)), .longest = {}};
   plan.log_latency.longest = plan.log_latency.shortest + microseconds(spread(rng, 50, 30'000));
@@ -156,7 +192,7 @@ Plan edited(Plan plan, const Edits& edits) {
     workload.operations =
         std::min(workload.operations, edits.operations.value_or(workload.operations));
   }
-  if (edits.calm_links) plan.links = LinkFaults{};
+  if (edits.calm_links) plan.links = plan.clients = LinkFaults{};
   if (edits.calm_disks) plan.disks = DiskFaults{};
   return plan;
 }
@@ -184,12 +220,20 @@ std::string describe(const Plan& plan) {
       "s\n",
       plan.seed, plan.cluster.members, plan.cluster.snapshot_entries, plan.cluster.keep_entries,
       plan.cluster.segment_bytes / 1024, plan.storm.seconds());
-  text += fmt::format("links: {} to {} us; of a thousand pieces {} lost, {} repeated, {} late\n",
-                      plan.links.shortest.ns / 1'000, plan.links.longest.ns / 1'000,
-                      plan.links.lost, plan.links.repeated, plan.links.late);
-  text += fmt::format("disks: {} to {} us; of a million calls {} reads, {} writes, {} syncs fail\n",
-                      plan.log_latency.shortest.ns / 1'000, plan.log_latency.longest.ns / 1'000,
-                      plan.disks.reads, plan.disks.writes, plan.disks.syncs);
+  for (const auto& [name, links] : {std::pair{"links", &plan.links}, {"clients", &plan.clients}}) {
+    text += fmt::format(
+        "{}: {} to {} us, {} bytes/s; of a thousand pieces {} take up to {} ms, {} lost, {} "
+        "repeated, {} replayed, {} reordered, {} late; of a million {} break, {} reset\n",
+        name, links->shortest.ns / 1'000, links->longest.ns / 1'000, links->bytes_per_second,
+        links->long_tails, links->tail.ms(), links->lost, links->repeated, links->replayed,
+        links->reordered, links->late, links->breaks, links->resets);
+  }
+  text += fmt::format(
+      "disks: {} to {} us; of a million calls {} reads, {} writes, {} syncs fail, {} find no room; "
+      "of a million jobs {} take up to {} ms, {} hang\n",
+      plan.log_latency.shortest.ns / 1'000, plan.log_latency.longest.ns / 1'000, plan.disks.reads,
+      plan.disks.writes, plan.disks.syncs, plan.disks.no_space, plan.disks.spikes,
+      plan.disks.longest_spike.ms(), plan.disks.hangs);
   for (const WorkloadPlan& w : plan.workloads) {
     text += fmt::format("workload {}: {} clients, {} operations each, {} ms apart at most\n",
                         w.name, w.clients, w.operations, w.think.ms());

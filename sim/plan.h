@@ -18,19 +18,29 @@
 namespace conclave::sim {
 
 enum class FaultKind : std::uint8_t {
+  // Processes and machines.
   kCrash,         // power cut of one member
   kCrashSeveral,  // of a majority, or all, at once
   kCrashInWrite,  // power cut between two disk calls
   kKill,          // the process alone: what it wrote stays
-  kCutOneWay,     // one link, one direction
-  kCutBoth,       // one link
-  kIsolate,       // one member from all others
-  kHalves,        // two sides
-  kBreak,         // the connections of one member break
-  kDiskError,     // one call on the log's disk fails
-  kDiskFull,      // no room for a while
-  kRot,           // a bit of an old part of the log, or of a snapshot, changes
-  kHandOver,      // the leader stops, handing leadership over, and starts again
+  kPause,         // the process stops where it is, and goes on
+  kHandOver,      // the process stops in the orderly way, and starts again
+  kClockRate,     // the machine's clock runs faster or slower
+  kWallJump,      // somebody sets the time of day
+  // The network.
+  kCutOneWay,  // one link, one direction
+  kCutBoth,    // one link
+  kIsolate,    // one member from all others
+  kHalves,     // two sides
+  kSmallOnly,  // large messages do not pass one link, one way
+  kBadLink,    // one link, one way, is far worse than the others
+  kBreak,      // the connections of one member break
+  // The disk.
+  kDiskHang,   // nothing moves for a while
+  kDiskError,  // one call fails
+  kDiskFull,   // no room for a while
+  kRot,        // a bit of an old part of the log, or of a snapshot, changes
+  kMisdirect,  // a write of the log lands in another place
 };
 
 std::string_view name_of(FaultKind kind);
@@ -45,7 +55,8 @@ struct Fault {
 struct Plan {
   std::uint64_t seed = 0;
   ClusterOptions cluster;
-  LinkFaults links;
+  LinkFaults links;    // between members
+  LinkFaults clients;  // to and from clients
   DiskFaults disks;
   JobLatency log_latency;
   Duration storm;             // then all is healed

@@ -137,6 +137,10 @@ RunResult run(const Plan& plan, const RunOptions& options) {
   result.committed = world->check.committed();
   result.elections = world->check.elections();
   result.faults = world->storm.counts();
+  for (const auto& [name, count] : result.faults) result.struck += count;
+  for (const auto& [name, count] : world->cluster.fault_counts().rows()) {
+    if (count != 0) result.faults[std::string(name)] += count;
+  }
   if (options.trace) {
     result.trace_text = world->trace.as_text();
     result.trace_json = world->trace.as_json_lines();

@@ -25,7 +25,8 @@ struct RunResult {
   std::uint64_t answered = 0;   // calls of clients
   std::uint64_t committed = 0;  // log entries
   std::uint64_t elections = 0;
-  std::map<std::string, std::uint64_t> faults;  // how often each kind struck
+  std::uint64_t struck = 0;                     // faults of the plan that struck somebody
+  std::map<std::string, std::uint64_t> faults;  // what was injected in all, by kind
   std::string trace_text;
   std::string trace_json;
   std::string history;  // JSON lines

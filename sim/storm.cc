@@ -7,11 +7,19 @@
 #include <utility>
 
 #include "sim/finding.h"
+#include "sim/medium.h"
+#include "sim/rot_places.h"
 
 namespace conclave::sim {
 namespace {
 
 const std::string kLogDirectory = "/data/wal";
+
+// Mostly what real clocks do, sometimes far more.
+std::int64_t draw_ppm(Rng& rng) {
+  const std::uint64_t most = rng.one_in(2) ? 500 : 300'000;
+  return static_cast<std::int64_t>(rng.below(2 * most + 1)) - static_cast<std::int64_t>(most);
+}
 
 std::vector<std::pair<std::size_t, std::size_t>> both_ways(std::size_t a, std::size_t b) {
   return {{a, b}, {b, a}};
@@ -40,14 +48,13 @@ void Storm::begin() {
     ++counts_["stopped by itself"];
     start_soon(member, milliseconds(500));
   };
-  std::set<std::string> hosts;
   for (std::size_t i = 0; i < cluster_.size(); ++i) {
-    hosts.insert(Cluster::host(i));
     cluster_.disk(i).set_latency(io::Lane::kLog, plan_.log_latency);
     start(i);
     cluster_.disk(i).set_faults(plan_.disks);
   }
-  cluster_.fabric().set_faults(plan_.links, hosts);
+  cluster_.fabric().set_faults(plan_.links);
+  cluster_.fabric().set_client_faults(plan_.clients);
   for (std::size_t i = 0; i < plan_.faults.size(); ++i) {
     cluster_.clock().after(plan_.faults[i].at, [this, i] { strike(i); });
   }
@@ -72,7 +79,8 @@ void Storm::end() {
   over_ = true;
   note("world", "the storm is over: all is healed");
   cluster_.fabric().heal();
-  cluster_.fabric().set_faults({}, {});
+  cluster_.fabric().set_faults({});
+  cluster_.fabric().set_client_faults({});
   for (std::size_t i = 0; i < cluster_.size(); ++i) {
     cluster_.disk(i).set_faults({});
     cluster_.disk(i).set_latency(io::Lane::kLog, {});
@@ -133,10 +141,48 @@ std::optional<std::function<void()>> Storm::carry_out(const Fault& fault, Rng& r
       }
       return cut(links);
     }
+    case FaultKind::kSmallOnly:
+      if (size < 2) return std::nullopt;
+      return small_only(order[0], order[1], 64 + rng.below(2'000));
+    case FaultKind::kBadLink:
+      if (size < 2) return std::nullopt;
+      return bad_link(order[0], order[1], rng);
     case FaultKind::kBreak:
       note(Cluster::host(member), "its connections break");
       cluster_.fabric().reset(Cluster::host(member));
       return std::function<void()>();
+    case FaultKind::kPause:
+      if (!cluster_.running(member) || cluster_.paused(member)) return std::nullopt;
+      note(Cluster::host(member), "paused");
+      cluster_.pause(member);
+      return [this, member] {
+        note(Cluster::host(member), "goes on");
+        cluster_.resume(member);
+      };
+    case FaultKind::kClockRate: {
+      const std::int64_t ppm = draw_ppm(rng);
+      note(Cluster::host(member), fmt::format("its clock is off by {} ppm", ppm));
+      cluster_.set_clock_rate(member, ppm);
+      cluster_.set_wall_rate(member, draw_ppm(rng));
+      return [this, member] {
+        note(Cluster::host(member), "its clock is right");
+        cluster_.set_clock_rate(member, 0);
+        cluster_.set_wall_rate(member, 0);
+      };
+    }
+    case FaultKind::kWallJump: {
+      const auto ms = static_cast<std::int64_t>(rng.below(7'200'000)) - 3'600'000;
+      note(Cluster::host(member), fmt::format("its time of day jumps by {} ms", ms));
+      cluster_.jump_wall(member, ms);
+      return std::function<void()>();
+    }
+    case FaultKind::kDiskHang: {
+      const io::Lane lane = rng.one_in(3) ? io::Lane::kSnapshot : io::Lane::kLog;
+      note(Cluster::host(member),
+           lane == io::Lane::kLog ? "its log's disk hangs" : "its snapshots' disk hangs");
+      cluster_.disk(member).hang(lane, fault.lasts);
+      return std::function<void()>();
+    }
     case FaultKind::kDiskError:
       return disk_error(member, rng);
     case FaultKind::kDiskFull: {
@@ -150,6 +196,12 @@ std::optional<std::function<void()>> Storm::carry_out(const Fault& fault, Rng& r
     }
     case FaultKind::kRot:
       if (!may_damage(member) || !rot(member, rng)) return std::nullopt;
+      return std::function<void()>();
+    case FaultKind::kMisdirect:
+      if (!may_damage(member)) return std::nullopt;
+      note(Cluster::host(member), "the next write of its log lands elsewhere");
+      cluster_.disk(member).misdirect_next_write(kLogDirectory, kSectorBytes * rng.between(1, 64));
+      damage(member);
       return std::function<void()>();
     case FaultKind::kHandOver:
       if (!cluster_.running(member)) return std::nullopt;
@@ -180,10 +232,7 @@ std::function<void()> Storm::cut(std::vector<std::pair<std::size_t, std::size_t>
     cluster_.fabric().cut(Cluster::host(from), Cluster::host(to));
   }
   return [this, links] {
-    for (const auto& [from, to] : links) {
-      note("world", fmt::format("healed from {} to {}", Cluster::host(from), Cluster::host(to)));
-      cluster_.fabric().heal(Cluster::host(from), Cluster::host(to));
-    }
+    for (const auto& [from, to] : links) heal_link(from, to)();
   };
 }
 
@@ -199,34 +248,51 @@ std::optional<std::function<void()>> Storm::disk_error(std::size_t member, Rng& 
   return std::function<void()>();
 }
 
-// Changes a bit where the newest write is not: the loss of what was written last cannot be told
-// from a power cut (docs/formats/log.md).
 bool Storm::rot(std::size_t member, Rng& rng) {
   Disk& disk = cluster_.disk(member);
-  const Result<std::vector<std::string>> names = disk.list(kLogDirectory);
-  if (!names) return false;
-  std::vector<std::string> segments;
-  for (const std::string& name : *names) {
-    if (name.ends_with(".log")) segments.push_back(kLogDirectory + "/" + name);
-  }
-  std::sort(segments.begin(), segments.end());
-  if (segments.size() < 2) return false;
-  const std::string& path = segments[rng.below(segments.size() - 1)];
-  const Result<std::unique_ptr<io::File>> file = disk.open(path, io::OpenMode::kRead);
-  if (!file) return false;
-  const Result<std::uint64_t> size = (*file)->size();
-  if (!size || *size == 0) return false;
-  const std::uint64_t offset = rng.below(*size);
-  note(Cluster::host(member), fmt::format("a bit of {} rots at {}", path, offset));
-  disk.rot(path, offset);
+  const std::optional<RotPlace> place = pick_rot_place(disk, rng);
+  if (!place) return false;
+  note(Cluster::host(member), fmt::format("a bit of {} rots at {}", place->path, place->offset));
+  disk.rot(place->path, place->offset);
+  damage(member);
+  return true;
+}
+
+void Storm::damage(std::size_t member) {
   damaged_[member] = true;
   check_.forgive(member);
-  return true;
+}
+
+std::function<void()> Storm::small_only(std::size_t from, std::size_t to, std::size_t bytes) {
+  note("world", fmt::format("from {} to {} only messages up to {} bytes pass", Cluster::host(from),
+                            Cluster::host(to), bytes));
+  cluster_.fabric().cut_large(Cluster::host(from), Cluster::host(to), bytes);
+  return heal_link(from, to);
+}
+
+std::function<void()> Storm::bad_link(std::size_t from, std::size_t to, Rng& rng) {
+  LinkFaults faults = plan_.links;
+  faults.longest = milliseconds(static_cast<std::int64_t>(rng.between(1, 400)));
+  faults.lost = static_cast<std::uint32_t>(rng.below(600));
+  faults.bytes_per_second = rng.between(20'000, 1'000'000);
+  note("world", fmt::format("bad link from {} to {}: {} ms, {} of 1000 lost, {} bytes/s",
+                            Cluster::host(from), Cluster::host(to), faults.longest.ms(),
+                            faults.lost, faults.bytes_per_second));
+  cluster_.fabric().set_link_faults(Cluster::host(from), Cluster::host(to), faults);
+  return heal_link(from, to);
+}
+
+std::function<void()> Storm::heal_link(std::size_t from, std::size_t to) {
+  return [this, from, to] {
+    note("world", fmt::format("healed from {} to {}", Cluster::host(from), Cluster::host(to)));
+    cluster_.fabric().heal(Cluster::host(from), Cluster::host(to));
+  };
 }
 
 std::function<void()> Storm::hand_over(std::size_t member) {
   note(Cluster::host(member), "told to stop");
   hold_down(member);
+  cluster_.resume(member);
   cluster_.stop(member);
   return [this, member] {
     if (cluster_.running(member)) cluster_.kill(member);

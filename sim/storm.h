@@ -36,7 +36,13 @@ class Storm {
   std::function<void()> crash(std::vector<std::size_t> members, bool power);
   std::function<void()> cut(std::vector<std::pair<std::size_t, std::size_t>> links);
   std::optional<std::function<void()>> disk_error(std::size_t member, Rng& rng);
+  // Changes a bit where the newest write is not: the loss of what was written last cannot be told
+  // from a power cut.
   bool rot(std::size_t member, Rng& rng);
+  void damage(std::size_t member);
+  std::function<void()> small_only(std::size_t from, std::size_t to, std::size_t bytes);
+  std::function<void()> bad_link(std::size_t from, std::size_t to, Rng& rng);
+  std::function<void()> heal_link(std::size_t from, std::size_t to);
   std::function<void()> hand_over(std::size_t member);
 
   // Any member; with one chance in three the leader, if there is one.
