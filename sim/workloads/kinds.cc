@@ -8,6 +8,11 @@ namespace {
 constexpr WorkloadKind kKinds[] = {
     {"registers", "put, get, delete and compare-and-swap on a few keys: linearizable per key",
      make_registers},
+    {"list_append", "transactions over a few lists: strictly serializable", make_list_append},
+    {"request_ids", "writes sent again under one request id: applied once, answered alike",
+     make_request_ids},
+    {"revisions", "writes, history and compactions: each revision is one write, and stays so",
+     make_revisions},
 };
 
 }  // namespace
