@@ -66,7 +66,7 @@ TEST(History, AMistakeIsNamed) {
             "\"ok\" is missing");
   EXPECT_EQ(error_of(R"({"client":1,"op":"put","key":"k)"), "a string does not end");
   EXPECT_EQ(error_of(R"({"client":99999999999999999999})"),
-            "expected a string, an integer, true, false or null");
+            "expected a string, an integer, an array, true, false or null");
 }
 
 TEST(History, TheLineOfAMistakeIsNamed) {

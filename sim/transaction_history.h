@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
+
 namespace conclave::sim {
 
 using Element = std::uint64_t;
@@ -41,6 +43,14 @@ struct Transaction {
 };
 
 using TransactionHistory = std::vector<Transaction>;
+
+// One line, without the newline. The stored form: docs/formats/history.md.
+std::string to_json(const Transaction& transaction);
+// kInvalid if the line is not a transaction; the message says why.
+Result<Transaction> parse_transaction(std::string_view line);
+// Whether the line has what only a transaction has. False if it is no JSON.
+bool is_transaction(std::string_view line);
+std::string to_json_lines(const TransactionHistory& history);
 
 // For a person: "client 3, 100..250 ns: append 5 to x, read y [1 2]", leaving out what it did with
 // other keys than these (all, if there are none). Of a long list only the end.

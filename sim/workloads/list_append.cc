@@ -226,6 +226,7 @@ class ListAppend final : public Crowd<ListClient, Shared> {
     if (!anomaly) return std::nullopt;
     return Finding{"transactions", name_of(*anomaly) + ": " + anomaly->what, {}};
   }
+  std::string history() const override { return to_json_lines(shared().history); }
 
  private:
   // All keys there ever were.
