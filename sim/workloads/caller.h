@@ -67,6 +67,7 @@ class Crowd : public Workload {
   }
 
   void start() final {
+    over_ = clients_.empty();
     for (const auto& client : clients_)
       client->caller().begin([&client] { client->act(); }, [this] { finished(); });
   }
