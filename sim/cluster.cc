@@ -62,6 +62,7 @@ node::Options Cluster::options_for(std::size_t member) {
   options.client_listen = {io::Address{host(member), kClientPort}};
   options.peer_listen = {io::Address{host(member), kPeerPort}};
   options.snapshot_entries = options_.snapshot_entries;
+  options.snapshot_log_bytes = options_.snapshot_log_bytes;
   options.keep_entries = options_.keep_entries;
   options.segment_bytes = options_.segment_bytes;
   options.seed = rng_.next() ^ ++members_[member].runs;

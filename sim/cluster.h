@@ -23,6 +23,7 @@ namespace conclave::sim {
 struct ClusterOptions {
   std::size_t members = 3;
   std::uint64_t snapshot_entries = 0;
+  std::uint64_t snapshot_log_bytes = 64 << 20;
   std::uint64_t keep_entries = 5'000;  // in memory after a snapshot
   std::uint64_t segment_bytes = 1 << 20;
   std::uint64_t disk_bytes = 0;  // capacity of each member's disk; 0: unlimited

@@ -4,12 +4,15 @@
 
 #include "sim/cluster.h"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <map>
 #include <set>
 
+#include "etcd.pb.h"
+#include "sim/etcd_client.h"
 #include "sim/linearizability.h"
 #include "sim/workload.h"
 
@@ -220,6 +223,63 @@ TEST(ClusterTest, FaultsAreCountedAndListed) {
   EXPECT_EQ(rows["members crashed"], 2u);
   EXPECT_EQ(rows["links cut"], 2u);
   EXPECT_EQ(rows["disks lost"], 2u);
+}
+
+// Puts values of this size, one after the other, each to a key of its own; whether all were
+// answered within the time.
+bool put_values(Cluster& cluster, std::size_t count, std::size_t bytes, Duration limit) {
+  static std::size_t next_key = 0;
+  EtcdClient client({.seed = 1, .members = &cluster.client_addresses()}, cluster.clock(),
+                    cluster.fabric().host("writer"));
+  std::size_t answered = 0;
+  std::function<void()> put = [&] {
+    etcdserverpb::PutRequest request;
+    request.set_key(fmt::format("key{}", next_key++));
+    request.set_value(std::string(bytes, 'x'));
+    client.call("KV/Put", request, [&](const EtcdClient::Reply& reply) {
+      if (reply.answered() && ++answered == count) return;
+      put();
+    });
+  };
+  put();
+  return cluster.run_until(limit, [&] { return answered == count; });
+}
+
+TEST(ClusterTest, ASlowLinkIsNotAStuckOne) {
+  Cluster cluster(7, {});
+  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
+  ASSERT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.leader().has_value(); }));
+  cluster.run_for(seconds(1));
+  const std::size_t leader = *cluster.leader();
+  const std::size_t slow = (leader + 1) % 3;
+  LinkFaults faults;
+  faults.bytes_per_second = 200'000;
+  cluster.fabric().set_link_faults(Cluster::host(leader), Cluster::host(slow), faults);
+  ASSERT_TRUE(put_values(cluster, 40, 60'000, seconds(20)));  // 12 s of that link
+  const auto lost = [&] { return cluster.node(leader).stats().peers_connected < 2; };
+  EXPECT_FALSE(cluster.run_until(seconds(10), lost)) << "the link moves, and was broken";
+  EXPECT_TRUE(cluster.run_until(seconds(20), [&] { return cluster.converged(); }));
+}
+
+TEST(ClusterTest, ASnapshotIsDueBeforeTheLogOutgrowsTheStore) {
+  Cluster cluster(8, {.members = 1, .snapshot_log_bytes = 100'000});
+  start(cluster, 0);
+  ASSERT_TRUE(put_values(cluster, 200, 10'000, seconds(20)));
+  EXPECT_TRUE(
+      cluster.run_until(seconds(5), [&] { return cluster.node(0).stats().snapshots_taken >= 3; }));
+}
+
+TEST(ClusterTest, ASnapshotThatFailsIsTriedAgain) {
+  Cluster cluster(9, {.members = 1, .snapshot_log_bytes = 100'000});
+  start(cluster, 0);
+  cluster.disk(0).fail_next(DiskCall::kWrite, "/data/snap", ErrorCode::kIo);
+  ASSERT_TRUE(put_values(cluster, 15, 10'000, seconds(20)));
+  cluster.run_for(seconds(1));
+  EXPECT_EQ(cluster.node(0).stats().snapshots_taken, 0u);
+  cluster.run_for(seconds(6));
+  ASSERT_TRUE(put_values(cluster, 1, 10, seconds(5)));
+  EXPECT_TRUE(cluster.run_until(
+      seconds(5), [&] { return cluster.node(0).stats().snapshots_taken == 1; }));
 }
 
 // One storm: crashes, cuts and lossy links drawn from the seed, then a calm.

@@ -146,9 +146,10 @@ std::vector<WorkloadPlan> draw_workloads(Rng& rng, Duration storm) {
     plan.name = kind.name;
     plan.seed = rng.next() >> 16;
     plan.clients = rng.between(1, 6);
-    plan.think = milliseconds(spread(rng, 2, 500));
+    plan.think = milliseconds(rng.one_in(5) ? spread(rng, 2, 50) : spread(rng, 50, 1'000));
+    plan.think = plan.think * kind.calls;
     // Enough for the storm; each call takes a few milliseconds of its own.
-    const std::int64_t pace_ms = plan.think.ms() / 2 + 5;
+    const std::int64_t pace_ms = plan.think.ms() / 2 + 10 * kind.calls;
     plan.operations =
         static_cast<std::size_t>(std::clamp<std::int64_t>(storm.ms() / pace_ms, 20, 600));
     workloads.push_back(plan);

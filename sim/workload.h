@@ -59,6 +59,7 @@ class Workload {
 struct WorkloadKind {
   std::string_view name;
   std::string_view about;
+  unsigned calls;  // that one operation of the plan takes, about
   std::unique_ptr<Workload> (*make)(Site&, const WorkloadPlan&);
 };
 

@@ -95,8 +95,8 @@ class Rules:
         return folder.split('/')[0] in self.pure
 
     def makes_system_calls(self, folder):
-        """io/posix does, and the server's own process management; nobody else."""
-        return folder in ('io/posix', 'server')
+        """io/posix does, and the process management of the two programs; nobody else."""
+        return folder in ('io/posix', 'server', 'sim/program')
 
 
 def sources(root, *tops):

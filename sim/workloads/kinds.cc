@@ -6,12 +6,12 @@ namespace conclave::sim {
 namespace {
 
 constexpr WorkloadKind kKinds[] = {
-    {"registers", "put, get, delete and compare-and-swap on a few keys: linearizable per key",
+    {"registers", "put, get, delete and compare-and-swap on a few keys: linearizable per key", 1,
      make_registers},
-    {"list_append", "transactions over a few lists: strictly serializable", make_list_append},
-    {"request_ids", "writes sent again under one request id: applied once, answered alike",
+    {"list_append", "transactions over a few lists: strictly serializable", 3, make_list_append},
+    {"request_ids", "writes sent again under one request id: applied once, answered alike", 3,
      make_request_ids},
-    {"revisions", "writes, history and compactions: each revision is one write, and stays so",
+    {"revisions", "writes, history and compactions: each revision is one write, and stays so", 10,
      make_revisions},
 };
 

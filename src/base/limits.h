@@ -18,8 +18,8 @@ inline constexpr std::size_t kMaxTxnOps = 128;
 // overhead.
 inline constexpr std::size_t kRequestOverheadBytes = 512 * kKiB;
 inline constexpr std::size_t kMaxClientConnections = 20'000;
-// Open files that a member keeps for itself: log, snapshots, peers. Clients get the rest of what the
-// system allows.
+// Open files that a member keeps for itself: log, snapshots, peers. Clients get the rest of what
+// the system allows.
 inline constexpr std::size_t kOwnFiles = 128;
 // Each may ask for an answer of the largest size before any of them has been taken.
 inline constexpr std::size_t kMaxStreamsPerConnection = 512;

@@ -12,9 +12,9 @@
 #include <set>
 #include <thread>
 
-#include "sim/many.h"
+#include "sim/program/many.h"
+#include "sim/program/shrink.h"
 #include "sim/run.h"
-#include "sim/shrink.h"
 
 namespace conclave::sim {
 namespace {

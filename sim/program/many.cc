@@ -1,4 +1,4 @@
-#include "sim/many.h"
+#include "sim/program/many.h"
 
 #include <fmt/core.h>
 #include <poll.h>

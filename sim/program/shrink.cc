@@ -1,4 +1,4 @@
-#include "sim/shrink.h"
+#include "sim/program/shrink.h"
 
 #include <fmt/core.h>
 
@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "sim/many.h"
+#include "sim/program/many.h"
 
 namespace conclave::sim {
 namespace {
