@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "etcd.pb.h"
-#include "sim/etcd_client.h"
 #include "sim/linearizability.h"
+#include "sim/workloads/caller.h"
 #include "sim/workloads/kinds.h"
 
 namespace conclave::sim {
@@ -16,43 +16,33 @@ namespace {
 
 constexpr std::size_t kKeys = 5;
 
+struct Shared {
+  explicit Shared(const WorkloadPlan& plan) : seed(plan.seed) {}
+  std::uint64_t seed;
+  History history;
+};
+
 class RegisterClient {
  public:
-  RegisterClient(Site& site, const WorkloadPlan& plan, std::size_t number)
-      : site_(site),
-        plan_(plan),
-        number_(number),
-        name_(fmt::format("r{}", number)),
-        rng_(plan.seed + number),
-        client_({.seed = rng_.next(), .members = &site.members}, site.clock,
-                site.fabric.host(name_)) {}
-  ~RegisterClient() { site_.clock.cancel(next_); }
+  RegisterClient(Site& site, const WorkloadPlan& plan, std::size_t number, Shared& shared)
+      : caller_(site, plan, "r", number), shared_(shared) {}
 
-  bool done() const { return asked_ == plan_.operations && !client_.busy(); }
-  std::uint64_t answered() const { return answered_; }
-  const History& history() const { return history_; }
+  Caller& caller() { return caller_; }
 
-  void think() {
-    const auto most = static_cast<std::uint64_t>(plan_.think.ns);
-    next_ = site_.clock.after(nanoseconds(static_cast<std::int64_t>(rng_.below(most + 1))),
-                              [this] { ask(); });
-  }
-
- private:
-  void ask() {
-    if (asked_ == plan_.operations) return;
-    ++asked_;
+  void act() {
+    Rng& rng = caller_.rng();
     op_ = Operation{};
-    op_.client = number_;
-    op_.key = fmt::format("registers/{}", rng_.below(kKeys));
-    op_.called_ns = site_.clock.now().ns;
-    const std::uint64_t dice = rng_.below(10);
+    op_.client = caller_.number();
+    op_.key = fmt::format("registers/{}", rng.below(kKeys));
+    op_.called_ns = caller_.now_ns();
+    const std::uint64_t dice = rng.below(10);
     if (dice < 4) return get();
     if (dice < 5) return remove();
-    op_.value = fmt::format("v{}-{}-{}", plan_.seed, number_, asked_);
+    op_.value = fmt::format("v{}-{}-{}", shared_.seed, caller_.number(), ++written_);
     return dice < 8 ? put() : swap();
   }
 
+ private:
   void get() {
     op_.kind = OpKind::kGet;
     etcdserverpb::RangeRequest request;
@@ -131,83 +121,46 @@ class RegisterClient {
     seen_[op_.key] = *op_.actual;
   }
 
-  void call(std::string_view method, const google::protobuf::MessageLite& request,
+  void call(std::string_view method, const google::protobuf::Message& request,
             std::function<void(const EtcdClient::Reply&)> learn) {
-    client_.call(method, request, [this, learn = std::move(learn)](const EtcdClient::Reply& reply) {
+    caller_.call(method, request, [this, learn = std::move(learn)](const EtcdClient::Reply& reply) {
       if (reply.answered()) {
-        ++answered_;
         learn(reply);
-        op_.returned_ns = site_.clock.now().ns;
+        op_.returned_ns = caller_.now_ns();
       }
-      if (!reply.refused()) history_.push_back(op_);
-      if (site_.trace.wants(Trace::Kind::kClient)) {
-        site_.trace.note(Trace::Kind::kClient, name_, to_json(op_) + " " + reply.error);
-      }
-      think();
+      if (!reply.refused()) shared_.history.push_back(op_);
+      caller_.next();
     });
   }
 
-  Site& site_;
-  const WorkloadPlan& plan_;
-  std::size_t number_;
-  std::string name_;
-  Rng rng_;
-  EtcdClient client_;
-  io::Clock::TimerId next_ = 0;
-  std::size_t asked_ = 0;
-  std::uint64_t answered_ = 0;
+  Caller caller_;
+  Shared& shared_;
+  std::uint64_t written_ = 0;
   Operation op_;
   std::map<std::string, std::string> seen_;
-  History history_;
 };
 
-class Registers final : public Workload {
+class Registers final : public Crowd<RegisterClient, Shared> {
  public:
-  Registers(Site& site, const WorkloadPlan& plan) : plan_(plan) {
-    for (std::size_t i = 0; i < plan.clients; ++i) {
-      clients_.push_back(std::make_unique<RegisterClient>(site, plan_, i));
-    }
-  }
+  using Crowd::Crowd;
 
-  void start() override {
-    for (const auto& client : clients_) client->think();
-  }
-  bool done() const override {
-    for (const auto& client : clients_) {
-      if (!client->done()) return false;
-    }
-    return true;
-  }
-  std::uint64_t answered() const override {
-    std::uint64_t sum = 0;
-    for (const auto& client : clients_) sum += client->answered();
-    return sum;
-  }
   std::optional<Finding> judge() const override {
-    const History history = all();
+    const History& history = shared().history;
     const Verdict verdict = check_linearizable(history);
     if (verdict.violation) return finding("linearizability", *verdict.violation);
     if (const auto order = find_revision_violation(history)) return finding("revisions", *order);
     return std::nullopt;
   }
-  std::string history() const override { return to_json_lines(all()); }
+  std::string history() const override { return to_json_lines(shared().history); }
 
  private:
+  void last_look(Caller&) override { over(); }
+
   static Finding finding(std::string check, const Violation& violation) {
     Finding finding{std::move(check), violation.key + ": " + violation.what, {}};
     for (const Operation& op : violation.around) finding.around.push_back(to_json(op));
     return finding;
   }
-  History all() const {
-    History all;
-    for (const auto& client : clients_) {
-      all.insert(all.end(), client->history().begin(), client->history().end());
-    }
-    return all;
-  }
-
-  const WorkloadPlan plan_;
-  std::vector<std::unique_ptr<RegisterClient>> clients_;
 };
 
 }  // namespace
