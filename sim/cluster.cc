@@ -65,6 +65,9 @@ node::Options Cluster::options_for(std::size_t member) {
   options.snapshot_log_bytes = options_.snapshot_log_bytes;
   options.keep_entries = options_.keep_entries;
   options.segment_bytes = options_.segment_bytes;
+  options.max_append_bytes = options_.max_append_bytes;
+  options.max_inflight_appends = options_.max_inflight_appends;
+  options.snapshot_chunk_bytes = options_.snapshot_chunk_bytes;
   options.seed = rng_.next() ^ ++members_[member].runs;
   options.fatal = [this, member](const Error& why) { members_[member].failure = why; };
   return options;

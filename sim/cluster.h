@@ -26,6 +26,10 @@ struct ClusterOptions {
   std::uint64_t snapshot_log_bytes = 64 << 20;
   std::uint64_t keep_entries = 5'000;  // in memory after a snapshot
   std::uint64_t segment_bytes = 1 << 20;
+  // Of the engine; small ones make it cut what a test is too short to make large.
+  std::size_t max_append_bytes = 1 << 20;
+  std::size_t max_inflight_appends = 64;
+  std::uint32_t snapshot_chunk_bytes = 512 << 10;
   std::uint64_t disk_bytes = 0;  // capacity of each member's disk; 0: unlimited
 };
 

@@ -110,6 +110,10 @@ ClusterOptions draw_cluster(Rng& rng) {
   cluster.members = dice == 0 ? 1 : dice < 8 ? 3 : 5;
   cluster.snapshot_entries = rng.one_in(3) ? 0 : rng.between(5, 300);
   cluster.keep_entries = rng.one_in(3) ? 5'000 : rng.below(200);
+  cluster.max_append_bytes = rng.one_in(2) ? 1 << 20 : 1 + rng.below(4'000);
+  cluster.max_inflight_appends = rng.one_in(2) ? 64 : 1 + rng.below(8);
+  cluster.snapshot_chunk_bytes =
+      rng.one_in(2) ? 512 << 10 : 256 + static_cast<std::uint32_t>(rng.below(8'000));
   cluster.segment_bytes = 16'384ull << rng.below(7);
   return cluster;
 }
@@ -216,11 +220,11 @@ std::string Edits::to_flags() const {
 
 std::string describe(const Plan& plan) {
   std::string text = fmt::format(
-      "seed {}: {} members, snapshots every {} entries ({} kept), segments of {} KiB, a storm of "
-      "{:.1f} "
-      "s\n",
+      "seed {}: {} members, snapshots every {} entries ({} kept) in chunks of {}, appends of {} "
+      "bytes ({} ahead), segments of {} KiB, a storm of {:.1f} s\n",
       plan.seed, plan.cluster.members, plan.cluster.snapshot_entries, plan.cluster.keep_entries,
-      plan.cluster.segment_bytes / 1024, plan.storm.seconds());
+      plan.cluster.snapshot_chunk_bytes, plan.cluster.max_append_bytes,
+      plan.cluster.max_inflight_appends, plan.cluster.segment_bytes / 1024, plan.storm.seconds());
   for (const auto& [name, links] : {std::pair{"links", &plan.links}, {"clients", &plan.clients}}) {
     text += fmt::format(
         "{}: {} to {} us, {} bytes/s; of a thousand pieces {} take up to {} ms, {} lost, {} "

@@ -16,9 +16,9 @@ consensus::EngineConfig engine_config(GroupId id, const Options& options) {
       .self = options.self,
       .heartbeat_ticks = options.heartbeat_ticks,
       .election_ticks = options.election_ticks,
-      .max_append_bytes = limits::kMaxAppendBytes,
-      .max_inflight_appends = limits::kMaxInflightAppends,
-      .snapshot_chunk_bytes = limits::kSnapshotChunkBytes,
+      .max_append_bytes = options.max_append_bytes,
+      .max_inflight_appends = options.max_inflight_appends,
+      .snapshot_chunk_bytes = options.snapshot_chunk_bytes,
   };
 }
 

@@ -57,6 +57,10 @@ struct Options {
   Duration compact_period;
   std::uint64_t compact_keep_revisions = 0;
   std::uint64_t segment_bytes = 64 * limits::kMiB;
+  // How the engine cuts what it sends to others.
+  std::size_t max_append_bytes = limits::kMaxAppendBytes;
+  std::size_t max_inflight_appends = limits::kMaxInflightAppends;
+  std::uint32_t snapshot_chunk_bytes = limits::kSnapshotChunkBytes;
 
   std::string version;     // what Status reports
   std::uint64_t seed = 0;  // of the engine's jitter and of this run's incarnation
