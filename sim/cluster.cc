@@ -4,12 +4,26 @@
 
 #include "base/check.h"
 #include "frontends/etcd/session.h"
+#include "node/recovery.h"
 
 namespace conclave::sim {
 namespace {
 
 constexpr std::uint16_t kPeerPort = 2380;
 constexpr Duration kLongestUptime = seconds(30 * 24 * 3600);
+
+// "http://host:port" as peer_url() writes it.
+Result<node::PeerUrls> parse_peer_urls(const std::vector<std::string>& urls) {
+  constexpr std::string_view kScheme = "http://";
+  node::PeerUrls parsed{.urls = urls, .addresses = {}};
+  for (const std::string& url : urls) {
+    if (!url.starts_with(kScheme)) return fail(ErrorCode::kInvalid, url);
+    parsed.addresses.push_back(
+        {url.substr(kScheme.size(), url.rfind(':') - kScheme.size()), kPeerPort});
+  }
+  if (urls.empty()) return fail(ErrorCode::kInvalid, "no URL");
+  return parsed;
+}
 
 NodeId id_of(std::size_t member) { return NodeId{member + 1}; }
 
@@ -18,21 +32,27 @@ NodeId id_of(std::size_t member) { return NodeId{member + 1}; }
 Cluster::Cluster(std::uint64_t seed, const ClusterOptions& options)
     : options_(options), rng_(seed), fabric_(clock_, rng_.next()) {
   std::set<std::string> hosts;
-  for (std::size_t i = 0; i < options.members; ++i) {
-    Member member;
-    member.host = host(i);
-    member.clock = std::make_unique<MemberClock>(clock_, draw_clock_origin());
-    member.disk = std::make_unique<Disk>(*member.clock, rng_.next());
-    if (options.disk_bytes != 0) member.disk->set_capacity(options.disk_bytes);
-    members_.push_back(std::move(member));
-    client_addresses_.push_back({host(i), kClientPort});
-    hosts.insert(host(i));
-  }
+  for (std::size_t i = 0; i < options.members; ++i) hosts.insert(host(add_host()));
   fabric_.set_faults({}, hosts);
 }
 
 Cluster::~Cluster() {
-  for (Member& member : members_) member.node.reset();
+  for (Member& member : members_) {
+    member.joining.reset();
+    member.node.reset();
+  }
+}
+
+std::size_t Cluster::add_host() {
+  const std::size_t number = members_.size();
+  Member member;
+  member.host = host(number);
+  member.clock = std::make_unique<MemberClock>(clock_, draw_clock_origin());
+  member.disk = std::make_unique<Disk>(*member.clock, rng_.next());
+  if (options_.disk_bytes != 0) member.disk->set_capacity(options_.disk_bytes);
+  members_.push_back(std::move(member));
+  client_addresses_.push_back({host(number), kClientPort});
+  return number;
 }
 
 std::optional<std::size_t> Cluster::member_at(const std::string& name) const {
@@ -55,10 +75,11 @@ node::Options Cluster::options_for(std::size_t member) {
   options.data_dir = "/data";
   options.cluster = ClusterId{1};
   options.self = id_of(member);
-  for (std::size_t i = 0; i < members_.size(); ++i) {
-    options.members.push_back(node::PeerOptions{
-        id_of(i), host(i), {"http://" + host(i) + ":2380"}, {io::Address{host(i), kPeerPort}}});
+  for (std::size_t i = 0; i < options_.members; ++i) {
+    options.members.push_back(
+        node::PeerOptions{id_of(i), host(i), {peer_url(i)}, {io::Address{host(i), kPeerPort}}});
   }
+  options.parse_peer_urls = parse_peer_urls;
   options.client_listen = {io::Address{host(member), kClientPort}};
   options.peer_listen = {io::Address{host(member), kPeerPort}};
   options.snapshot_entries = options_.snapshot_entries;
@@ -73,15 +94,66 @@ node::Options Cluster::options_for(std::size_t member) {
   return options;
 }
 
-Result<void> Cluster::start(std::size_t member) {
+Result<void> Cluster::start(std::size_t member) { return start_with(member, options_for(member)); }
+
+bool Cluster::has_data(std::size_t member) const {
+  const auto known = node::has_identity(*members_.at(member).disk, "/data");
+  return known && *known;
+}
+
+Result<void> Cluster::start_existing(std::size_t member) {
+  Member& starting = members_.at(member);
+  node::Options options = options_for(member);
+  options.members_may_differ = true;
+  if (has_data(member)) return start_with(member, std::move(options));
+  const auto from = leader();
+  CHECK(from.has_value());
+  options.members.clear();
+  for (const api::Member& listed : node(*from).group().store().members()) {
+    const node::PeerUrls urls = TRY(parse_peer_urls(listed.peer_urls));
+    options.members.push_back({listed.id, listed.name, urls.urls, urls.addresses});
+  }
+  starting.stopped_because.reset();
+  starting.joining = std::make_unique<node::Joining>(
+      std::move(options), std::vector{peer_url(member)}, *starting.clock,
+      fabric_.host(host(member)), [this, member](Result<node::Options> joined) {
+        if (!joined) {
+          members_[member].stopped_because = joined.error();
+          return;
+        }
+        const Result<void> started = start_with(member, std::move(*joined));
+        CHECK(started || members_[member].stopped_because);
+      });
+  return {};
+}
+
+void Cluster::ask(std::size_t member, api::Body body,
+                  std::move_only_function<void(api::Answer)> answered) {
+  members_.at(member).node->ask(api::Request{.body = std::move(body), .id = {}, .timeout_ms = {}},
+                                [answered = std::move(answered)](api::Response response) mutable {
+                                  answered(std::move(response.answer));
+                                });
+}
+
+std::optional<api::Answer> Cluster::ask(std::size_t member, api::Body body, Duration limit) {
+  // Shared with the callback, which may come after this function has given up.
+  const auto answer = std::make_shared<std::optional<api::Answer>>();
+  ask(member, std::move(body), [answer](api::Answer given) { *answer = std::move(given); });
+  run_until(limit, [&] { return answer->has_value(); });
+  return std::move(*answer);
+}
+
+Result<void> Cluster::start_with(std::size_t member, node::Options options) {
   Member& starting = members_.at(member);
   CHECK(starting.node == nullptr);
   starting.failure.reset();
   starting.stopped = false;
+  starting.stopped_because.reset();
   Result<std::unique_ptr<node::Node>> node = node::Node::start(
-      options_for(member), *starting.clock, *starting.disk, fabric_.host(host(member)),
+      std::move(options), *starting.clock, *starting.disk, fabric_.host(host(member)),
       [](const std::string& peer) { return etcd::make_session({}, peer); });
   if (!node) {
+    starting.stopped_because = node.error();
     end_process(member);
     disk(member).stopped() ? disk(member).crash() : disk(member).kill();
     return Failure(std::move(node).error());
@@ -94,6 +166,7 @@ Result<void> Cluster::start(std::size_t member) {
 void Cluster::end_process(std::size_t member) {
   Member& ending = members_.at(member);
   fabric_.end_process(host(member));
+  ending.joining.reset();
   ending.node.reset();
   ending.clock->end_run();
 }
@@ -195,6 +268,7 @@ void Cluster::reap() {
       members_[i].failure = Error{ErrorCode::kIo, "power cut between two disk calls"};
     if (!members_[i].failure) continue;
     const Error why = *std::exchange(members_[i].failure, std::nullopt);
+    members_[i].stopped_because = why;
     crash(i);
     if (on_stopped) on_stopped(i, why);
   }

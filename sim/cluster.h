@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "node/joining.h"
 #include "node/node.h"
 #include "sim/clock.h"
 #include "sim/disk.h"
@@ -84,6 +85,22 @@ class Cluster {
 
   // The error is why the member refused to start, or why it stopped by itself.
   Result<void> start(std::size_t member);
+  // Another host with an empty disk, not started: the number of a member to be.
+  std::size_t add_host();
+  static std::string peer_url(std::size_t member) { return "http://" + host(member) + ":2380"; }
+  // Whether its disk makes it some member already.
+  bool has_data(std::size_t member) const;
+  // Starts it as `--initial-cluster-state existing` does: with an empty disk it first asks the
+  // others. Whether it may join shows later, in running() and stopped_because().
+  // REQUIRES: there is a leader, whose list of members it is given.
+  Result<void> start_existing(std::size_t member);
+  // Why it stopped by itself, or did not start, when it was started last.
+  const std::optional<Error>& stopped_because(std::size_t member) const {
+    return members_.at(member).stopped_because;
+  }
+  // Asks `member` as one of its clients would; nullopt if there is no answer within `limit`.
+  void ask(std::size_t member, api::Body body, std::move_only_function<void(api::Answer)> answered);
+  std::optional<api::Answer> ask(std::size_t member, api::Body body, Duration limit);
   // As by SIGKILL with a power cut: the disk keeps what was synced and any part of the rest.
   // A paused member may crash too.
   void crash(std::size_t member);
@@ -132,9 +149,12 @@ class Cluster {
     std::uint64_t runs = 0;
     bool stopped = false;          // in the orderly way
     std::optional<Error> failure;  // why it stopped by itself
+    std::optional<Error> stopped_because;
+    std::unique_ptr<node::Joining> joining;
   };
   Instant draw_clock_origin();
   node::Options options_for(std::size_t member);
+  Result<void> start_with(std::size_t member, node::Options options);
   void end_process(std::size_t member);
   void reap();
 

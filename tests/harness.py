@@ -168,6 +168,7 @@ class Member:
         self.data_dir = os.path.join(cluster.directory, name)
         self.log_path = os.path.join(cluster.directory, name + '.log')
         self.process = None
+        self.joins = None  # the --initial-cluster of a member that joins a cluster that is there
         self._channel = None
 
     @property
@@ -199,9 +200,9 @@ class Member:
                 '--initial-advertise-peer-urls',
                 self.peer_url,
                 '--initial-cluster',
-                self.cluster.initial_cluster(),
+                self.joins or self.cluster.initial_cluster(),
                 '--initial-cluster-state',
-                'new',
+                'existing' if self.joins else 'new',
                 '--initial-cluster-token',
                 self.cluster.token,
             ]
@@ -317,6 +318,10 @@ class Cluster:
 
     def initial_cluster(self):
         return ','.join(f'{m.name}={m.peer_url}' for m in self.members)
+
+    def new_member(self, name):
+        """A member that is not started, and that the others do not know of yet."""
+        return Member(self, name)
 
     @property
     def endpoints(self):

@@ -22,6 +22,7 @@ TESTS = [
     'crash_test.py',
     'survival_test.py',
     'bad_input_test.py',
+    'members_test.py',
     'differential_test.py',
     'etcdctl_test.py',
     'idempotency_test.py',

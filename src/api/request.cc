@@ -49,6 +49,10 @@ struct Router {
     return health.serializable ? Route::kMember : Route::kLinearizableRead;
   }
   Route operator()(const MetricsRequest&) const { return Route::kMember; }
+  Route operator()(const MemberAddRequest&) const { return Route::kMemberChange; }
+  Route operator()(const MemberRemoveRequest&) const { return Route::kMemberChange; }
+  Route operator()(const MemberUpdateRequest&) const { return Route::kMemberChange; }
+  Route operator()(const MemberPromoteRequest&) const { return Route::kMemberChange; }
 };
 
 }  // namespace

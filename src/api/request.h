@@ -30,6 +30,32 @@ struct MemberListResponse {
   std::vector<Member> members;
 };
 
+// Changes of the members (etcd's Cluster service). Each is one step of joint consensus, answered
+// when the new members alone decide.
+struct MemberAddRequest {
+  std::vector<std::string> peer_urls;
+  bool is_learner = false;
+  // This member goes in the same step: how one that lost its disk comes back, as the quorum counts
+  // no more members meanwhile than before.
+  NodeId replaces;
+  NodeId id;  // of the new member; the member that takes the request draws it
+};
+struct MemberRemoveRequest {
+  NodeId id;
+};
+struct MemberUpdateRequest {
+  NodeId id;
+  std::vector<std::string> peer_urls;
+};
+// Makes a learner a voter.
+struct MemberPromoteRequest {
+  NodeId id;
+};
+struct MemberChangeResponse {
+  std::optional<Member> member;  // the one added
+  std::vector<Member> members;   // all, after the change
+};
+
 struct StatusRequest {};
 struct StatusResponse {
   std::string version;
@@ -79,8 +105,10 @@ struct RequestId {
   auto operator<=>(const RequestId&) const = default;
 };
 
-using Body = std::variant<RangeRequest, PutRequest, DeleteRangeRequest, TxnRequest, CompactRequest,
-                          MemberListRequest, StatusRequest, HealthRequest, MetricsRequest>;
+using Body =
+    std::variant<RangeRequest, PutRequest, DeleteRangeRequest, TxnRequest, CompactRequest,
+                 MemberListRequest, StatusRequest, HealthRequest, MetricsRequest, MemberAddRequest,
+                 MemberRemoveRequest, MemberUpdateRequest, MemberPromoteRequest>;
 
 struct Request {
   Body body;
@@ -94,6 +122,7 @@ enum class Route : std::uint8_t {
   kLinearizableRead,  // a read barrier, then this member's store
   kLocalRead,         // this member's store as it is
   kMember,            // about the member itself: the node answers
+  kMemberChange,      // through the log, once the leader has agreed
 };
 Route route_of(const Request& request);
 
@@ -122,6 +151,15 @@ enum class ErrorCode : std::uint8_t {
   kRequestIdTooOld,  // the answer to this request id is no longer kept; nothing was applied now
   kInvalidRequestId,
   kUnsupported,
+  kMemberNotFound,
+  kMemberExists,
+  kPeerUrlsExist,
+  kMemberBadUrls,
+  kMemberNotLearner,
+  kLearnerNotReady,  // too far behind the leader to vote
+  kTooManyLearners,
+  kNotEnoughStarted,  // after the change too few of the voters would ever have been started
+  kUnhealthy,         // after the change too few of the voters would be reachable
 };
 
 struct Error {
@@ -140,7 +178,7 @@ struct Header {
 
 using Answer = std::variant<Error, RangeResponse, PutResponse, DeleteRangeResponse, TxnResponse,
                             CompactResponse, MemberListResponse, StatusResponse, HealthResponse,
-                            MetricsResponse>;
+                            MetricsResponse, MemberChangeResponse>;
 
 struct Response {
   Header header;

@@ -44,6 +44,13 @@ inline constexpr std::size_t kMaxPeerFrameBytes = 8 * kMiB;
 // Unsent bytes to one peer before new messages to it are dropped: engines resend.
 inline constexpr std::size_t kMaxPeerUnsentBytes = 64 * kMiB;
 
+// Members. One learner at a time is etcd's limit; removed ids are remembered so that they cannot
+// come back, the newest ones.
+inline constexpr std::size_t kMaxLearners = 1;
+inline constexpr std::size_t kMaxRemovedMembers = 1'000;
+// Changes of the members that wait at the leader for the one under way.
+inline constexpr std::size_t kMaxWaitingChanges = 64;
+
 // Idempotency: answers kept per client, and clients kept in all (least recently used go first).
 inline constexpr std::size_t kRequestIdsPerClient = 64;
 inline constexpr std::size_t kRequestIdClients = 10'000;

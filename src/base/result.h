@@ -20,6 +20,7 @@ enum class ErrorCode {
   kBusy,      // held by another process: a locked directory, a port in use
   kInvalid,   // the caller's input makes no sense: flags, URLs, configuration
   kMismatch,  // it belongs to another cluster or member
+  kRemoved,   // this member was removed from its cluster: it ends as it was asked to
 };
 
 struct Error {

@@ -39,7 +39,7 @@ void put_header(char* at, FrameType type, BytesView payload) {
 
 bool is_known(std::uint8_t type) {
   return type >= static_cast<std::uint8_t>(FrameType::kHello) &&
-         type <= static_cast<std::uint8_t>(FrameType::kReport);
+         type <= static_cast<std::uint8_t>(FrameType::kJoinReply);
 }
 
 }  // namespace

@@ -24,6 +24,8 @@ enum class FrameType : std::uint8_t {
   kForward = 4,
   kForwardReply = 5,
   kReport = 6,
+  kJoin = 7,
+  kJoinReply = 8,
 };
 
 struct Frame {

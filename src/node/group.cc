@@ -36,6 +36,7 @@ Group::Group(GroupId id, GroupState state, Shared shared)
       engine_(engine_config(id, shared_.options), std::move(state.saved),
               shared_.options.seed ^ id.value),
       reads_(first_read_id(shared_.options, shared_.incarnation)),
+      applied_membership_(engine_.snapshot_meta(store_.applied_index()).membership),
       auto_compaction_(shared_.options.compact_period, shared_.options.compact_keep_revisions),
       snapshot_(store_.applied_index()),
       alive_(std::make_shared<char>()) {
@@ -80,6 +81,7 @@ void Group::turn() {
   turn_wanted_ = false;
   if (stopped_) return;
   propose_writes();
+  propose_change();
   begin_barrier();
   consensus::Output out = engine_.take_output();
   if (out.empty()) return;
@@ -143,13 +145,17 @@ void Group::apply(const std::vector<consensus::Entry>& committed) {
     const Epoch before = store_.applied_epoch();
     if (entry.kind != consensus::EntryKind::kCommand) {
       store_.apply_empty(entry.index, entry.epoch);
+      if (entry.kind == consensus::EntryKind::kMembership) apply_membership(entry);
     } else if (!apply_commands(entry)) {
       return;
     }
     if (store_.applied_epoch() != before) writes_.put_back_before(store_.applied_epoch());
     after_apply(entry.index, entry.data.size());
   }
-  if (!committed.empty()) maybe_take_snapshot();
+  if (committed.empty()) return;
+  follow_members();
+  answer_settled();
+  maybe_take_snapshot();
 }
 
 bool Group::apply_commands(const consensus::Entry& entry) {
@@ -164,7 +170,11 @@ bool Group::apply_commands(const consensus::Entry& entry) {
     const std::optional<ClientCall> client = writes_.finish(outcome.origin.call);
     if (!client) continue;
     ++counters_.writes_applied;
-    answer(*client, std::move(outcome.response));
+    if (std::holds_alternative<api::MemberChangeResponse>(outcome.response.answer)) {
+      answer_when_settled(*client, std::move(outcome.response));
+    } else {
+      answer(*client, std::move(outcome.response));
+    }
   }
   if (applied->diverged_at) raise_corrupt_alarm(*applied->diverged_at);
   return true;
@@ -235,6 +245,7 @@ void Group::propose_writes() {
   if (!engine_.is_leader()) {
     forwarded_.clear();
     forwarded_bytes_ = 0;
+    changes_.clear();
     return forward_writes();
   }
   while (propose_own() || propose_forwarded()) {
@@ -254,10 +265,14 @@ bool Group::propose_own() {
   std::vector<std::uint64_t> calls;
   store::BatchEncoder batch;
   for (const Writes::Sent& write : writes_.take_unsent(epoch, limits::kMaxEntryBytes)) {
+    if (store::is_member_change(write.command)) {
+      hold_change(write.command);
+      continue;
+    }
     calls.push_back(write.call);
     batch.add(write.command);
   }
-  if (batch.empty()) return false;
+  if (batch.empty()) return writes_.has_unsent();
   const Stamp stamp = cluster_clock_.stamp(epoch, shared_.clock.now(), store_.stamp());
   if (propose(batch.finish(epoch, stamp))) return true;
   writes_.put_back(calls);
@@ -280,7 +295,7 @@ bool Group::propose_forwarded() {
     ++frames;
   }
   const Stamp stamp = cluster_clock_.stamp(epoch, shared_.clock.now(), store_.stamp());
-  if (!propose(batch.finish(epoch, stamp))) return false;
+  if (!batch.empty() && !propose(batch.finish(epoch, stamp))) return false;
   for (; frames > 0; --frames) {
     forwarded_bytes_ -= forwarded_.front().bytes;
     forwarded_.pop_front();
@@ -333,8 +348,14 @@ void Group::on_forward(NodeId from, const peer::v1::Forward& forward) {
   reply.set_number(forward.number());
   if (verdict == ForwardReceiver::Verdict::kNew) {
     ForwardedFrame frame{.epoch = epoch, .commands = {}, .bytes = 0};
+    std::vector<Bytes> changes;
     for (const Bytes& command : forward.commands()) {
-      if (store::is_valid_command(command)) frame.commands.push_back(command);
+      if (!store::is_valid_command(command)) continue;
+      if (store::is_member_change(command)) {
+        changes.push_back(command);
+      } else {
+        frame.commands.push_back(command);
+      }
     }
     if (no_space_ || shared_.log.is_full()) {
       reply.set_verdict(peer::v1::ForwardReply::NO_SPACE);
@@ -344,6 +365,7 @@ void Group::on_forward(NodeId from, const peer::v1::Forward& forward) {
       frame.bytes = forward.ByteSizeLong();
       forwarded_bytes_ += frame.bytes;
       forwarded_.push_back(std::move(frame));
+      for (const Bytes& change : changes) hold_change(change);
       want_turn();
     }
     forward_receiver_.taken(from, forward.incarnation(), forward.number());

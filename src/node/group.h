@@ -66,6 +66,9 @@ class Group {
   // Answers through Shared::reply, now or later.
   void write(ClientCall client, const api::Request& request);
   void read(ClientCall client, api::Request request);
+  // REQUIRES: api::route_of(request) is kMemberChange. Answered when the new members alone decide;
+  // kTimeout if that is not known in time.
+  void change_members(ClientCall client, const api::Request& request);
 
   void on_engine_message(const consensus::Envelope& envelope);
   void on_forward(NodeId from, const peer::v1::Forward& forward);
@@ -82,6 +85,11 @@ class Group {
   // can take it.
   bool hand_over_leadership();
 
+  // The membership of the last entry that was applied.
+  const consensus::Membership& applied_membership() const { return applied_membership_; }
+  // This member is in the cluster no more, and that is final.
+  bool was_removed() const;
+
   const Engine& engine() const { return engine_; }
   const store::Store& store() const { return store_; }
   std::size_t waiting() const { return writes_.waiting() + reads_.waiting(); }
@@ -92,6 +100,18 @@ class Group {
   struct Held {
     Ticket after;
     std::vector<consensus::Envelope> messages;
+  };
+  // A change of the members on its way into the log, at the leader.
+  struct WaitingChange {
+    Epoch epoch;
+    Instant since;
+    Bytes command;
+  };
+  // A client whose change has been applied and is not over.
+  struct ChangingClient {
+    ClientCall client;
+    api::Response response;
+    Instant deadline;
   };
   struct ForwardedFrame {
     Epoch epoch;
@@ -107,6 +127,7 @@ class Group {
   bool propose_own();
   bool propose_forwarded();
   void forward_writes();
+  void propose_change();
   void begin_barrier();
   void persist(consensus::Output& out);
   void apply(const std::vector<consensus::Entry>& committed);
@@ -119,6 +140,21 @@ class Group {
   void send(std::vector<consensus::Envelope>& messages);
   bool apply_commands(const consensus::Entry& entry);
   void after_apply(LogIndex index, std::size_t bytes);
+
+  // Changes of the members (members.cc).
+  void apply_membership(const consensus::Entry& entry);
+  bool is_settled() const;
+  void follow_members();
+  void found_members();
+  void hold_change(BytesView command);
+  store::MemberChange::Verdict judge(const store::MemberChange& change) const;
+  store::MemberChange::Verdict judge_add(const store::MemberChange& change) const;
+  store::MemberChange::Verdict judge_removal(NodeId id) const;
+  store::MemberChange::Verdict judge_promotion(NodeId id) const;
+  bool is_reachable(NodeId id) const;
+  void answer_when_settled(ClientCall client, api::Response response);
+  void answer_settled();
+  void expire_changes(Instant now);
 
   void submit_internal(Bytes command);
   void publish_self();
@@ -150,6 +186,10 @@ class Group {
   ForwardReceiver forward_receiver_;
   std::deque<ForwardedFrame> forwarded_;  // from followers, to be proposed
   std::size_t forwarded_bytes_ = 0;
+  std::deque<WaitingChange> changes_;
+  LogIndex change_index_;  // of the change proposed last
+  std::vector<ChangingClient> changing_;
+  consensus::Membership applied_membership_;
   std::optional<Snapshots> snapshots_;
   ClusterClock cluster_clock_;
   AutoCompaction auto_compaction_;
@@ -172,6 +212,7 @@ class Group {
   bool no_space_ = false;
   bool corrupt_ = false;  // this member's state differs from the leader's
   Instant publish_again_;
+  Instant found_again_;
   api::Revision checked_revision_ = 0;  // of the last hash check this member proposed
   bool stopped_ = false;
   std::shared_ptr<char> alive_;

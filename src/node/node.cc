@@ -12,6 +12,11 @@ namespace {
 
 // How long stop() waits for a new leader and for clients' requests.
 constexpr Duration kStopPatience = seconds(2);
+// A removed member stays a little: those who asked for it get their answer, and those who stay the
+// last entries.
+constexpr Duration kFarewell = seconds(1);
+// The connection of calls by ask(): no client's.
+constexpr std::uint64_t kOwner = ~std::uint64_t{0};
 
 std::uint64_t draw_incarnation(const Options& options) {
   return Rng(options.seed ^ options.self.value).next() | 1;
@@ -48,8 +53,13 @@ const char* name_of(consensus::PeerState state) {
 Result<std::unique_ptr<Node>> Node::start(Options options, io::Clock& clock, io::Disk& disk,
                                           io::Network& network, api::SessionFactory make_session) {
   Recovered recovered = TRY(recover(options, disk, clock));
+  const NodeId self = options.self;
   std::unique_ptr<Node> node(new Node(std::move(options), std::move(recovered), clock, disk,
                                       network, std::move(make_session)));
+  if (node->group_->was_removed()) {
+    return fail(ErrorCode::kRemoved,
+                fmt::format("this member ({:x}) was removed from the cluster", self.value));
+  }
   TRY(node->listen());
   node->tick();
   return node;
@@ -76,12 +86,13 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
       .peers = peers_,
       .snapshots = snapshots_,
       .reply = [this](ClientCall client,
-                      api::Response response) { clients_.reply(client, std::move(response)); },
+                      api::Response response) { reply(client, std::move(response)); },
       .fatal = [this](const Error& error) { fail_for_good(error); },
   };
   group_ = std::make_unique<Group>(
       kCoordinationGroup, GroupState{std::move(recovered.saved), std::move(recovered.store)},
       std::move(shared));
+  update_peers();
 }
 
 Node::~Node() { clock_.cancel(timer_); }
@@ -98,10 +109,13 @@ void Node::tick() {
   if (failed_) return;
   timer_ = clock_.after(options_.tick, [this] { tick(); });
   ++ticks_;
+  update_peers();
   peers_.tick();
   group_->tick();
   const auto per_second = static_cast<std::uint64_t>(seconds(1).ns / options_.tick.ns);
   if (ticks_ % per_second == 0) every_second();
+  leave_if_removed();
+  if (failed_) return;
   if (stopped_) finish_stop();
 }
 
@@ -125,9 +139,81 @@ void Node::report_disk() {
   group_->set_no_space(!membership.voters.reached(has_room));
 }
 
+// Who the others are: those the engine sends to and those the store names. Also those of the
+// membership applied last: a leader that is being removed waits for the answers that commit its own
+// removal. Until this member has caught up with what it was told when it joined, what it was told
+// counts as well.
+PeerTable Node::peer_table() const {
+  const store::Store& store = group_->store();
+  const bool knows_all = store.founded() && store.applied_index() >= options_.joined_at;
+  PeerTable table;
+  const auto add = [&](NodeId id) {
+    if (id == options_.self || table.peers.contains(id)) return;
+    PeerTable::Peer peer{.options = {.id = id, .name = {}, .peer_urls = {}, .addresses = {}},
+                         .directory = store.directory_of(id)};
+    const auto known = std::ranges::find(store.members(), id, &api::Member::id);
+    if (store.founded() && known != store.members().end()) {
+      peer.options.name = known->name;
+      peer.options.peer_urls = known->peer_urls;
+      if (auto urls = options_.parse_peer_urls(known->peer_urls)) {
+        peer.options.addresses = std::move(urls->addresses);
+      }
+    }
+    const auto told = std::ranges::find(options_.members, id, &PeerOptions::id);
+    if (!knows_all && told != options_.members.end()) peer.options = *told;
+    if (peer.options.addresses.empty()) peer.options.addresses = peers_.told_addresses(id);
+    table.peers.emplace(id, std::move(peer));
+  };
+  for (const NodeId id : group_->engine().membership().all()) add(id);
+  for (const NodeId id : group_->applied_membership().all()) add(id);
+  if (store.founded()) {
+    for (const api::Member& member : store.members()) add(member.id);
+  }
+  const consensus::Membership& applied = group_->applied_membership();
+  for (const NodeId id : store.removed()) {
+    if (applied.is_joint() || applied.contains(id) || table.peers.contains(id)) continue;
+    table.removed.insert(id);
+  }
+  if (!knows_all) {
+    for (const PeerOptions& member : options_.members) {
+      if (!table.removed.contains(member.id)) add(member.id);
+    }
+  }
+  return table;
+}
+
+void Node::update_peers() {
+  const std::uint64_t facts = group_->store().facts_digest();
+  const consensus::Membership& membership = group_->engine().membership();
+  const bool same = facts == peers_facts_ && membership == peers_membership_ &&
+                    applied_members_ == group_->applied_membership() &&
+                    peers_told_ == peers_.told();
+  if (same) return;
+  peers_facts_ = facts;
+  peers_membership_ = membership;
+  applied_members_ = group_->applied_membership();
+  peers_told_ = peers_.told();
+  peers_.update(peer_table());
+}
+
+void Node::leave_if_removed() {
+  if (!leave_at_ && group_->was_removed()) leave_at_ = clock_.now() + kFarewell;
+  if (!leave_at_ || clock_.now() < *leave_at_) return;
+  fail_for_good(
+      Error{ErrorCode::kRemoved,
+            fmt::format("this member ({:x}) was removed from the cluster", options_.self.value)});
+}
+
 void Node::fail_for_good(const Error& error) {
   if (std::exchange(failed_, true)) return;
-  LOG(kError, "this member cannot go on: {}", error.message);
+  if (error.code == ErrorCode::kRemoved) {
+    LOG(kWarn,
+        "{}: it stops. Its data directory {} is of no more use; to take part again it has to be "
+        "added again, and to start with an empty one",
+        error.message, options_.data_dir);
+  } else {
+    LOG(kError, "this member cannot go on: {}", error.message);
+  }
   if (options_.fatal) options_.fatal(error);
 }
 
@@ -140,7 +226,7 @@ void Node::stop(std::move_only_function<void()> stopped) {
 
 void Node::finish_stop() {
   const bool done = !group_->engine().is_leader() && group_->waiting() == 0;
-  const bool alone = options_.members.size() == 1 && group_->waiting() == 0;
+  const bool alone = group_->engine().membership().all().size() == 1 && group_->waiting() == 0;
   if (!done && !alone && clock_.now() < stop_deadline_) return;
   clock_.cancel(timer_);
   clock_.post(std::exchange(stopped_, nullptr));
@@ -179,11 +265,103 @@ void Node::on_peer_connected(NodeId peer) {
   if (!failed_) group_->on_peer_connected(peer);
 }
 
+void Node::on_peer_refused(NodeId peer, const Error& why) {
+  if (why.code == ErrorCode::kRemoved) {
+    if (!leave_at_) leave_at_ = clock_.now() + kFarewell;
+    return;
+  }
+  fail_for_good(Error{
+      why.code,
+      fmt::format("member {:x} says: {}. What this member had acknowledged is not in {} any more, "
+                  "and the others count on it. Replace it: `conclave member replace {} "
+                  "--endpoints <one that runs>`, then start it with an empty data directory and "
+                  "--initial-cluster-state existing",
+                  peer.value, why.message, options_.data_dir, options_.name)});
+}
+
+Bytes Node::join_reply() {
+  const store::Store& store = group_->store();
+  peer::v1::JoinReply reply;
+  reply.set_cluster(options_.cluster.value);
+  if (!store.founded()) {
+    reply.set_reason("this member does not know yet who the members are");
+    return reply.SerializeAsString();
+  }
+  reply.set_accepted(true);
+  reply.set_applied(store.applied_index().value);
+  for (const api::Member& member : store.members()) {
+    auto* listed = reply.add_members();
+    listed->set_id(member.id.value);
+    listed->set_name(member.name);
+    for (const std::string& url : member.peer_urls) listed->add_peer_urls(url);
+    listed->set_is_learner(member.is_learner);
+    listed->set_has_data(store.directory_of(member.id) != 0);
+  }
+  if (options_.founders.empty()) {
+    for (const PeerOptions& member : options_.members) reply.add_founders(member.id.value);
+  }
+  for (const NodeId id : options_.founders) reply.add_founders(id.value);
+  return reply.SerializeAsString();
+}
+
 // --- clients ------------------------------------------------------------------------
+
+void Node::ask(api::Request request, std::move_only_function<void(api::Response)> answered) {
+  const ClientCall call{kOwner, next_asked_++};
+  asked_.emplace(call.call, std::move(answered));
+  submit(call, std::move(request));
+}
+
+void Node::reply(ClientCall client, api::Response response) {
+  if (client.connection != kOwner) return clients_.reply(client, std::move(response));
+  auto asked = asked_.extract(client.call);
+  if (!asked.empty()) asked.mapped()(std::move(response));
+}
+
+// By the cluster's decision: a new voter that still gets the log is none.
+bool Node::is_learner() const {
+  const store::Store& store = group_->store();
+  if (!store.founded()) return group_->engine().membership().is_learner(options_.self);
+  const auto self = std::ranges::find(store.members(), options_.self, &api::Member::id);
+  return self != store.members().end() && self->is_learner;
+}
+
+// As etcd: a learner answers for itself, and reads that may be stale.
+bool Node::is_refused_by_learner(const api::Request& request) const {
+  if (!is_learner()) return false;
+  if (std::holds_alternative<api::MemberListRequest>(request.body)) return true;
+  if (std::holds_alternative<api::HealthRequest>(request.body)) return false;
+  const api::Route route = api::route_of(request);
+  return route != api::Route::kMember && route != api::Route::kLocalRead;
+}
+
+// Checks the URLs and gives a new member its id: drawn here, so that every member that applies the
+// change gives it the same.
+void Node::change_members(ClientCall client, api::Request request) {
+  const auto bring_into_form = [this](std::vector<std::string>& urls) {
+    auto parsed = options_.parse_peer_urls(urls);
+    if (!parsed) return false;
+    urls = std::move(parsed->urls);
+    return true;
+  };
+  bool good = true;
+  if (auto* add = std::get_if<api::MemberAddRequest>(&request.body)) {
+    good = bring_into_form(add->peer_urls);
+    constexpr std::uint64_t kPurpose = 0x6d656d626572;
+    add->id = NodeId{Rng(incarnation_ ^ kPurpose ^ (++next_member_ << 48)).next() | 1};
+  } else if (auto* update = std::get_if<api::MemberUpdateRequest>(&request.body)) {
+    good = bring_into_form(update->peer_urls);
+  }
+  if (good) return group_->change_members(client, request);
+  reply(client, api::Response{group_->header(), api::Error{api::ErrorCode::kMemberBadUrls, {}}});
+}
 
 void Node::submit(ClientCall client, api::Request request) {
   if (failed_) {
-    return clients_.reply(client, api::Response{{}, api::Error{api::ErrorCode::kStopped, {}}});
+    return reply(client, api::Response{{}, api::Error{api::ErrorCode::kStopped, {}}});
+  }
+  if (is_refused_by_learner(request)) {
+    return reply(client, api::Response{group_->header(), api::Error{api::ErrorCode::kLearner, {}}});
   }
   switch (api::route_of(request)) {
     case api::Route::kWrite:
@@ -195,8 +373,10 @@ void Node::submit(ClientCall client, api::Request request) {
       api::Header header = group_->header();
       // etcd's answers about the cluster name no revision.
       if (std::holds_alternative<api::MemberListRequest>(request.body)) header.revision = 0;
-      return clients_.reply(client, api::Response{header, answer_member_request(request)});
+      return reply(client, api::Response{header, answer_member_request(request)});
     }
+    case api::Route::kMemberChange:
+      return change_members(client, std::move(request));
   }
 }
 
@@ -213,6 +393,10 @@ api::Answer Node::answer_member_request(const api::Request& request) const {
 api::MemberListResponse Node::member_list() const {
   api::MemberListResponse list;
   const auto& published = group_->store().members();
+  if (group_->store().founded()) {
+    list.members = published;
+    return list;
+  }
   const auto& membership = group_->engine().membership();
   for (const NodeId id : membership.all()) {
     const auto known = std::ranges::find(published, id, &api::Member::id);
@@ -244,7 +428,7 @@ api::StatusResponse Node::status() const {
   status.raft_index = engine.commit;
   status.applied_index = store.applied_index();
   status.raft_term = engine.epoch;
-  status.is_learner = engine.role == consensus::Role::kLearner;
+  status.is_learner = is_learner();
   status.state_hash = store.hash();
   if (!engine.leader) status.errors.emplace_back("etcdserver: no leader");
   for (const auto& [member, alarm] : store.alarms()) {

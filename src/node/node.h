@@ -6,7 +6,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 
 #include "api/session.h"
 #include "base/result.h"
@@ -36,6 +38,9 @@ class Node : private PeerHandler {
   // calls `stopped`. The Node may be destroyed from then on.
   void stop(std::move_only_function<void()> stopped);
 
+  // For the owner: asks this member as one of its clients would. The answer comes on the loop.
+  void ask(api::Request request, std::move_only_function<void(api::Response)> answered);
+
   Stats stats() const;
   const Group& group() const { return *group_; }
 
@@ -47,15 +52,24 @@ class Node : private PeerHandler {
   void on_peer_message(NodeId from, FrameType type, BytesView payload) override;
   void on_peer_lost(NodeId peer) override;
   void on_peer_connected(NodeId peer) override;
+  void on_peer_refused(NodeId peer, const Error& why) override;
+  Bytes join_reply() override;
 
   Result<void> listen();
   void tick();
   void every_second();
   void report_disk();
+  void update_peers();
+  PeerTable peer_table() const;
+  void leave_if_removed();
   void fail_for_good(const Error& error);
   void finish_stop();
 
   void submit(ClientCall client, api::Request request);
+  void reply(ClientCall client, api::Response response);
+  void change_members(ClientCall client, api::Request request);
+  bool is_learner() const;
+  bool is_refused_by_learner(const api::Request& request) const;
   api::Answer answer_member_request(const api::Request& request) const;
   api::MemberListResponse member_list() const;
   api::StatusResponse status() const;
@@ -71,6 +85,16 @@ class Node : private PeerHandler {
   Clients clients_;
   std::unique_ptr<Group> group_;
   std::map<NodeId, bool> disk_full_;  // what the others reported last
+  std::map<api::CallId, std::move_only_function<void(api::Response)>> asked_;  // by ask()
+  api::CallId next_asked_ = 1;
+  std::uint64_t next_member_ = 0;  // drawn for members that are added
+
+  // What the table of peers was made of.
+  std::uint64_t peers_facts_ = 0;
+  consensus::Membership peers_membership_;
+  consensus::Membership applied_members_;
+  std::uint64_t peers_told_ = 0;
+  std::optional<Instant> leave_at_;  // this member was removed, and stops then
 
   io::Clock::TimerId timer_ = 0;
   std::uint64_t ticks_ = 0;

@@ -25,16 +25,30 @@ struct PeerOptions {
   std::vector<io::Address> addresses;  // tried in turn
 };
 
+// Peer URLs, checked: in their one spelling, sorted.
+struct PeerUrls {
+  std::vector<std::string> urls;
+  std::vector<io::Address> addresses;
+};
+
 struct Options {
   std::string name;
   std::string cluster_token;
   std::string data_dir;
   ClusterId cluster;
   NodeId self;
-  std::vector<PeerOptions> members;  // the initial cluster, this member among them
+  // The initial cluster, this member among them. Of a member that joined: the members at the time,
+  // with what it knows of the founders in `founders`.
+  std::vector<PeerOptions> members;
   // The initial cluster is only a hint for a directory that exists already (--initial-cluster-state
-  // existing).
+  // existing): what is in member.json counts.
   bool members_may_differ = false;
+  // This member joins, or joined, a cluster that was there (node/joining.h): the voters that the
+  // log begins with, and the log index at which `members` were all there are.
+  std::vector<NodeId> founders;
+  LogIndex joined_at;
+  std::uint64_t directory = 0;  // the data directory's id: recover() fills it in
+  std::function<Result<PeerUrls>(const std::vector<std::string>&)> parse_peer_urls;
   std::vector<std::string> client_urls;  // advertised
   std::vector<io::Address> client_listen;
   std::vector<io::Address> peer_listen;
@@ -43,6 +57,9 @@ struct Options {
   std::uint32_t heartbeat_ticks = 10;
   std::uint32_t election_ticks = 100;
   Duration request_timeout = seconds(7);  // etcd: 5 s + twice the election timeout
+
+  // Refuse to add or remove a voter if too few of the voters would be started and reachable.
+  bool strict_reconfig_check = true;
 
   std::size_t max_client_connections = limits::kMaxClientConnections;
   std::size_t max_request_bytes = limits::kMaxRequestBytes;

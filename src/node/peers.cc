@@ -16,12 +16,20 @@ constexpr Duration kLongestRetry = milliseconds(500);
 // A link that takes nothing for this long is broken, whatever TCP believes.
 constexpr Duration kStuck = seconds(5);
 constexpr Duration kHelloTimeout = seconds(5);
+// Members that can be reached say something at least once a second.
+constexpr Duration kSilence = seconds(3);
 
 }  // namespace
 
+// Why a Hello is not accepted, and what the sender has to make of it.
+struct Peers::Refusal {
+  std::string reason;
+  peer::v1::HelloReply::Verdict verdict = peer::v1::HelloReply::OTHER;
+};
+
 // The connection we dialled to one peer, and when to dial it next.
 struct Peers::Outbound : io::ConnectionHandler {
-  Outbound(Peers& peers, const PeerOptions& peer) : owner(peers), options(peer) {}
+  Outbound(Peers& peers, PeerOptions peer) : owner(peers), options(std::move(peer)) {}
 
   void on_bytes(BytesView bytes) override {
     reader.feed(bytes);
@@ -34,12 +42,20 @@ struct Peers::Outbound : io::ConnectionHandler {
         !reply.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
       return broken("not a member's answer");
     }
-    if (!reply.accepted()) return broken("refused: " + reply.reason());
+    if (!reply.accepted()) return refused(reply);
     ready = true;
     retry = kFirstRetry;
     last_complaint.clear();
     LOG(kInfo, "connected to member {} ({:x})", options.name, options.id.value);
     owner.handler_->on_peer_connected(options.id);
+  }
+  void refused(const peer::v1::HelloReply& reply) {
+    broken("refused: " + reply.reason());
+    if (reply.verdict() == peer::v1::HelloReply::REMOVED) {
+      owner.handler_->on_peer_refused(options.id, Error{ErrorCode::kRemoved, reply.reason()});
+    } else if (reply.verdict() == peer::v1::HelloReply::LOST_DATA) {
+      owner.handler_->on_peer_refused(options.id, Error{ErrorCode::kMismatch, reply.reason()});
+    }
   }
   void on_drained() override {}
   void on_closed(const Error& why) override { broken(why.message); }
@@ -69,17 +85,17 @@ struct Peers::Outbound : io::ConnectionHandler {
     reader = FrameReader();
     next_dial = owner.clock_.now() + retry;
     retry = std::min(retry * 2, kLongestRetry);
-    address = (address + 1) % options.addresses.size();
+    ++address;
     if (was_ready) owner.handler_->on_peer_lost(options.id);
   }
 
   Peers& owner;
-  const PeerOptions& options;
+  const PeerOptions options;
   std::unique_ptr<io::Network::Connector> connector;
   std::unique_ptr<io::Connection> connection;
   FrameReader reader;
-  bool ready = false;  // the other side accepted our Hello
-  std::size_t address = 0;
+  bool ready = false;       // the other side accepted our Hello
+  std::size_t address = 0;  // counts the tries; the address is this modulo how many there are
   Instant next_dial;
   std::uint64_t queued = 0;  // bytes, on this connection
   std::uint64_t taken = 0;   // of them, those that had left when it was looked at last
@@ -101,6 +117,8 @@ struct Peers::Inbound : io::ConnectionHandler {
       if (!*frame) return;
       if (from) {
         owner.deliver(from, **frame);
+      } else if ((*frame)->type == FrameType::kJoin) {
+        return tell_members();
       } else {
         greet(**frame);
       }
@@ -113,21 +131,33 @@ struct Peers::Inbound : io::ConnectionHandler {
   }
 
   void greet(const Frame& frame) {
-    const Result<NodeId> sender = owner.accept_hello(frame);
-    if (!sender) return refuse(sender.error().message);
+    const std::expected<NodeId, Refusal> sender = owner.accept_hello(frame);
+    if (!sender) return refuse(sender.error().reason, sender.error().verdict);
     from = *sender;
     peer::v1::HelloReply reply;
     reply.set_accepted(true);
     connection->send(encode_frame(FrameType::kHelloReply, reply.SerializeAsString()));
   }
 
-  void refuse(const std::string& why) {
+  void tell_members() {
+    connection->send(encode_frame(FrameType::kJoinReply, owner.handler_->join_reply()));
+    end();
+  }
+
+  void refuse(const std::string& why,
+              peer::v1::HelloReply::Verdict verdict = peer::v1::HelloReply::OTHER) {
     LOG(kWarn, "refused a peer connection from {}: {}", connection->peer_name(), why);
     if (!from) {
       peer::v1::HelloReply reply;
       reply.set_reason(why);
+      reply.set_verdict(verdict);
       connection->send(encode_frame(FrameType::kHelloReply, reply.SerializeAsString()));
     }
+    end();
+  }
+
+  // To be destroyed a second from now, when what was sent has left.
+  void end() {
     closed = true;
     connection->close_after_send();
     since = owner.clock_.now();
@@ -147,12 +177,7 @@ Peers::Peers(const Options& options, std::uint64_t incarnation, io::Clock& clock
       incarnation_(incarnation),
       clock_(clock),
       network_(network),
-      handler_(handler) {
-  for (const PeerOptions& member : options_.members) {
-    if (member.id == options_.self) continue;
-    outbound_.emplace(member.id, std::make_unique<Outbound>(*this, member));
-  }
-}
+      handler_(handler) {}
 
 Peers::~Peers() = default;
 
@@ -165,13 +190,38 @@ Result<void> Peers::start() {
     };
     listeners_.push_back(TRY(network_.listen(address, std::move(accepted))));
   }
+  started_ = true;
   for (auto& [id, link] : outbound_) dial(*link);
   return {};
 }
 
+void Peers::update(PeerTable table) {
+  table_ = std::move(table);
+  std::erase_if(outbound_, [this](const auto& entry) {
+    const auto peer = table_.peers.find(entry.first);
+    return peer == table_.peers.end() ||
+           peer->second.options.addresses != entry.second->options.addresses;
+  });
+  for (const auto& [id, peer] : table_.peers) connect(peer);
+  for (auto& [number, inbound] : inbound_) {
+    if (!inbound->from || inbound->closed || table_.peers.contains(inbound->from)) continue;
+    inbound->end();  // it dials again, and is told why then
+  }
+}
+
+void Peers::connect(const PeerTable::Peer& peer) {
+  const NodeId id = peer.options.id;
+  if (outbound_.contains(id)) return;
+  auto& link =
+      *outbound_.emplace(id, std::make_unique<Outbound>(*this, peer.options)).first->second;
+  if (started_) dial(link);
+}
+
 void Peers::dial(Outbound& link) {
+  if (link.options.addresses.empty()) return;  // it has to dial us first, and tell
+  const std::vector<io::Address>& addresses = link.options.addresses;
   link.connector =
-      network_.connect(link.options.addresses[link.address],
+      network_.connect(addresses[link.address % addresses.size()],
                        [this, &link](Result<std::unique_ptr<io::Connection>> connected) {
                          if (!connected) return link.broken(connected.error().message);
                          link.connector.reset();
@@ -191,35 +241,64 @@ Bytes Peers::hello_for(NodeId to) const {
   hello.set_from(options_.self.value);
   hello.set_to(to.value);
   hello.set_incarnation(incarnation_);
+  hello.set_directory(options_.directory);
+  for (const PeerOptions& member : options_.members) {
+    if (member.id != options_.self) continue;
+    for (const std::string& url : member.peer_urls) hello.add_peer_urls(url);
+  }
   return encode_frame(FrameType::kHello, hello.SerializeAsString());
 }
 
-Result<NodeId> Peers::accept_hello(const Frame& frame) {
+std::expected<NodeId, Peers::Refusal> Peers::accept_hello(const Frame& frame) {
+  using peer::v1::HelloReply;
+  const auto refuse = [](std::string reason, HelloReply::Verdict verdict = HelloReply::OTHER) {
+    return std::unexpected(Refusal{std::move(reason), verdict});
+  };
   peer::v1::Hello hello;
   if (frame.type != FrameType::kHello ||
       !hello.ParseFromArray(frame.payload.data(), static_cast<int>(frame.payload.size()))) {
-    return fail(ErrorCode::kCorrupt, "a connection must begin with Hello");
+    return refuse("a connection must begin with Hello");
   }
   if (hello.protocol() != kProtocol) {
-    return fail(ErrorCode::kMismatch, fmt::format("peer protocol {} is not spoken here, {} is",
-                                                  hello.protocol(), kProtocol));
+    return refuse(
+        fmt::format("peer protocol {} is not spoken here, {} is", hello.protocol(), kProtocol));
   }
   if (hello.cluster() != options_.cluster.value) {
-    return fail(ErrorCode::kMismatch,
-                fmt::format("member {:x} is of cluster {:x}, this member of cluster {:x}",
-                            hello.from(), hello.cluster(), options_.cluster.value));
+    return refuse(fmt::format("member {:x} is of cluster {:x}, this member of cluster {:x}",
+                              hello.from(), hello.cluster(), options_.cluster.value));
   }
   if (hello.to() != options_.self.value) {
-    return fail(ErrorCode::kMismatch,
-                fmt::format("this is member {:x}, not {:x}", options_.self.value, hello.to()));
+    return refuse(fmt::format("this is member {:x}, not {:x}", options_.self.value, hello.to()));
   }
-  if (!outbound_.contains(NodeId{hello.from()})) {
-    return fail(ErrorCode::kMismatch, fmt::format("{:x} is not a member", hello.from()));
+  const NodeId from{hello.from()};
+  if (table_.removed.contains(from)) {
+    return refuse(fmt::format("member {:x} was removed from the cluster", hello.from()),
+                  HelloReply::REMOVED);
   }
-  return NodeId{hello.from()};
+  const auto peer = table_.peers.find(from);
+  if (peer == table_.peers.end()) return refuse(fmt::format("{:x} is not a member", hello.from()));
+  told_urls_[from] = {hello.peer_urls().begin(), hello.peer_urls().end()};
+  ++told_;
+  if (hello.directory() == 0) return from;  // from before directories had ids
+  const std::uint64_t known =
+      peer->second.directory != 0
+          ? peer->second.directory
+          : seen_directories_.try_emplace(from, hello.directory()).first->second;
+  if (known == hello.directory()) return from;
+  return refuse(fmt::format("member {} ({:x}) has been here with another data directory",
+                            peer->second.options.name, hello.from()),
+                HelloReply::LOST_DATA);
+}
+
+std::vector<io::Address> Peers::told_addresses(NodeId peer) const {
+  const auto told = told_urls_.find(peer);
+  if (told == told_urls_.end() || !options_.parse_peer_urls) return {};
+  const Result<PeerUrls> urls = options_.parse_peer_urls(told->second);
+  return urls ? urls->addresses : std::vector<io::Address>{};
 }
 
 void Peers::deliver(NodeId from, const Frame& frame) {
+  heard_at_[from] = clock_.now();
   if (frame.type != FrameType::kEngine) {
     return handler_->on_peer_message(from, frame.type, frame.payload);
   }
@@ -265,6 +344,13 @@ void Peers::tick() {
     const bool silent = !inbound.from && now - inbound.since > kHelloTimeout;
     return silent || (inbound.closed && now - inbound.since > seconds(1));
   });
+}
+
+bool Peers::is_active(NodeId peer) const {
+  const auto link = outbound_.find(peer);
+  const auto heard = heard_at_.find(peer);
+  return link != outbound_.end() && link->second->ready && heard != heard_at_.end() &&
+         clock_.now() - heard->second < kSilence;
 }
 
 std::size_t Peers::connected() const {

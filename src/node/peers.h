@@ -4,11 +4,14 @@
 // breaks, so nothing here is reliable: engines and forwarding repeat what matters.
 //
 // A Hello names cluster, sender and receiver: a member of another cluster is refused with a reason
-// that both sides log.
+// that both sides log. It also names the sender's data directory: a member whose id was here with
+// another one has lost what it promised, and is refused for good.
 
 #include <cstdint>
+#include <expected>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,6 +25,16 @@
 
 namespace conclave::node {
 
+// Who the others are, as far as this member knows.
+struct PeerTable {
+  struct Peer {
+    PeerOptions options;
+    std::uint64_t directory = 0;  // of its data directory; 0: not known
+  };
+  std::map<NodeId, Peer> peers;
+  std::set<NodeId> removed;  // and may be told so
+};
+
 // Told what the other members say.
 class PeerHandler {
  public:
@@ -33,17 +46,25 @@ class PeerHandler {
   virtual void on_peer_lost(NodeId peer) = 0;
   // Our own link to `peer` works (again).
   virtual void on_peer_connected(NodeId peer) = 0;
+  // `peer` will have nothing to do with this member any more: kRemoved or kMismatch, in words for
+  // the operator.
+  virtual void on_peer_refused(NodeId peer, const Error& why) = 0;
+  // The answer to somebody who wants to join: an encoded peer.v1.JoinReply.
+  virtual Bytes join_reply() = 0;
 };
 
 class Peers {
  public:
-  // `handler` outlives the Peers.
+  // `handler` and `options` outlive the Peers.
   Peers(const Options& options, std::uint64_t incarnation, io::Clock& clock, io::Network& network,
         PeerHandler* handler);
   ~Peers();
 
   // Listens and dials. kBusy names a port that is taken.
   Result<void> start();
+  // Connects to whoever is new, drops whoever is not there any more. Not from inside a callback of
+  // the handler.
+  void update(PeerTable table);
 
   // Drops the message if there is no link, or if too much is waiting on it.
   void send(NodeId to, FrameType type, BytesView payload);
@@ -53,6 +74,12 @@ class Peers {
   void tick();
 
   std::size_t connected() const;
+  // Our link to it works, and it has said something lately.
+  bool is_active(NodeId peer) const;
+  // Grows whenever a member tells of itself.
+  std::uint64_t told() const { return told_; }
+  // Where a member told that it can be dialled; empty if it never dialled us.
+  std::vector<io::Address> told_addresses(NodeId peer) const;
 
  private:
   struct Outbound;
@@ -60,14 +87,22 @@ class Peers {
 
   void dial(Outbound& link);
   void deliver(NodeId from, const Frame& frame);
-  Result<NodeId> accept_hello(const Frame& frame);
+  struct Refusal;
+  std::expected<NodeId, Refusal> accept_hello(const Frame& frame);
   Bytes hello_for(NodeId to) const;
+  void connect(const PeerTable::Peer& peer);
 
   const Options& options_;
   std::uint64_t incarnation_;
   io::Clock& clock_;
   io::Network& network_;
   PeerHandler* handler_;
+  PeerTable table_;
+  std::map<NodeId, std::uint64_t> seen_directories_;  // in this run
+  std::map<NodeId, std::vector<std::string>> told_urls_;
+  std::uint64_t told_ = 0;
+  std::map<NodeId, Instant> heard_at_;
+  bool started_ = false;
   std::vector<std::unique_ptr<io::Listener>> listeners_;
   std::map<NodeId, std::unique_ptr<Outbound>> outbound_;
   std::map<std::uint64_t, std::unique_ptr<Inbound>> inbound_;

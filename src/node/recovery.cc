@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/rng.h"
 #include "node/engine_choice.h"
 #include "peer.pb.h"
 #include "store/snapshot.h"
@@ -14,8 +15,20 @@
 namespace conclave::node {
 namespace {
 
-constexpr std::uint32_t kIdentityFormat = 1;
+constexpr std::uint32_t kIdentityFormat = 2;
+constexpr std::uint32_t kFormatWithoutDirectory = 1;
 constexpr const char* kEngineName = "raft";
+
+using PeerList = google::protobuf::RepeatedPtrField<peer::v1::MemberIdentity::Peer>;
+
+void write_peers(const std::vector<PeerOptions>& members, PeerList& to) {
+  for (const PeerOptions& member : members) {
+    auto* peer = to.Add();
+    peer->set_id(member.id.value);
+    peer->set_name(member.name);
+    for (const std::string& url : member.peer_urls) peer->add_peer_urls(url);
+  }
+}
 
 peer::v1::MemberIdentity identity_of(const Options& options) {
   peer::v1::MemberIdentity identity;
@@ -25,21 +38,24 @@ peer::v1::MemberIdentity identity_of(const Options& options) {
   identity.set_name(options.name);
   identity.set_cluster_token(options.cluster_token);
   identity.set_engine(kEngineName);
-  for (const PeerOptions& member : options.members) {
-    auto* peer = identity.add_initial_members();
-    peer->set_id(member.id.value);
-    peer->set_name(member.name);
-    for (const std::string& url : member.peer_urls) peer->add_peer_urls(url);
+  identity.set_directory(options.directory);
+  if (options.founders.empty()) {
+    write_peers(options.members, *identity.mutable_initial_members());
+    return identity;
   }
+  for (const NodeId id : options.founders) identity.add_initial_members()->set_id(id.value);
+  write_peers(options.members, *identity.mutable_joined_members());
+  identity.set_joined_at(options.joined_at.value);
   return identity;
 }
 
-Result<void> write_identity(const Options& options, io::Disk& disk, const std::string& path) {
+Result<void> write_identity(const peer::v1::MemberIdentity& identity, const Options& options,
+                            io::Disk& disk, const std::string& path) {
   google::protobuf::util::JsonPrintOptions print;
   print.add_whitespace = true;
   print.preserve_proto_field_names = true;
   std::string json;
-  if (!MessageToJsonString(identity_of(options), &json, print).ok()) {
+  if (!MessageToJsonString(identity, &json, print).ok()) {
     return fail(ErrorCode::kInvalid, "the member's identity cannot be written as JSON");
   }
   const std::string temporary = path + ".tmp";
@@ -67,7 +83,7 @@ Result<void> check_identity(const peer::v1::MemberIdentity& found, const Options
   const auto refuse = [&](const std::string& why) {
     return fail(ErrorCode::kMismatch, fmt::format("data directory {}: {}", options.data_dir, why));
   };
-  if (found.format() != kIdentityFormat) {
+  if (found.format() != kIdentityFormat && found.format() != kFormatWithoutDirectory) {
     return refuse(fmt::format("format {} is not known to this version", found.format()));
   }
   if (found.engine() != kEngineName) {
@@ -76,25 +92,70 @@ Result<void> check_identity(const peer::v1::MemberIdentity& found, const Options
   if (found.name() != options.name) {
     return refuse(fmt::format("belongs to member \"{}\", not \"{}\"", found.name(), options.name));
   }
+  // The ids of a member that joined follow from no flags. And a member is its addresses and the
+  // cluster's token: flags that only name other members than the cluster began with are flags that
+  // somebody kept up to date.
+  const bool may_differ = options.members_may_differ || found.joined_members_size() > 0;
+  if (found.member() == options.self.value || may_differ) return {};
+  return refuse(fmt::format(
+      "belongs to member {:x} of cluster {:x} (token \"{}\"), but the flags describe member {:x} "
+      "of cluster {:x} (token \"{}\"). Use the directory of this cluster, or the flags with which "
+      "it was created; if this member's addresses have changed since, say "
+      "--initial-cluster-state existing",
+      found.member(), found.cluster(), found.cluster_token(), options.self.value,
+      options.cluster.value, options.cluster_token));
+}
+
+Result<std::vector<PeerOptions>> read_peers(const PeerList& from, const Options& options) {
+  std::vector<PeerOptions> members;
+  for (const peer::v1::MemberIdentity::Peer& peer : from) {
+    const PeerUrls urls =
+        TRY(options.parse_peer_urls({peer.peer_urls().begin(), peer.peer_urls().end()}));
+    members.push_back(PeerOptions{.id = NodeId{peer.id()},
+                                  .name = peer.name(),
+                                  .peer_urls = urls.urls,
+                                  .addresses = urls.addresses});
+  }
+  return members;
+}
+
+// What the directory says outranks what the flags say.
+Result<void> take_identity(const peer::v1::MemberIdentity& found, Options& options) {
   const bool same =
       found.cluster() == options.cluster.value && found.member() == options.self.value;
-  if (!same && !options.members_may_differ) {
-    return refuse(fmt::format(
-        "belongs to member {:x} of cluster {:x} (token \"{}\"), but the flags describe member {:x} "
-        "of cluster {:x} "
-        "(token \"{}\"). Use the directory of this cluster, or the flags with which it was created",
-        found.member(), found.cluster(), found.cluster_token(), options.self.value,
-        options.cluster.value, options.cluster_token));
+  const bool joined = found.joined_members_size() > 0;
+  options.directory = found.directory();
+  if (same && !joined) return {};
+  options.cluster = ClusterId{found.cluster()};
+  options.self = NodeId{found.member()};
+  options.members =
+      TRY(read_peers(joined ? found.joined_members() : found.initial_members(), options));
+  if (!joined) return {};
+  options.joined_at = LogIndex{found.joined_at()};
+  options.founders.clear();
+  for (const auto& founder : found.initial_members()) {
+    options.founders.push_back(NodeId{founder.id()});
   }
-  if (!same) return refuse("the cluster it belongs to is not the one the flags describe");
   return {};
 }
 
-Result<void> establish_identity(const Options& options, io::Disk& disk) {
+// Random, and another one than any other draw of this run.
+std::uint64_t draw_directory(const Options& options) {
+  constexpr std::uint64_t kPurpose = 0x6469726563746f72;
+  return Rng(options.seed ^ options.self.value ^ kPurpose).next() | 1;
+}
+
+Result<void> establish_identity(Options& options, io::Disk& disk) {
   const std::string path = options.data_dir + "/member.json";
   if (TRY(disk.exists(path))) {
-    const peer::v1::MemberIdentity found = TRY(read_identity(disk, path));
-    return check_identity(found, options);
+    peer::v1::MemberIdentity found = TRY(read_identity(disk, path));
+    TRY(check_identity(found, options));
+    if (found.format() == kFormatWithoutDirectory) {
+      found.set_format(kIdentityFormat);
+      found.set_directory(draw_directory(options));
+      TRY(write_identity(found, options, disk, path));
+    }
+    return take_identity(found, options);
   }
   if (TRY(disk.exists(options.data_dir + "/wal"))) {
     return fail(ErrorCode::kCorrupt,
@@ -104,19 +165,26 @@ Result<void> establish_identity(const Options& options, io::Disk& disk) {
   }
   LOG(kInfo, "new member {} ({:x}) of cluster {:x} in {}", options.name, options.self.value,
       options.cluster.value, options.data_dir);
-  return write_identity(options, disk, path);
+  options.directory = draw_directory(options);
+  return write_identity(identity_of(options), options, disk, path);
 }
 
 consensus::SnapshotMeta initial_meta(const Options& options) {
-  std::vector<NodeId> ids;
-  for (const PeerOptions& member : options.members) ids.push_back(member.id);
+  std::vector<NodeId> ids = options.founders;
+  if (ids.empty()) {
+    for (const PeerOptions& member : options.members) ids.push_back(member.id);
+  }
   return consensus::SnapshotMeta{
       .index = {}, .epoch = {}, .membership = consensus::Membership::of_majority(std::move(ids))};
 }
 
 }  // namespace
 
-Result<Recovered> recover(const Options& options, io::Disk& disk, io::Clock& clock) {
+Result<bool> has_identity(io::Disk& disk, const std::string& data_dir) {
+  return disk.exists(data_dir + "/member.json");
+}
+
+Result<Recovered> recover(Options& options, io::Disk& disk, io::Clock& clock) {
   TRY(disk.create_directories(options.data_dir));
   auto lock = TRY(disk.lock(options.data_dir));
   TRY(establish_identity(options, disk));

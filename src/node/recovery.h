@@ -5,6 +5,7 @@
 // The directory:
 //   LOCK          held while a process uses it
 //   member.json   who this member is and of which cluster (peer.v1.MemberIdentity), written once
+//                 (an older one is written again, with an id for the directory)
 //   wal/          the log of all groups        (wal/log.h)
 //   snap/         snapshots of each group      (wal/snapshot_file.h)
 
@@ -29,10 +30,15 @@ struct Recovered {
   store::Store store;
 };
 
-// Opens the directory of `options`, or creates it for a new member. Blocks. Errors say what to do:
+// Whether the directory is some member's already.
+Result<bool> has_identity(io::Disk& disk, const std::string& data_dir);
+
+// Opens the directory of `options`, or creates it for a new member, and completes `options` with
+// what only the directory knows: its id and, of a member that joined a cluster, or if the flags may
+// differ from it, who this member is. Blocks. Errors say what to do:
 //   kBusy      another process uses the directory
 //   kMismatch  it belongs to another cluster or member, or to another engine
 //   kCorrupt   a file is damaged: its name and offset
-Result<Recovered> recover(const Options& options, io::Disk& disk, io::Clock& clock);
+Result<Recovered> recover(Options& options, io::Disk& disk, io::Clock& clock);
 
 }  // namespace conclave::node

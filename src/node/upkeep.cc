@@ -38,6 +38,7 @@ void Group::tick() {
     maybe_take_snapshot();
     leave_leadership_if_disk_hangs();
   }
+  follow_members();
   reads_.retry();
   store_.reclaim(kReclaimStep);
   if (engine_.leader() != last_leader_) {
@@ -56,6 +57,7 @@ void Group::expire() {
     const auto code = write.fate_unknown ? api::ErrorCode::kTimeout : api::ErrorCode::kNoLeader;
     answer(write.client, api::Error{code, {}});
   }
+  expire_changes(now);
   for (const ClientCall& client : reads_.expire(now)) {
     ++counters_.reads_failed;
     answer(client, api::Error{api::ErrorCode::kTimeout, {}});
@@ -93,10 +95,19 @@ void Group::publish_self() {
   for (const PeerOptions& member : options.members) {
     if (member.id == options.self) self.peer_urls = member.peer_urls;
   }
-  if (std::ranges::find(store_.members(), self) != store_.members().end()) return;
+  const auto known = std::ranges::find(store_.members(), self.id, &api::Member::id);
+  if (known == store_.members().end()) {
+    if (store_.founded()) return;  // not a member yet, or no more
+  } else {
+    const bool same = store_.founded()
+                          ? known->name == self.name && known->client_urls == self.client_urls
+                          : *known == self;
+    if (same && store_.directory_of(self.id) != 0) return;
+  }
   publish_again_ = shared_.clock.now() + options.request_timeout;
   const store::Origin origin{options.self, shared_.incarnation, writes_.next_call()};
-  submit_internal(store::encode_command(origin, store::PublishMember{std::move(self)}));
+  submit_internal(
+      store::encode_command(origin, store::PublishMember{std::move(self), options.directory}));
 }
 
 // The leader puts its hash into the log now and then; each member compares when it applies that
@@ -184,6 +195,7 @@ void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store
   ++counters_.snapshots_installed;
   snapshots_->abort();
   store_ = std::move(store);
+  applied_membership_ = meta.membership;
   snapshot_ = meta.index;
   recent_entries_.clear();
   bytes_since_snapshot_ = 0;
@@ -194,6 +206,7 @@ void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store
     answer(client, api::Error{api::ErrorCode::kTimeout, {}});
   }
   shared_.log.release(id_, meta.index);
+  answer_settled();
 }
 
 void Group::move_snapshots(consensus::Output& out) {

@@ -161,9 +161,26 @@ Result<std::vector<ListedMember>> parse_member_list(std::string_view json) {
   if (!list) return fail(ErrorCode::kCorrupt, "the answer has no members");
   for (const auto& [unused, entry] : *list) {
     members.push_back({NodeId{number(entry, "ID")}, text(entry, "name"),
-                       entry.get<bool>("isLearner", false), texts(entry, "clientURLs")});
+                       entry.get<bool>("isLearner", false), texts(entry, "clientURLs"),
+                       texts(entry, "peerURLs")});
   }
   return members;
+}
+
+Result<std::vector<ListedMember>> list_members(const std::vector<io::Address>& endpoints) {
+  Result<std::vector<ListedMember>> members = fail(ErrorCode::kInvalid, "no endpoint was given");
+  for (const io::Address& endpoint : endpoints) {
+    members = ask_members(endpoint);
+    if (members) break;
+    members.error().message = endpoint.to_string() + ": " + members.error().message;
+  }
+  return members;
+}
+
+std::string error_of(std::string_view json) {
+  const auto tree = parse_json(json);
+  const std::string message = tree ? text(*tree, "message") : "";
+  return message.empty() ? std::string(json) : message;
 }
 
 std::vector<MemberStatus> ask_cluster(const std::vector<io::Address>& endpoints) {

@@ -35,6 +35,7 @@ struct ListedMember {
   std::string name;  // empty until it has started
   bool learner = false;
   std::vector<std::string> client_urls;
+  std::vector<std::string> peer_urls;
 };
 
 // One row: a member, whether it could be asked or not.
@@ -49,6 +50,11 @@ struct MemberStatus {
 
 Result<StatusAnswer> parse_status_answer(std::string_view json);
 Result<std::vector<ListedMember>> parse_member_list(std::string_view json);
+
+// The members as the first endpoint that answers lists them; the last failure if none does.
+Result<std::vector<ListedMember>> list_members(const std::vector<io::Address>& endpoints);
+// What a gateway's error page says in words, or the page itself.
+std::string error_of(std::string_view json);
 
 // Asks each endpoint, finds the other members from the first that answers, and asks these. Sorted
 // by name and id. An endpoint or member that does not answer within 3 seconds is a row that says

@@ -67,6 +67,28 @@ std::expected<StatusOptions, Usage> parse_status_options(std::vector<std::string
   return options;
 }
 
+std::expected<ReplaceOptions, Usage> parse_replace_options(std::vector<std::string> arguments) {
+  CLI::App app("Changes the members of a cluster. (For the rest: etcdctl member.)",
+               "conclave member");
+  app.require_subcommand(1);
+  CLI::App* replace = app.add_subcommand(
+      "replace",
+      "Puts a new member in the place of one that lost its disk, at the same address and in one\n"
+      "step. Start it afterwards with an empty data directory and the flags that this prints.");
+  std::string endpoints = "127.0.0.1:2379";
+  ReplaceOptions options;
+  replace->add_option("member", options.member, "Name or id of the member.")->required();
+  replace->add_option("--endpoints", endpoints, "Members that run, as host:port,...")
+      ->capture_default_str();
+  if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
+  auto parsed = parse_endpoints(endpoints);
+  if (!parsed) {
+    return std::unexpected(Usage{2, fmt::format("--endpoints: {}\n", parsed.error().message)});
+  }
+  options.endpoints = std::move(*parsed);
+  return options;
+}
+
 std::expected<DevOptions, Usage> parse_dev_options(std::vector<std::string> arguments) {
   CLI::App app(
       "Runs a cluster on this machine to try things on, until Ctrl-C. A member that dies is\n"

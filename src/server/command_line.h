@@ -24,6 +24,11 @@ struct StatusOptions {
   bool json = false;
 };
 
+struct ReplaceOptions {
+  std::string member;  // its name, or its id in hexadecimal
+  std::vector<io::Address> endpoints;
+};
+
 struct DevOptions {
   unsigned members = 3;
   std::string data_dir;         // empty: a temporary one
@@ -32,6 +37,7 @@ struct DevOptions {
 
 // `arguments` are those after the command's name.
 std::expected<StatusOptions, Usage> parse_status_options(std::vector<std::string> arguments);
+std::expected<ReplaceOptions, Usage> parse_replace_options(std::vector<std::string> arguments);
 std::expected<DevOptions, Usage> parse_dev_options(std::vector<std::string> arguments);
 
 }  // namespace conclave::server

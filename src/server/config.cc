@@ -116,6 +116,8 @@ Result<void> read_cluster(const Settings& settings, Config& config) {
                    fmt::format("\"{}\" is neither new nor existing", state));
   }
   if (state == "existing") config.initial_cluster_state = Config::ClusterState::kExisting;
+  config.strict_reconfig_check = TRY(
+      of(settings, "strict-reconfig-check", parse_bool(settings.text("strict-reconfig-check"))));
   if (const std::string engine = settings.text("consensus"); engine != "raft") {
     return invalid(settings, "consensus", fmt::format("\"{}\" is not known; raft is", engine));
   }

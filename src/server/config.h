@@ -43,6 +43,7 @@ struct Config {
   std::map<std::string, std::vector<Url>> initial_cluster;
   ClusterState initial_cluster_state = ClusterState::kNew;
   std::string initial_cluster_token;
+  bool strict_reconfig_check = true;
   Duration heartbeat_interval;
   Duration election_timeout;             // at least 5 heartbeats
   std::uint64_t snapshot_count = 0;      // entries; 0: by the log's size

@@ -51,6 +51,8 @@ constexpr auto kFlags = std::to_array<Flag>({
      "'new' to start a cluster, 'existing' to join one."},
     {"initial-cluster-token", kUsed, false, "etcd-cluster",
      "Tells clusters apart: members with another token are refused."},
+    {"strict-reconfig-check", kUsed, true, "true",
+     "Refuse to add or remove a voter if too few would be started and reachable."},
     {"auto-compaction-mode", kUsed, false, "periodic",
      "'periodic' keeps history by age, 'revision' by number of revisions."},
     {"auto-compaction-retention", kUsed, false, "0",
@@ -64,7 +66,6 @@ constexpr auto kFlags = std::to_array<Flag>({
 
     // What else etcd knows.
     {"logger", kAccepted, false, "", "there is one log format"},
-    {"strict-reconfig-check", kIgnored, true, "true", "a quorum is never given up"},
     {"pre-vote", kAccepted, true, "false", "pre-vote is always on"},
     {"max-snapshots", kIgnored, false, "5", "the newest snapshots are kept"},
     {"max-wals", kIgnored, false, "5", "log files go once a snapshot covers them"},

@@ -16,7 +16,9 @@
 #include "io/posix/disk.h"
 #include "io/posix/loop.h"
 #include "io/posix/network.h"
+#include "node/joining.h"
 #include "node/node.h"
+#include "node/recovery.h"
 #include "server/config.h"
 #include "server/flags.h"
 #include "server/identity.h"
@@ -44,6 +46,14 @@ std::vector<std::string> texts_of(const std::vector<Url>& urls) {
   std::vector<std::string> texts;
   for (const Url& url : urls) texts.push_back(url.to_string());
   return texts;
+}
+
+Result<node::PeerUrls> parse_peer_urls(const std::vector<std::string>& texts) {
+  if (texts.empty()) return fail(ErrorCode::kInvalid, "no peer URL");
+  std::vector<Url> urls;
+  for (const std::string& text : texts) urls.push_back(TRY(parse_url(text)));
+  std::ranges::sort(urls);
+  return node::PeerUrls{texts_of(urls), addresses_of(urls)};
 }
 
 void set_members(const Config& config, node::Options& options) {
@@ -89,6 +99,8 @@ node::Options options_of(const Config& config) {
   options.client_urls = texts_of(config.advertise_client_urls);
   options.client_listen = addresses_of(config.listen_client_urls);
   options.peer_listen = addresses_of(config.listen_peer_urls);
+  options.parse_peer_urls = parse_peer_urls;
+  options.strict_reconfig_check = config.strict_reconfig_check;
   set_members(config, options);
   set_times(config, options);
   options.max_request_bytes = config.max_request_bytes;
@@ -107,51 +119,89 @@ node::Options options_of(const Config& config) {
   return options;
 }
 
-int serve(const Config& config) {
-  io::Loop loop;
-  io::PosixClock clock(loop);
-  io::PosixDisk disk(loop);
-  io::PosixNetwork network(loop);
+// One run of a member, from asking to join, where that is needed, to its end.
+class Serving {
+ public:
+  explicit Serving(const Config& config)
+      : config_(config), clock_(loop_), disk_(loop_), network_(loop_) {}
 
-  int exit_code = 0;
-  node::Options options = options_of(config);
-  options.max_client_connections = client_connections_allowed();
-  if (options.max_client_connections < limits::kMaxClientConnections) {
-    LOG(kWarn, "the limit of open files allows {} client connections (ulimit -Hn)",
-        options.max_client_connections);
+  int run() {
+    node::Options options = options_of(config_);
+    options.max_client_connections = client_connections_allowed();
+    if (options.max_client_connections < limits::kMaxClientConnections) {
+      LOG(kWarn, "the limit of open files allows {} client connections (ulimit -Hn)",
+          options.max_client_connections);
+    }
+    options.fatal = [this](const Error& error) { end(exit_code_of(error)); };
+    loop_.on_signal(SIGTERM, [this] { stop(); });
+    loop_.on_signal(SIGINT, [this] { stop(); });
+    const auto known = node::has_identity(disk_, options.data_dir);
+    if (!known) {
+      LOG(kError, "cannot start: {}", known.error().message);
+      return 1;
+    }
+    if (*known || config_.initial_cluster_state == Config::ClusterState::kNew) {
+      start(std::move(options));
+    } else {
+      join(std::move(options));
+    }
+    loop_.run();
+    return exit_code_;
   }
-  options.fatal = [&](const Error&) {
-    exit_code = 1;
-    loop.stop();
-  };
-  etcd::SessionOptions session_options;
-  session_options.max_request_bytes = config.max_request_bytes;
-  session_options.etcd_version = kEtcdVersion;
-  session_options.conclave_version = kVersion;
-  auto make_session = [session_options](const std::string& peer) {
-    return etcd::make_session(session_options, peer);
-  };
 
-  auto started = node::Node::start(std::move(options), clock, disk, network, make_session);
-  if (!started) {
-    LOG(kError, "cannot start: {}", started.error().message);
-    return 1;
+ private:
+  // etcd's: a member that was removed has done what it was asked.
+  static int exit_code_of(const Error& error) { return error.code == ErrorCode::kRemoved ? 0 : 1; }
+
+  void end(int exit_code) {
+    exit_code_ = exit_code;
+    loop_.stop();
   }
-  std::unique_ptr<node::Node> node = std::move(*started);
-  for (const Url& url : config.listen_client_urls)
-    LOG(kInfo, "serving clients on {}", url.to_string());
 
-  bool stopping = false;
-  const auto stop = [&] {
-    if (std::exchange(stopping, true)) return loop.stop();  // asked twice: at once
+  void join(node::Options options) {
+    joining_ = std::make_unique<node::Joining>(
+        std::move(options), texts_of(config_.initial_advertise_peer_urls), clock_, network_,
+        [this](Result<node::Options> joined) {
+          if (joined) return start(std::move(*joined));
+          LOG(kError, "{}", joined.error().message);
+          end(1);
+        });
+  }
+
+  void start(node::Options options) {
+    etcd::SessionOptions session_options;
+    session_options.max_request_bytes = config_.max_request_bytes;
+    session_options.etcd_version = kEtcdVersion;
+    session_options.conclave_version = kVersion;
+    auto make_session = [session_options](const std::string& peer) {
+      return etcd::make_session(session_options, peer);
+    };
+    auto started = node::Node::start(std::move(options), clock_, disk_, network_, make_session);
+    if (!started) {
+      LOG(kError, "cannot start: {}", started.error().message);
+      return end(exit_code_of(started.error()));
+    }
+    node_ = std::move(*started);
+    for (const Url& url : config_.listen_client_urls)
+      LOG(kInfo, "serving clients on {}", url.to_string());
+  }
+
+  void stop() {
+    if (std::exchange(stopping_, true) || !node_) return end(exit_code_);  // asked twice: at once
     LOG(kInfo, "stopping");
-    node->stop([&] { loop.stop(); });
-  };
-  loop.on_signal(SIGTERM, stop);
-  loop.on_signal(SIGINT, stop);
-  loop.run();
-  return exit_code;
-}
+    node_->stop([this] { loop_.stop(); });
+  }
+
+  const Config& config_;
+  io::Loop loop_;
+  io::PosixClock clock_;
+  io::PosixDisk disk_;
+  io::PosixNetwork network_;
+  std::unique_ptr<node::Joining> joining_;
+  std::unique_ptr<node::Node> node_;
+  bool stopping_ = false;
+  int exit_code_ = 0;
+};
 
 }  // namespace
 
@@ -171,7 +221,7 @@ int run_serve(const std::vector<std::string>& arguments) {
   }
   start_process_log(config->log_level);
   for (const std::string& warning : config->warnings) LOG(kWarn, "{}", warning);
-  return serve(*config);
+  return Serving(*config).run();
 }
 
 }  // namespace conclave::server

@@ -1,5 +1,7 @@
 // Applying committed entries (Store::apply in store.h).
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "store/command_codec.h"
 #include "store/operations.h"
@@ -20,7 +22,7 @@ struct Effect {
   }
   api::Answer operator()(const api::CompactRequest& op) const { return compact(state.mvcc, op); }
   api::Answer operator()(const PublishMember& publish) const {
-    state.facts.publish(publish.member);
+    state.facts.publish(publish);
     return api::MemberListResponse{state.facts.members};
   }
   api::Answer operator()(const SetAlarm& alarm) const {
@@ -31,6 +33,19 @@ struct Effect {
     const auto own = state.hashes.at(check.index);
     if (own && *own != check.hash && !diverged_at) diverged_at = check.index;
     return api::CompactResponse{};
+  }
+
+  api::Answer operator()(const FoundMembers& found) const {
+    state.facts.found(found);
+    return api::MemberListResponse{state.facts.members};
+  }
+  api::Answer operator()(const MemberChange& change) const {
+    if (auto error = state.facts.change(change)) return *std::move(error);
+    api::MemberChangeResponse done{.member = {}, .members = state.facts.members};
+    if (change.kind == MemberChange::Kind::kAdd) {
+      done.member = *std::ranges::find(done.members, change.id, &api::Member::id);
+    }
+    return done;
   }
 
   StoreState& state;

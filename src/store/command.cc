@@ -13,6 +13,9 @@ namespace {
 // Versions of the two layers. A change that older builds cannot read gets a new number.
 constexpr std::uint8_t kBatchVersion = 1;
 constexpr std::uint8_t kCommandVersion = 1;
+// Of what came with changes of the members: a publication with the data directory's id, and the
+// kinds from kFoundMembers on.
+constexpr std::uint8_t kMembersVersion = 2;
 // version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
 constexpr std::size_t kBatchHeaderBytes = 1 + 8 + 8;
 
@@ -25,11 +28,19 @@ enum class CommandKind : std::uint8_t {
   kPublishMember = 16,
   kSetAlarm = 17,
   kCheckHash = 18,
+  kFoundMembers = 24,
+  kMemberChange = 25,
 };
 
+bool is_version_of(std::uint8_t version, CommandKind kind) {
+  if (kind >= CommandKind::kFoundMembers) return version == kMembersVersion;
+  if (kind == CommandKind::kPublishMember && version == kMembersVersion) return true;
+  return version == kCommandVersion;
+}
+
 void encode_head(Encoder& out, CommandKind kind, const Origin& origin,
-                 const std::optional<api::RequestId>& id) {
-  out.u8(kCommandVersion);
+                 const std::optional<api::RequestId>& id, std::uint8_t version = kCommandVersion) {
+  out.u8(version);
   out.u8(static_cast<std::uint8_t>(kind));
   out.fixed64(origin.member.value);
   out.fixed64(origin.incarnation);
@@ -93,6 +104,37 @@ std::vector<std::string> decode_texts(Decoder& in) {
   return texts;
 }
 
+PublishMember decode_publish(Decoder& in, std::uint8_t version) {
+  PublishMember publish;
+  publish.member = decode_member(in);
+  if (version == kMembersVersion) {
+    publish.directory = in.fixed64();
+    if (publish.directory == 0) in.fail();
+  }
+  return publish;
+}
+
+FoundMembers decode_found(Decoder& in) {
+  FoundMembers found{decode_members(in)};
+  if (found.members.empty()) in.fail();
+  for (std::size_t i = 1; i < found.members.size(); ++i) {
+    if (found.members[i - 1].id >= found.members[i].id) in.fail();
+  }
+  return found;
+}
+
+MemberChange decode_change(Decoder& in) {
+  MemberChange change;
+  change.kind = in.enumerator(MemberChange::Kind::kPromote);
+  if (change.kind < MemberChange::Kind::kAdd) in.fail();
+  change.verdict = in.enumerator(MemberChange::Verdict::kTooManyRequests);
+  change.id = NodeId{in.fixed64()};
+  change.replaces = NodeId{in.fixed64()};
+  change.is_learner = in.flags(1) != 0;
+  change.peer_urls = decode_texts(in);
+  return change;
+}
+
 SetAlarm decode_alarm(Decoder& in) {
   SetAlarm set;
   set.member = NodeId{in.fixed64()};
@@ -109,7 +151,7 @@ CheckHash decode_check(Decoder& in) {
   return check;
 }
 
-Command::Body decode_body(CommandKind kind, Decoder& in) {
+Command::Body decode_body(CommandKind kind, std::uint8_t version, Decoder& in) {
   switch (kind) {
     case CommandKind::kPut:
       return decode_put(in);
@@ -120,11 +162,15 @@ Command::Body decode_body(CommandKind kind, Decoder& in) {
     case CommandKind::kCompact:
       return decode_compact(in);
     case CommandKind::kPublishMember:
-      return PublishMember{decode_member(in)};
+      return decode_publish(in, version);
     case CommandKind::kSetAlarm:
       return decode_alarm(in);
     case CommandKind::kCheckHash:
       return decode_check(in);
+    case CommandKind::kFoundMembers:
+      return decode_found(in);
+    case CommandKind::kMemberChange:
+      return decode_change(in);
   }
   in.fail();
   return {};
@@ -150,6 +196,18 @@ api::Member decode_member(Decoder& in) {
   return member;
 }
 
+void encode(Encoder& out, const std::vector<api::Member>& members) {
+  out.varint(members.size());
+  for (const api::Member& member : members) encode(out, member);
+}
+
+std::vector<api::Member> decode_members(Decoder& in) {
+  std::vector<api::Member> members;
+  const std::size_t count = in.count();
+  for (std::size_t i = 0; i < count && in.ok(); ++i) members.push_back(decode_member(in));
+  return members;
+}
+
 Bytes encode_command(const Origin& origin, const api::Request& request) {
   return std::visit(RequestEncoder{origin, request.id}, request.body);
 }
@@ -157,9 +215,44 @@ Bytes encode_command(const Origin& origin, const api::Request& request) {
 Bytes encode_command(const Origin& origin, const PublishMember& publish) {
   Bytes bytes;
   Encoder out(bytes);
-  encode_head(out, CommandKind::kPublishMember, origin, std::nullopt);
+  const std::uint8_t version = publish.directory == 0 ? kCommandVersion : kMembersVersion;
+  encode_head(out, CommandKind::kPublishMember, origin, std::nullopt, version);
   encode(out, publish.member);
+  if (publish.directory != 0) out.fixed64(publish.directory);
   return bytes;
+}
+
+Bytes encode_command(const Origin& origin, const FoundMembers& found) {
+  Bytes bytes;
+  Encoder out(bytes);
+  encode_head(out, CommandKind::kFoundMembers, origin, std::nullopt, kMembersVersion);
+  encode(out, found.members);
+  return bytes;
+}
+
+Bytes encode_command(const Origin& origin, const MemberChange& change) {
+  Bytes bytes;
+  Encoder out(bytes);
+  encode_head(out, CommandKind::kMemberChange, origin, std::nullopt, kMembersVersion);
+  out.u8(static_cast<std::uint8_t>(change.kind));
+  out.u8(static_cast<std::uint8_t>(change.verdict));
+  out.fixed64(change.id.value);
+  out.fixed64(change.replaces.value);
+  out.u8(change.is_learner ? 1 : 0);
+  encode(out, change.peer_urls);
+  return bytes;
+}
+
+bool is_member_change(BytesView command) {
+  return command.size() > 1 && static_cast<std::uint8_t>(command[1]) ==
+                                   static_cast<std::uint8_t>(CommandKind::kMemberChange);
+}
+
+std::optional<AskedChange> decode_member_change(BytesView bytes) {
+  if (!is_member_change(bytes)) return std::nullopt;
+  Result<Command> command = decode_command(bytes);
+  if (!command) return std::nullopt;
+  return AskedChange{command->origin, std::get<MemberChange>(std::move(command->body))};
 }
 
 Bytes encode_command(const Origin& origin, const SetAlarm& alarm) {
@@ -228,23 +321,21 @@ Result<Command> BatchReader::next() {
 Result<Command> decode_command(BytesView bytes) {
   Decoder in(bytes);
   const std::uint8_t version = in.u8();
-  if (in.ok() && version != kCommandVersion) {
-    return fail(
-        ErrorCode::kCorrupt,
-        fmt::format(
-            "a command has version {}, this build knows version {}: it was written by a newer "
-            "build, or is damaged",
-            version, kCommandVersion));
+  const std::uint8_t kind = in.u8();
+  if (in.ok() && !is_version_of(version, static_cast<CommandKind>(kind))) {
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("a command of kind {} has version {}, which this build does not know: "
+                            "it was written by a newer build, or is damaged",
+                            kind, version));
   }
   Command command;
-  const std::uint8_t kind = in.u8();
   command.origin.member = NodeId{in.fixed64()};
   command.origin.incarnation = in.fixed64();
   command.origin.call = in.varint();
   command.id = decode_id(in);
   // Only clients' requests have ids: the members' own commands have no answers to keep.
   if (command.id && kind >= static_cast<std::uint8_t>(CommandKind::kPublishMember)) in.fail();
-  if (in.ok()) command.body = decode_body(static_cast<CommandKind>(kind), in);
+  if (in.ok()) command.body = decode_body(static_cast<CommandKind>(kind), version, in);
   if (!in.finished()) {
     return fail(ErrorCode::kCorrupt, fmt::format("a command of kind {} cannot be decoded", kind));
   }

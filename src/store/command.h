@@ -29,9 +29,41 @@ struct Origin {
   auto operator<=>(const Origin&) const = default;
 };
 
-// Sets what the cluster knows of a member (name, URLs); ids and votes are the engine's membership.
+// Sets what the cluster knows of a member: its name and client URLs, and at first, before the
+// members are founded, the rest too. `directory` is the id of the member's data directory (0: not
+// told); the first one told stays.
 struct PublishMember {
   api::Member member;
+  std::uint64_t directory = 0;
+};
+
+// Who the members are from here on: those the cluster began with. Without effect once it is known.
+struct FoundMembers {
+  std::vector<api::Member> members;  // sorted by id
+};
+
+// A change of the members as a client asked for it, and what the leader said to it. The store
+// decides what follows from its own state (who is there, whose URLs are taken); the leader knows
+// who is reachable and how far behind.
+struct MemberChange {
+  enum class Kind : std::uint8_t { kAdd = 1, kRemove = 2, kUpdate = 3, kPromote = 4 };
+  // Stored: values never change meaning.
+  enum class Verdict : std::uint8_t {
+    kGranted = 0,
+    kNotEnoughStarted = 1,
+    kUnhealthy = 2,
+    kLearnerNotReady = 3,
+    kTooManyRequests = 4,
+  };
+
+  Kind kind = Kind::kAdd;
+  Verdict verdict = Verdict::kGranted;
+  NodeId id;
+  NodeId replaces;                     // kAdd: goes in the same step; none if 0
+  bool is_learner = false;             // kAdd
+  std::vector<std::string> peer_urls;  // kAdd, kUpdate
+
+  bool operator==(const MemberChange&) const = default;
 };
 
 enum class Alarm : std::uint8_t { kNoSpace = 1, kCorrupt = 2 };
@@ -52,6 +84,17 @@ Bytes encode_command(const Origin& origin, const api::Request& request);
 Bytes encode_command(const Origin& origin, const PublishMember& publish);
 Bytes encode_command(const Origin& origin, const SetAlarm& alarm);
 Bytes encode_command(const Origin& origin, const CheckHash& check);
+Bytes encode_command(const Origin& origin, const FoundMembers& found);
+Bytes encode_command(const Origin& origin, const MemberChange& change);
+
+// Whether `command` is a MemberChange: the leader looks at those before they enter the log.
+bool is_member_change(BytesView command);
+struct AskedChange {
+  Origin origin;
+  MemberChange change;
+};
+// nullopt: it is something else, or damaged.
+std::optional<AskedChange> decode_member_change(BytesView command);
 
 // Puts commands together as the data of one log entry.
 class BatchEncoder {

@@ -19,7 +19,7 @@ struct RequestIdView {
 // A decoded command. What can be, borrows from the entry.
 struct Command {
   using Body = std::variant<PutOp, api::DeleteRangeRequest, api::TxnRequest, api::CompactRequest,
-                            PublishMember, SetAlarm, CheckHash>;
+                            PublishMember, SetAlarm, CheckHash, FoundMembers, MemberChange>;
 
   Origin origin;
   std::optional<RequestIdView> id;
@@ -49,5 +49,7 @@ class BatchReader {
 // A member's descriptive data, as it stands in commands and snapshots.
 void encode(Encoder& out, const api::Member& member);
 api::Member decode_member(Decoder& in);
+void encode(Encoder& out, const std::vector<api::Member>& members);
+std::vector<api::Member> decode_members(Decoder& in);
 
 }  // namespace conclave::store

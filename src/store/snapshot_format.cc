@@ -5,7 +5,9 @@
 namespace conclave::store {
 
 void encode(Encoder& out, const SnapshotHead& head) {
-  out.u8(kSnapshotVersion);
+  const ClusterFacts& facts = head.facts;
+  const bool has_founding = facts.founded || !facts.directories.empty();
+  out.u8(has_founding ? kSnapshotMembersVersion : kSnapshotVersion);
   out.varint(head.index.value);
   out.varint(head.epoch.value);
   out.varint(head.stamp.ms);
@@ -13,18 +15,19 @@ void encode(Encoder& out, const SnapshotHead& head) {
   out.number(head.compacted);
   out.fixed64(head.hash);
   out.varint(head.request_id_uses);
-  out.varint(head.members.size());
-  for (const api::Member& member : head.members) encode(out, member);
-  out.varint(head.alarms.size());
-  for (const auto& [member, alarm] : head.alarms) {
+  encode(out, facts.members);
+  out.varint(facts.alarms.size());
+  for (const auto& [member, alarm] : facts.alarms) {
     out.fixed64(member.value);
     out.u8(static_cast<std::uint8_t>(alarm));
   }
+  if (has_founding) encode_founding(out, facts);
 }
 
 SnapshotHead decode_head(Decoder& in) {
   SnapshotHead head;
-  if (in.u8() != kSnapshotVersion) in.fail();
+  const std::uint8_t version = in.u8();
+  if (version != kSnapshotVersion && version != kSnapshotMembersVersion) in.fail();
   head.index = LogIndex{in.varint()};
   head.epoch = Epoch{in.varint()};
   head.stamp = Stamp{in.varint()};
@@ -32,14 +35,14 @@ SnapshotHead decode_head(Decoder& in) {
   head.compacted = in.number();
   head.hash = in.fixed64();
   head.request_id_uses = in.varint();
-  const std::size_t members = in.count();
-  for (std::size_t i = 0; i < members && in.ok(); ++i) head.members.push_back(decode_member(in));
+  head.facts.members = decode_members(in);
   const std::size_t alarms = in.count();
   for (std::size_t i = 0; i < alarms && in.ok(); ++i) {
     const NodeId member{in.fixed64()};
     const auto alarm = in.enumerator(Alarm::kCorrupt);
-    head.alarms.emplace_back(member, alarm);
+    head.facts.alarms.emplace(member, alarm);
   }
+  if (version == kSnapshotMembersVersion) decode_founding(in, head.facts);
   return head;
 }
 

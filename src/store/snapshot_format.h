@@ -13,10 +13,13 @@
 #include "store/command.h"
 #include "store/record.h"
 #include "store/request_ids.h"
+#include "store/state.h"
 
 namespace conclave::store {
 
+// Version 2 has what came with changes of the members, and is written once there is any of it.
 inline constexpr std::uint8_t kSnapshotVersion = 1;
+inline constexpr std::uint8_t kSnapshotMembersVersion = 2;
 // Far above any record; a longer frame is damage and must not be waited for.
 inline constexpr std::uint64_t kMaxFrameBytes = 256ull << 20;
 
@@ -39,8 +42,7 @@ struct SnapshotHead {
   Revision compacted = 0;
   std::uint64_t hash = 0;
   std::uint64_t request_id_uses = 0;
-  std::vector<api::Member> members;
-  std::vector<std::pair<NodeId, Alarm>> alarms;
+  ClusterFacts facts;
 };
 
 struct SnapshotEnd {

@@ -60,14 +60,13 @@ struct SnapshotLoader::State {
     if (head.revision < 1 || head.compacted < -1 || head.compacted > head.revision) {
       return corrupt("its revisions contradict each other");
     }
-    if (!std::ranges::is_sorted(head.members, {}, &api::Member::id))
+    if (!std::ranges::is_sorted(head.facts.members, {}, &api::Member::id))
       return corrupt("its members are not in order");
     has_head = true;
     store->applied_index = head.index;
     store->applied_epoch = head.epoch;
     store->stamp = head.stamp;
-    store->facts.members = head.members;
-    store->facts.alarms.insert(head.alarms.begin(), head.alarms.end());
+    store->facts = head.facts;
     store->facts.update_digest();
     store->request_ids.restore_uses(head.request_id_uses);
     last_mod = std::max<Revision>(head.compacted, 1);

@@ -26,8 +26,7 @@ SnapshotHead head_of(const StoreState& store) {
           .compacted = store.mvcc.compacted(),
           .hash = store.hash,
           .request_id_uses = store.request_ids.uses(),
-          .members = store.facts.members,
-          .alarms = {store.facts.alarms.begin(), store.facts.alarms.end()}};
+          .facts = store.facts};
 }
 
 }  // namespace

@@ -6,16 +6,6 @@
 
 namespace conclave::store {
 
-void ClusterFacts::publish(const api::Member& member) {
-  const auto place = std::ranges::lower_bound(members, member.id, {}, &api::Member::id);
-  if (place != members.end() && place->id == member.id) {
-    *place = member;
-  } else {
-    members.insert(place, member);
-  }
-  update_digest();
-}
-
 void ClusterFacts::set(const SetAlarm& alarm) {
   const std::pair entry(alarm.member, alarm.alarm);
   if (alarm.raised) {
@@ -36,6 +26,7 @@ void ClusterFacts::update_digest() {
     out.fixed64(member.value);
     out.u8(static_cast<std::uint8_t>(alarm));
   }
+  if (founded || !directories.empty()) encode_founding(out, *this);
   digest = hash_bytes(bytes);
 }
 

@@ -2,8 +2,10 @@
 // What a Store holds. Private to this folder: apply.cc changes it, read.cc answers from it,
 // snapshot_*.cc write and rebuild it.
 
+#include <absl/container/btree_map.h>
 #include <absl/container/btree_set.h>
 
+#include "store/codec.h"
 #include "store/hash.h"
 #include "store/mvcc.h"
 #include "store/request_ids.h"
@@ -11,18 +13,32 @@
 
 namespace conclave::store {
 
-// The descriptive data about members and the alarms: small, so a snapshot copies it, and it is
-// hashed anew after each change.
+// Who the members are, and the alarms: small, so a snapshot copies it, and it is hashed anew after
+// each change. Rules for changes of the members: members.cc.
 struct ClusterFacts {
   std::vector<api::Member> members;  // sorted by id
+  // The members are those above and nobody else. Before, only what members published is known, and
+  // who they are is the engine's business.
+  bool founded = false;
+  std::vector<NodeId> removed;  // the newest last, limits::kMaxRemovedMembers of them
+  // Of each member that told: the id of its data directory. Sorted.
+  absl::btree_map<NodeId, std::uint64_t> directories;
   absl::btree_set<std::pair<NodeId, Alarm>> alarms;
   std::uint64_t digest = 0;
 
-  void publish(const api::Member& member);
+  void publish(const PublishMember& publish);
   void set(const SetAlarm& alarm);
-  // To be called after a change other than by the two above.
+  void found(const FoundMembers& found);
+  // What is wrong with it, or nullopt: done.
+  std::optional<api::Error> change(const MemberChange& change);
+  // To be called after a change other than by those above.
   void update_digest();
 };
+
+// What came with changes of the members, as it stands in snapshots (version 2 of their head) and in
+// the digest.
+void encode_founding(Encoder& out, const ClusterFacts& facts);
+void decode_founding(Decoder& in, ClusterFacts& facts);
 
 struct StoreState {
   explicit StoreState(Limits limits_of_writes) : limits(limits_of_writes) {}

@@ -34,6 +34,21 @@ std::uint64_t Store::size_bytes() const {
 
 const std::vector<api::Member>& Store::members() const { return state_->facts.members; }
 
+bool Store::founded() const { return state_->facts.founded; }
+
+const std::vector<NodeId>& Store::removed() const { return state_->facts.removed; }
+
+bool Store::was_removed(NodeId member) const {
+  return std::ranges::find(state_->facts.removed, member) != state_->facts.removed.end();
+}
+
+std::uint64_t Store::directory_of(NodeId member) const {
+  const auto told = state_->facts.directories.find(member);
+  return told == state_->facts.directories.end() ? 0 : told->second;
+}
+
+std::uint64_t Store::facts_digest() const { return state_->facts.digest; }
+
 std::vector<std::pair<NodeId, Alarm>> Store::alarms() const {
   return {state_->facts.alarms.begin(), state_->facts.alarms.end()};
 }

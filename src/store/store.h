@@ -85,6 +85,16 @@ class Store {
   std::uint64_t key_count() const;
 
   const std::vector<api::Member>& members() const;  // sorted by id
+  // members() are all there are, by replicated decision; before, who is one is for the engine to
+  // say, and members() what some of them told.
+  bool founded() const;
+  // Ids that were members once, the newest last, and whether `member` is one.
+  const std::vector<NodeId>& removed() const;
+  bool was_removed(NodeId member) const;
+  // The id of the member's data directory; 0 if it never told.
+  std::uint64_t directory_of(NodeId member) const;
+  // Changes with everything about the members and the alarms.
+  std::uint64_t facts_digest() const;
   // Raised alarms, sorted.
   std::vector<std::pair<NodeId, Alarm>> alarms() const;
 

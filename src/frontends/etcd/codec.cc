@@ -108,6 +108,12 @@ void encode_as(Message& message, Format format, const api::Header& header, api::
   write(message, format, out);
 }
 
+template <class Message>
+void encode_change(Format format, const api::Header& header, api::Answer& answer, Bytes& out) {
+  Message message;
+  encode_as<api::MemberChangeResponse>(message, format, header, answer, out);
+}
+
 template <class Expected, class Message>
 void encode_kept(Message& message, Format format, const api::Header& header, api::Answer& answer,
                  Bytes& out) {
@@ -143,6 +149,14 @@ Decoded Codec::decode(Method method, Format format, BytesView bytes) {
       return decode_as<pb::CompactionRequest>(format, bytes);
     case Method::kMemberList:
       return decode_empty<pb::MemberListRequest>(format, bytes, api::MemberListRequest{});
+    case Method::kMemberAdd:
+      return decode_as<pb::MemberAddRequest>(format, bytes);
+    case Method::kMemberRemove:
+      return decode_as<pb::MemberRemoveRequest>(format, bytes);
+    case Method::kMemberUpdate:
+      return decode_as<pb::MemberUpdateRequest>(format, bytes);
+    case Method::kMemberPromote:
+      return decode_as<pb::MemberPromoteRequest>(format, bytes);
     case Method::kStatus:
       return decode_empty<pb::StatusRequest>(format, bytes, api::StatusRequest{});
     case Method::kHealthCheck:
@@ -180,6 +194,14 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
       pb::MemberListResponse message;
       return encode_as<api::MemberListResponse>(message, format, header, answer, out);
     }
+    case Method::kMemberAdd:
+      return encode_change<pb::MemberAddResponse>(format, header, answer, out);
+    case Method::kMemberRemove:
+      return encode_change<pb::MemberRemoveResponse>(format, header, answer, out);
+    case Method::kMemberUpdate:
+      return encode_change<pb::MemberUpdateResponse>(format, header, answer, out);
+    case Method::kMemberPromote:
+      return encode_change<pb::MemberPromoteResponse>(format, header, answer, out);
     case Method::kStatus: {
       pb::StatusResponse message;
       return encode_as<api::StatusResponse>(message, format, header, answer, out);

@@ -53,6 +53,27 @@ Row row_of(ErrorCode code) {
       return {GrpcCode::kUnavailable, "etcdserver: server stopped"};
     case ErrorCode::kLearner:
       return {GrpcCode::kUnavailable, "etcdserver: rpc not supported for learner"};
+    case ErrorCode::kMemberNotFound:
+      return {GrpcCode::kNotFound, "etcdserver: member not found"};
+    case ErrorCode::kMemberExists:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: member ID already exist"};
+    case ErrorCode::kPeerUrlsExist:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: Peer URLs already exists"};
+    case ErrorCode::kMemberBadUrls:
+      return {GrpcCode::kInvalidArgument, "etcdserver: given member URLs are invalid"};
+    case ErrorCode::kMemberNotLearner:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: can only promote a learner member"};
+    case ErrorCode::kLearnerNotReady:
+      return {GrpcCode::kFailedPrecondition,
+              "etcdserver: can only promote a learner member which is in sync with leader"};
+    case ErrorCode::kTooManyLearners:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: too many learner members in cluster"};
+    // The code is what etcd 3.4 answers; its own table means FailedPrecondition.
+    case ErrorCode::kNotEnoughStarted:
+      return {GrpcCode::kUnknown,
+              "etcdserver: re-configuration failed due to not enough started members"};
+    case ErrorCode::kUnhealthy:
+      return {GrpcCode::kUnavailable, "etcdserver: unhealthy cluster"};
     // etcd has no such errors; the rest are Conclave's own.
     case ErrorCode::kRequestIdTooOld:
       return {GrpcCode::kFailedPrecondition,

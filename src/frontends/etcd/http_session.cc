@@ -33,6 +33,10 @@ constexpr std::array kGateway = {
     GatewayRoute{"/kv/compaction", Method::kCompact},
     GatewayRoute{"/maintenance/status", Method::kStatus},
     GatewayRoute{"/cluster/member/list", Method::kMemberList},
+    GatewayRoute{"/cluster/member/add", Method::kMemberAdd},
+    GatewayRoute{"/cluster/member/remove", Method::kMemberRemove},
+    GatewayRoute{"/cluster/member/update", Method::kMemberUpdate},
+    GatewayRoute{"/cluster/member/promote", Method::kMemberPromote},
 };
 
 // The path below the gateway's prefix; nullopt: not the gateway's. etcd 3.4 serves both.

@@ -1,6 +1,7 @@
 #include "frontends/etcd/translate.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace conclave::etcd {
@@ -150,6 +151,23 @@ class ResultTranslator {
   api::Revision after_;
 };
 
+void to_member(api::Member& from, pb::Member& to) {
+  to.set_id(from.id.value);
+  to.set_name(std::move(from.name));
+  for (std::string& url : from.peer_urls) to.add_peerurls(std::move(url));
+  for (std::string& url : from.client_urls) to.add_clienturls(std::move(url));
+  to.set_islearner(from.is_learner);
+}
+
+template <class Message>
+void add_members(std::vector<api::Member>& from, Message& to) {
+  for (api::Member& member : from) to_member(member, *to.add_members());
+}
+
+std::vector<std::string> texts_of(google::protobuf::RepeatedPtrField<std::string>& from) {
+  return {std::move_iterator(from.begin()), std::move_iterator(from.end())};
+}
+
 }  // namespace
 
 Translated<api::RangeRequest> to_api(pb::RangeRequest& from) {
@@ -208,6 +226,25 @@ Translated<api::CompactRequest> to_api(pb::CompactionRequest& from) {
   return api::CompactRequest{from.revision(), from.physical()};
 }
 
+Translated<api::MemberAddRequest> to_api(pb::MemberAddRequest& from) {
+  return api::MemberAddRequest{.peer_urls = texts_of(*from.mutable_peerurls()),
+                               .is_learner = from.islearner(),
+                               .replaces = NodeId{from.replaces()},
+                               .id = {}};
+}
+
+Translated<api::MemberRemoveRequest> to_api(pb::MemberRemoveRequest& from) {
+  return api::MemberRemoveRequest{NodeId{from.id()}};
+}
+
+Translated<api::MemberUpdateRequest> to_api(pb::MemberUpdateRequest& from) {
+  return api::MemberUpdateRequest{NodeId{from.id()}, texts_of(*from.mutable_peerurls())};
+}
+
+Translated<api::MemberPromoteRequest> to_api(pb::MemberPromoteRequest& from) {
+  return api::MemberPromoteRequest{NodeId{from.id()}};
+}
+
 void to_proto(api::RangeResponse& from, pb::RangeResponse& to) {
   to.mutable_kvs()->Reserve(static_cast<int>(from.kvs.size()));
   for (api::KeyValue& kv : from.kvs) to_key_value(kv, *to.add_kvs());
@@ -230,14 +267,24 @@ void to_proto(api::TxnResponse& from, api::Revision revision, pb::TxnResponse& t
 }
 
 void to_proto(api::MemberListResponse& from, pb::MemberListResponse& to) {
-  for (api::Member& member : from.members) {
-    pb::Member& entry = *to.add_members();
-    entry.set_id(member.id.value);
-    entry.set_name(std::move(member.name));
-    for (std::string& url : member.peer_urls) entry.add_peerurls(std::move(url));
-    for (std::string& url : member.client_urls) entry.add_clienturls(std::move(url));
-    entry.set_islearner(member.is_learner);
-  }
+  add_members(from.members, to);
+}
+
+void to_proto(api::MemberChangeResponse& from, pb::MemberAddResponse& to) {
+  if (from.member) to_member(*from.member, *to.mutable_member());
+  add_members(from.members, to);
+}
+
+void to_proto(api::MemberChangeResponse& from, pb::MemberRemoveResponse& to) {
+  add_members(from.members, to);
+}
+
+void to_proto(api::MemberChangeResponse& from, pb::MemberUpdateResponse& to) {
+  add_members(from.members, to);
+}
+
+void to_proto(api::MemberChangeResponse& from, pb::MemberPromoteResponse& to) {
+  add_members(from.members, to);
 }
 
 void to_proto(api::StatusResponse& from, pb::StatusResponse& to) {

@@ -19,6 +19,10 @@ Translated<api::PutRequest> to_api(pb::PutRequest& from);
 Translated<api::DeleteRangeRequest> to_api(pb::DeleteRangeRequest& from);
 Translated<api::TxnRequest> to_api(pb::TxnRequest& from);
 Translated<api::CompactRequest> to_api(pb::CompactionRequest& from);
+Translated<api::MemberAddRequest> to_api(pb::MemberAddRequest& from);
+Translated<api::MemberRemoveRequest> to_api(pb::MemberRemoveRequest& from);
+Translated<api::MemberUpdateRequest> to_api(pb::MemberUpdateRequest& from);
+Translated<api::MemberPromoteRequest> to_api(pb::MemberPromoteRequest& from);
 
 // These fill everything but the header.
 void to_proto(api::RangeResponse& from, pb::RangeResponse& to);
@@ -28,6 +32,10 @@ void to_proto(api::DeleteRangeResponse& from, pb::DeleteRangeResponse& to);
 // revision, as etcd's do.
 void to_proto(api::TxnResponse& from, api::Revision revision, pb::TxnResponse& to);
 void to_proto(api::MemberListResponse& from, pb::MemberListResponse& to);
+void to_proto(api::MemberChangeResponse& from, pb::MemberAddResponse& to);
+void to_proto(api::MemberChangeResponse& from, pb::MemberRemoveResponse& to);
+void to_proto(api::MemberChangeResponse& from, pb::MemberUpdateResponse& to);
+void to_proto(api::MemberChangeResponse& from, pb::MemberPromoteResponse& to);
 void to_proto(api::StatusResponse& from, pb::StatusResponse& to);
 
 void to_proto(const api::Header& from, pb::ResponseHeader& to);

@@ -1,0 +1,292 @@
+// Changes of the members. Part of node/group.h.
+//
+// Two things say who is a member. The store has the members as they are wanted, with names and
+// addresses: a change is a command in the log. The engine has the votes. The leader makes the
+// engine follow the store, whoever leads: so a change that was applied is carried out, also when
+// the leader falls on the way. And since the leader asks for votes only after it has applied the
+// command, each message that brings them to a follower tells it that the command is committed: it
+// knows the addresses before it counts the votes.
+//
+// The leader looks at each change before it enters the log, one at a time, and writes its verdict
+// into the command: what it knows (who is reachable, how far a learner is behind) the store cannot
+// know. A refusal goes through the log as well, and so finds its client.
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "node/group.h"
+
+namespace conclave::node {
+namespace {
+
+using Verdict = store::MemberChange::Verdict;
+
+// A learner has to have this much of what the leader has before it may vote (etcd: 90 %).
+constexpr std::uint64_t kReadyTenths = 9;
+
+// The members as the store wants them. Voters that stay keep their weight; one that is new and has
+// never told its name gets the log first, and no vote that the others would have to wait for
+// (thesis, section 4.2.1).
+consensus::Membership wanted(const std::vector<api::Member>& members,
+                             const consensus::Membership& current) {
+  std::vector<consensus::Vote> votes;
+  consensus::Membership membership;
+  for (const api::Member& member : members) {
+    const auto vote = std::ranges::find(current.voters.votes(), member.id, &consensus::Vote::id);
+    const bool votes_now = vote != current.voters.votes().end();
+    if (member.is_learner || (member.name.empty() && !votes_now)) {
+      membership.learners.push_back(member.id);
+    } else {
+      votes.push_back({member.id, votes_now ? vote->weight : 1});
+    }
+  }
+  membership.voters = consensus::Quorum::weighted(std::move(votes));
+  return membership;
+}
+
+struct ChangeOf {
+  using Change = store::MemberChange;
+
+  Change operator()(const api::MemberAddRequest& add) const {
+    Change change;
+    change.kind = Change::Kind::kAdd;
+    change.id = add.id;
+    change.replaces = add.replaces;
+    change.is_learner = add.is_learner;
+    change.peer_urls = add.peer_urls;
+    return change;
+  }
+  Change operator()(const api::MemberRemoveRequest& remove) const {
+    Change change;
+    change.kind = Change::Kind::kRemove;
+    change.id = remove.id;
+    return change;
+  }
+  Change operator()(const api::MemberUpdateRequest& update) const {
+    Change change;
+    change.kind = Change::Kind::kUpdate;
+    change.id = update.id;
+    change.peer_urls = update.peer_urls;
+    return change;
+  }
+  Change operator()(const api::MemberPromoteRequest& promote) const {
+    Change change;
+    change.kind = Change::Kind::kPromote;
+    change.id = promote.id;
+    return change;
+  }
+  template <class Other>
+  Change operator()(const Other&) const {
+    CHECK(false, "not a change of the members");
+    return {};
+  }
+};
+
+}  // namespace
+
+// --- at the member that was asked ---------------------------------------------------
+
+void Group::change_members(ClientCall client, const api::Request& request) {
+  ++counters_.writes_received;
+  const bool full = no_space_ || shared_.log.is_full();
+  if (full || writes_.waiting() >= limits::kMaxInflightWrites) {
+    ++counters_.writes_failed;
+    const auto code = full ? api::ErrorCode::kNoSpace : api::ErrorCode::kTooManyRequests;
+    return answer(client, api::Error{code, {}});
+  }
+  const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
+  Bytes command = store::encode_command(origin, std::visit(ChangeOf{}, request.body));
+  if (command.size() > shared_.options.max_request_bytes) {
+    ++counters_.writes_failed;
+    return answer(client, api::Error{api::ErrorCode::kRequestTooLarge, {}});
+  }
+  writes_.add(client, std::move(command), false, deadline(request));
+  want_turn();
+}
+
+void Group::answer_when_settled(ClientCall client, api::Response response) {
+  changing_.push_back(
+      {client, std::move(response), shared_.clock.now() + shared_.options.request_timeout});
+}
+
+void Group::answer_settled() {
+  if (changing_.empty() || !is_settled()) return;
+  for (ChangingClient& waiting : std::exchange(changing_, {})) {
+    answer(waiting.client, std::move(waiting.response));
+  }
+}
+
+// The change has been decided and will be carried out, but not in the time the client has.
+void Group::expire_changes(Instant now) {
+  for (ChangingClient& waiting : changing_) {
+    if (waiting.deadline > now) continue;
+    ++counters_.writes_failed;
+    answer(waiting.client, api::Error{api::ErrorCode::kTimeout, {}});
+  }
+  std::erase_if(changing_, [now](const auto& waiting) { return waiting.deadline <= now; });
+}
+
+// --- at every member ----------------------------------------------------------------
+
+void Group::apply_membership(const consensus::Entry& entry) {
+  Result<consensus::Membership> membership = consensus::decode_membership(entry.data);
+  CHECK(membership.has_value(), "the membership at {}: {}", entry.index.value,
+        membership.error().message);  // the engine has read it already
+  applied_membership_ = std::move(*membership);
+  if (applied_membership_.is_joint()) return;
+  LOG(kInfo, "members from index {} on: {} voters, {} learners", entry.index.value,
+      applied_membership_.voters.votes().size(), applied_membership_.learners.size());
+}
+
+// The engine's votes are those that the store wants, for good.
+bool Group::is_settled() const {
+  return store_.founded() && !applied_membership_.is_joint() &&
+         applied_membership_ == wanted(store_.members(), applied_membership_);
+}
+
+bool Group::was_removed() const {
+  const NodeId self = shared_.options.self;
+  return store_.was_removed(self) && !applied_membership_.is_joint() &&
+         !applied_membership_.contains(self) && !engine_.membership().contains(self);
+}
+
+// --- at the leader ------------------------------------------------------------------
+
+void Group::follow_members() {
+  if (!engine_.is_leader()) return;
+  if (!store_.founded()) return found_members();
+  if (is_settled()) return;
+  // Refused while the last change is under way, or if this is it: asked again at the next tick.
+  const auto begun = engine_.change_membership(wanted(store_.members(), engine_.membership()));
+  if (!begun) return;
+  LOG(kInfo, "changing the members at index {}", begun->index.value);
+  want_turn();
+}
+
+// The store learns who the first members are: those of the engine.
+void Group::found_members() {
+  if (shared_.clock.now() < found_again_ || no_space_ || shared_.log.is_full()) return;
+  const consensus::Membership& membership = engine_.membership();
+  if (membership.is_joint()) return;
+  store::FoundMembers found;
+  for (const NodeId id : membership.all()) {
+    api::Member member{.id = id,
+                       .name = {},
+                       .peer_urls = {},
+                       .client_urls = {},
+                       .is_learner = membership.is_learner(id)};
+    const auto known = std::ranges::find(shared_.options.members, id, &PeerOptions::id);
+    if (known != shared_.options.members.end()) member.peer_urls = known->peer_urls;
+    found.members.push_back(std::move(member));
+  }
+  found_again_ = shared_.clock.now() + shared_.options.request_timeout;
+  const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
+  submit_internal(store::encode_command(origin, found));
+}
+
+void Group::hold_change(BytesView command) {
+  if (changes_.size() >= limits::kMaxWaitingChanges) return;  // its client times out
+  changes_.push_back({engine_.epoch(), shared_.clock.now(), Bytes(command)});
+}
+
+// One change at a time: the next one is judged when the last is over.
+void Group::propose_change() {
+  if (changes_.empty() || !engine_.is_leader()) return;
+  std::erase_if(changes_, [this](const WaitingChange& waiting) {
+    return waiting.epoch != engine_.epoch() ||
+           shared_.clock.now() - waiting.since > shared_.options.request_timeout;
+  });
+  const bool one_under_way = change_index_ > store_.applied_index() || !is_settled();
+  if (changes_.empty() || one_under_way) return;
+  std::optional<store::AskedChange> asked = store::decode_member_change(changes_.front().command);
+  CHECK(asked.has_value());
+  asked->change.verdict = judge(asked->change);
+  store::BatchEncoder batch;
+  batch.add(store::encode_command(asked->origin, asked->change));
+  const Epoch epoch = engine_.epoch();
+  const Stamp stamp = cluster_clock_.stamp(epoch, shared_.clock.now(), store_.stamp());
+  const auto place = engine_.propose(batch.finish(epoch, stamp));
+  if (!place) return;
+  ++counters_.entries_proposed;
+  change_index_ = place->index;
+  changes_.pop_front();
+}
+
+bool Group::is_reachable(NodeId id) const {
+  return id == shared_.options.self || shared_.peers.is_active(id);
+}
+
+// The questions of etcd's --strict-reconfig-check, in its order.
+Verdict Group::judge(const store::MemberChange& change) const {
+  using Kind = store::MemberChange::Kind;
+  switch (change.kind) {
+    case Kind::kAdd:
+      return judge_add(change);
+    case Kind::kRemove:
+      return judge_removal(change.id);
+    case Kind::kPromote:
+      return judge_promotion(change.id);
+    case Kind::kUpdate:
+      return Verdict::kGranted;
+  }
+  CHECK(false, "change {}", static_cast<int>(change.kind));
+}
+
+Verdict Group::judge_add(const store::MemberChange& change) const {
+  if (!shared_.options.strict_reconfig_check) return Verdict::kGranted;
+  const auto& members = store_.members();
+  const auto leaving = std::ranges::find(members, change.replaces, &api::Member::id);
+  // One voter for another: the others must decide without either.
+  if (leaving != members.end() && !leaving->is_learner) return judge_removal(change.replaces);
+  std::size_t voters = 1;  // the new one
+  std::size_t started = 0;
+  bool all_reachable = true;
+  for (const api::Member& member : members) {
+    if (member.is_learner) continue;
+    ++voters;
+    if (!member.name.empty()) ++started;
+    if (!is_reachable(member.id)) all_reachable = false;
+  }
+  const bool second_of_two = voters == 2 && started == 1;
+  if (!change.is_learner && !second_of_two && started < voters / 2 + 1) {
+    return Verdict::kNotEnoughStarted;
+  }
+  return all_reachable ? Verdict::kGranted : Verdict::kUnhealthy;
+}
+
+Verdict Group::judge_removal(NodeId id) const {
+  if (!shared_.options.strict_reconfig_check) return Verdict::kGranted;
+  std::size_t staying = 0;
+  std::size_t started = 0;
+  std::size_t reachable = 0;
+  const auto leaving = std::ranges::find(store_.members(), id, &api::Member::id);
+  const bool is_known = leaving != store_.members().end();
+  if (is_known && leaving->is_learner) return Verdict::kGranted;
+  for (const api::Member& member : store_.members()) {
+    if (member.is_learner || member.id == id) continue;
+    ++staying;
+    if (!member.name.empty()) ++started;
+    if (is_reachable(member.id)) ++reachable;
+  }
+  const std::size_t quorum = staying / 2 + 1;
+  if (started < quorum) return Verdict::kNotEnoughStarted;
+  if (!is_known) return Verdict::kGranted;  // the store says what is wrong
+  // Where a quorum can be reached now, one that cannot may always go. (etcd grants that without
+  // looking, also to a leader that has just lost its quorum.)
+  return reachable < quorum ? Verdict::kUnhealthy : Verdict::kGranted;
+}
+
+Verdict Group::judge_promotion(NodeId id) const {
+  const consensus::EngineStatus status = engine_.status();
+  const auto learner = std::ranges::find(status.peers, id, &consensus::PeerStatus::id);
+  if (learner == status.peers.end()) return Verdict::kGranted;  // the store says what is wrong
+  if (!engine_.membership().is_learner(id)) return Verdict::kGranted;
+  const bool behind = learner->match.value * 10 < status.last.value * kReadyTenths;
+  if (behind || !is_reachable(id)) return Verdict::kLearnerNotReady;
+  return Verdict::kGranted;
+}
+
+}  // namespace conclave::node
