@@ -48,6 +48,8 @@ inline constexpr std::size_t kMaxPeerUnsentBytes = 64 * kMiB;
 // come back, the newest ones.
 inline constexpr std::size_t kMaxLearners = 1;
 inline constexpr std::size_t kMaxRemovedMembers = 1'000;
+// Members that may be connected to one.
+inline constexpr std::size_t kMaxPeerCallers = 100;
 // Changes of the members that wait at the leader for the one under way.
 inline constexpr std::size_t kMaxWaitingChanges = 64;
 

@@ -141,7 +141,8 @@ void Node::report_disk() {
 
 // Who the others are: those the engine sends to and those the store names. Also those of the
 // membership applied last: a leader that is being removed waits for the answers that commit its own
-// removal. Until this member has caught up with what it was told when it joined, what it was told
+// removal. And those who call: a leader whose addition this member has not heard of has to tell it.
+// Until this member has caught up with what it was told when it joined, what it was told
 // counts as well.
 PeerTable Node::peer_table() const {
   const store::Store& store = group_->store();
@@ -174,6 +175,9 @@ PeerTable Node::peer_table() const {
     if (applied.is_joint() || applied.contains(id) || table.peers.contains(id)) continue;
     table.removed.insert(id);
   }
+  for (const NodeId id : peers_.callers()) {
+    if (!table.removed.contains(id)) add(id);
+  }
   if (!knows_all) {
     for (const PeerOptions& member : options_.members) {
       if (!table.removed.contains(member.id)) add(member.id);
@@ -187,12 +191,12 @@ void Node::update_peers() {
   const consensus::Membership& membership = group_->engine().membership();
   const bool same = facts == peers_facts_ && membership == peers_membership_ &&
                     applied_members_ == group_->applied_membership() &&
-                    peers_told_ == peers_.told();
+                    peers_calls_ == peers_.calls();
   if (same) return;
   peers_facts_ = facts;
   peers_membership_ = membership;
   applied_members_ = group_->applied_membership();
-  peers_told_ = peers_.told();
+  peers_calls_ = peers_.calls();
   peers_.update(peer_table());
 }
 

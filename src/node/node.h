@@ -93,7 +93,7 @@ class Node : private PeerHandler {
   std::uint64_t peers_facts_ = 0;
   consensus::Membership peers_membership_;
   consensus::Membership applied_members_;
-  std::uint64_t peers_told_ = 0;
+  std::uint64_t peers_calls_ = 0;
   std::optional<Instant> leave_at_;  // this member was removed, and stops then
 
   io::Clock::TimerId timer_ = 0;

@@ -127,6 +127,7 @@ struct Peers::Inbound : io::ConnectionHandler {
   void on_drained() override {}
   void on_closed(const Error&) override {
     closed = true;
+    ++owner.calls_;
     if (from) owner.handler_->on_peer_lost(from);
   }
 
@@ -275,19 +276,31 @@ std::expected<NodeId, Peers::Refusal> Peers::accept_hello(const Frame& frame) {
     return refuse(fmt::format("member {:x} was removed from the cluster", hello.from()),
                   HelloReply::REMOVED);
   }
+  if (from == options_.self || !from) return refuse("a member does not call itself");
   const auto peer = table_.peers.find(from);
-  if (peer == table_.peers.end()) return refuse(fmt::format("{:x} is not a member", hello.from()));
+  if (peer == table_.peers.end() && callers().size() >= limits::kMaxPeerCallers) {
+    return refuse(fmt::format("{:x} is not a member, and too many call already", hello.from()));
+  }
   told_urls_[from] = {hello.peer_urls().begin(), hello.peer_urls().end()};
-  ++told_;
+  ++calls_;
   if (hello.directory() == 0) return from;  // from before directories had ids
   const std::uint64_t known =
-      peer->second.directory != 0
+      peer != table_.peers.end() && peer->second.directory != 0
           ? peer->second.directory
           : seen_directories_.try_emplace(from, hello.directory()).first->second;
   if (known == hello.directory()) return from;
-  return refuse(fmt::format("member {} ({:x}) has been here with another data directory",
-                            peer->second.options.name, hello.from()),
-                HelloReply::LOST_DATA);
+  const std::string name = peer == table_.peers.end() ? "" : peer->second.options.name;
+  return refuse(
+      fmt::format("member {} ({:x}) has been here with another data directory", name, hello.from()),
+      HelloReply::LOST_DATA);
+}
+
+std::set<NodeId> Peers::callers() const {
+  std::set<NodeId> ids;
+  for (const auto& [number, inbound] : inbound_) {
+    if (inbound->from && !inbound->closed) ids.insert(inbound->from);
+  }
+  return ids;
 }
 
 std::vector<io::Address> Peers::told_addresses(NodeId peer) const {

@@ -76,8 +76,11 @@ class Peers {
   std::size_t connected() const;
   // Our link to it works, and it has said something lately.
   bool is_active(NodeId peer) const;
-  // Grows whenever a member tells of itself.
-  std::uint64_t told() const { return told_; }
+  // Who is connected to us. Not all need be in the table: they may know of changes that this member
+  // has yet to hear of, perhaps from them.
+  std::set<NodeId> callers() const;
+  // Grows whenever somebody calls or hangs up.
+  std::uint64_t calls() const { return calls_; }
   // Where a member told that it can be dialled; empty if it never dialled us.
   std::vector<io::Address> told_addresses(NodeId peer) const;
 
@@ -100,7 +103,7 @@ class Peers {
   PeerTable table_;
   std::map<NodeId, std::uint64_t> seen_directories_;  // in this run
   std::map<NodeId, std::vector<std::string>> told_urls_;
-  std::uint64_t told_ = 0;
+  std::uint64_t calls_ = 0;
   std::map<NodeId, Instant> heard_at_;
   bool started_ = false;
   std::vector<std::unique_ptr<io::Listener>> listeners_;

@@ -253,7 +253,8 @@ log-outputs: [stderr]
   EXPECT_EQ(join(config.advertise_client_urls), "http://10.0.0.1:2379");
   EXPECT_EQ(config.initial_cluster_state, Config::ClusterState::kExisting);
   EXPECT_EQ(config.log_level, LogLevel::kDebug);
-  EXPECT_THAT(config.warnings, SizeIs(2));
+  EXPECT_FALSE(config.strict_reconfig_check);
+  EXPECT_THAT(config.warnings, SizeIs(1));
 }
 
 TEST_F(ConfigFile, StandsAlone) {
