@@ -163,7 +163,7 @@ class Connections(harness.ClusterTest):
             waited = time.monotonic() - start
         with open(f'/proc/{self.member.process.pid}/status', encoding='ascii') as status:
             resident = next(int(line.split()[1]) for line in status if line.startswith('VmRSS'))
-        self.assertLess(resident, 900_000, 'kilobytes are held for answers that nobody takes')
+        self.assertLess(resident, 200_000, 'kilobytes are held for answers that nobody takes')
         self.assertLess(waited, 5, 'seconds for ten small reads of another client')
 
 

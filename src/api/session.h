@@ -27,6 +27,7 @@ class Session {
       CallId id = 0;
       Request request;
     };
+    std::size_t unsent = 0;         // in: what the connection still has to send of earlier `send`s
     Bytes send;                     // to the client, in order
     std::vector<Call> calls;        // to be answered with on_response, in any order
     std::vector<CallId> cancelled;  // the client is no longer interested: do not answer
@@ -39,6 +40,12 @@ class Session {
   virtual void on_bytes(BytesView bytes, Effects& effects) = 0;
   // Each call is answered at most once; answers to cancelled calls are ignored.
   virtual void on_response(CallId call, Response response, Effects& effects) = 0;
+  // The first keys of a Range's answer, as many times as needed; on_response brings the rest, or an
+  // Error in place of it all. False if nobody waits for it any more.
+  virtual bool on_part(CallId call, const Header& header, std::vector<KeyValue> kvs,
+                       Effects& effects) = 0;
+  // Bytes of answers that wait here for the client to take what was sent before.
+  virtual std::size_t held_bytes() const = 0;
   // Called about once a second: where a client that sends one byte a minute is found out.
   virtual void on_tick(Instant now, Effects& effects) = 0;
   // The member is stopping: tell the client (GOAWAY) and finish what is open.

@@ -21,10 +21,25 @@ inline constexpr std::size_t kMaxClientConnections = 20'000;
 // Open files that a member keeps for itself: log, snapshots, peers. Clients get the rest of what
 // the system allows.
 inline constexpr std::size_t kOwnFiles = 128;
-// Each may ask for an answer of the largest size before any of them has been taken.
+// Their requests wait in memory; their reads are carried out as the answers are taken, see below.
 inline constexpr std::size_t kMaxStreamsPerConnection = 512;
-// Unsent answers that one connection may hold before we stop reading from it.
+// Answers that the client of a connection has not taken. Above it no read is carried out for it, so
+// it may hold this and one answer more.
 inline constexpr std::size_t kMaxUnsentBytes = 16 * kMiB;
+// The same for all connections of a member. Above it a read is carried out only for a connection
+// that has taken everything, and only if the answer is a small one (kReadSliceBytes, or one value).
+inline constexpr std::size_t kMaxAllUnsentBytes = 512 * kMiB;
+// Of these, what is handed to the connection ahead of what it has sent; the rest waits in its
+// session. A connection that has that much to send is not read from.
+inline constexpr std::size_t kSendAheadBytes = 4 * kMiB;
+// A larger answer is refused: a gRPC client takes no more (grpc-go's limit).
+inline constexpr std::size_t kMaxAnswerBytes = 0x7fff'ffff;
+
+// A large Range is answered in slices of so many keys looked at and bytes copied, one in a turn of
+// the loop: a few milliseconds. All small reads of a turn together get a few of them.
+inline constexpr std::size_t kReadSliceKeys = 4'096;
+inline constexpr std::size_t kReadSliceBytes = 512 * kKiB;
+inline constexpr std::size_t kReadSlicesPerTurn = 4;
 // A connection that has not completed a request's bytes in this time is closed.
 inline constexpr std::int64_t kClientIdleHeaderMs = 30'000;
 
@@ -39,6 +54,11 @@ inline constexpr std::size_t kMaxEntryBytes = 1 * kMiB;
 inline constexpr std::size_t kMaxAppendBytes = 1 * kMiB;
 inline constexpr std::size_t kMaxInflightAppends = 64;
 inline constexpr std::size_t kSnapshotChunkBytes = 512 * kKiB;
+// Chunks on their way to a follower before the first of them is stored there.
+inline constexpr std::size_t kMaxSnapshotWindow = 4;
+// Entries that a leader keeps in memory because a snapshot that ends before them is on its way to a
+// follower. If the transfer takes longer, it begins again with a newer snapshot.
+inline constexpr std::size_t kMaxTransferLogBytes = 256 * kMiB;
 // Frames between members; larger ones are a protocol violation.
 inline constexpr std::size_t kMaxPeerFrameBytes = 8 * kMiB;
 // Unsent bytes to one peer before new messages to it are dropped: engines resend.

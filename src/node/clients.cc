@@ -15,13 +15,11 @@ struct Clients::Client : io::ConnectionHandler {
         session(clients.make_session_(connection->peer_name())) {}
 
   void on_bytes(BytesView bytes) override {
-    session->on_bytes(bytes, effects);
-    owner.after_session(*this);
+    owner.tell(*this, [&] { session->on_bytes(bytes, effects); });
   }
   void on_drained() override {
     if (std::exchange(paused, false)) connection->pause_reading(false);
-    session->on_drained(effects);
-    owner.after_session(*this);
+    owner.tell(*this, [&] { session->on_drained(effects); });
   }
   void on_closed(const Error&) override {
     gone = true;
@@ -33,6 +31,8 @@ struct Clients::Client : io::ConnectionHandler {
   std::unique_ptr<io::Connection> connection;
   std::unique_ptr<api::Session> session;
   api::Session::Effects effects;
+  std::size_t held = 0;  // of its answers, in Clients::held_bytes_
+  bool full = false;     // somebody waits for has_room_
   bool dirty = false;
   bool submitting = false;  // a loop that takes calls from `effects` is on the stack
   bool paused = false;
@@ -41,12 +41,13 @@ struct Clients::Client : io::ConnectionHandler {
 };
 
 Clients::Clients(std::size_t max_connections, io::Clock& clock, io::Network& network,
-                 api::SessionFactory make_session, Submit submit)
+                 api::SessionFactory make_session, Submit submit, HasRoom has_room)
     : max_connections_(max_connections),
       clock_(clock),
       network_(network),
       make_session_(std::move(make_session)),
       submit_(std::move(submit)),
+      has_room_(std::move(has_room)),
       alive_(std::make_shared<char>()) {}
 
 Clients::~Clients() = default;
@@ -72,6 +73,39 @@ void Clients::accept(std::unique_ptr<io::Connection> connection) {
   started.connection->start(&started);
 }
 
+// Every event reaches a session through here.
+template <class Event>
+void Clients::tell(Client& client, Event&& event) {
+  client.effects.unsent = client.connection->unsent_bytes();
+  event();
+  after_session(client);
+}
+
+void Clients::count_held(Client& client) {
+  const std::size_t now = client.gone ? 0
+                                      : client.session->held_bytes() + client.effects.send.size() +
+                                            client.connection->unsent_bytes();
+  held_bytes_ += now - client.held;
+  client.held = now;
+}
+
+Room Clients::room_of(const Client& client) const {
+  if (client.gone) return Room::kGone;
+  if (client.held >= limits::kMaxUnsentBytes) return Room::kNone;
+  if (held_bytes_ < limits::kMaxAllUnsentBytes) return Room::kAny;
+  return client.held == 0 ? Room::kSmall : Room::kNone;
+}
+
+Room Clients::room_for(std::uint64_t connection) {
+  const auto found = connections_.find(connection);
+  if (found == connections_.end()) return Room::kGone;
+  Client& client = *found->second;
+  count_held(client);
+  const Room room = room_of(client);
+  client.full = room == Room::kNone || room == Room::kSmall;
+  return room;
+}
+
 // Moves what a session wants done; sending waits for flush(). A call that is answered at once comes
 // back here with the session's next ones: they wait for the loop further up the stack, since a
 // client can send any number of them.
@@ -81,6 +115,11 @@ void Clients::after_session(Client& client) {
   if (something && !client.dirty) {
     client.dirty = true;
     dirty_.push_back(client.id);
+  }
+  count_held(client);
+  if (client.full && room_of(client) != Room::kNone) {
+    client.full = false;
+    has_room_(client.id);
   }
   if (!client.submitting) {
     client.submitting = true;
@@ -101,8 +140,20 @@ void Clients::after_session(Client& client) {
 void Clients::reply(ClientCall call, api::Response response) {
   const auto found = connections_.find(call.connection);
   if (found == connections_.end() || found->second->gone) return;
-  found->second->session->on_response(call.call, std::move(response), found->second->effects);
-  after_session(*found->second);
+  Client& client = *found->second;
+  tell(client,
+       [&] { client.session->on_response(call.call, std::move(response), client.effects); });
+}
+
+bool Clients::part(ClientCall call, const api::Header& header, std::vector<api::KeyValue> kvs) {
+  const auto found = connections_.find(call.connection);
+  if (found == connections_.end() || found->second->gone) return false;
+  Client& client = *found->second;
+  bool is_wanted = false;
+  tell(client, [&] {
+    is_wanted = client.session->on_part(call.call, header, std::move(kvs), client.effects);
+  });
+  return is_wanted;
 }
 
 void Clients::flush() {
@@ -125,7 +176,7 @@ void Clients::flush() {
       }
       client.connection->close_after_send();
     }
-    if (!client.paused && client.connection->unsent_bytes() > limits::kMaxUnsentBytes) {
+    if (!client.paused && client.connection->unsent_bytes() >= limits::kSendAheadBytes) {
       client.paused = true;
       client.connection->pause_reading(true);
     }
@@ -136,8 +187,7 @@ void Clients::tick() {
   const Instant now = clock_.now();
   for (auto& [id, client] : connections_) {
     if (client->gone) continue;
-    client->session->on_tick(now, client->effects);
-    after_session(*client);
+    tell(*client, [&] { client->session->on_tick(now, client->effects); });
   }
 }
 
@@ -145,8 +195,7 @@ void Clients::shut_down() {
   listeners_.clear();
   for (auto& [id, client] : connections_) {
     if (client->gone) continue;
-    client->session->on_shutdown(client->effects);
-    after_session(*client);
+    tell(*client, [&] { client->session->on_shutdown(client->effects); });
   }
 }
 

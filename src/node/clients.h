@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "io/clock.h"
 #include "io/network.h"
+#include "node/reads.h"
 #include "node/writes.h"
 
 namespace conclave::node {
@@ -19,16 +20,22 @@ namespace conclave::node {
 class Clients {
  public:
   using Submit = std::function<void(ClientCall, api::Request)>;
+  // Told when a connection that room_for() called full is so no longer.
+  using HasRoom = std::function<void(std::uint64_t connection)>;
 
   // Beyond `max_connections` newcomers are turned away.
   Clients(std::size_t max_connections, io::Clock& clock, io::Network& network,
-          api::SessionFactory make_session, Submit submit);
+          api::SessionFactory make_session, Submit submit, HasRoom has_room);
   ~Clients();
 
   // kBusy names a port that is taken.
   Result<void> listen(const io::Address& address);
   // Answers a call; ignored if its connection is gone. Answers of one loop turn leave together.
   void reply(ClientCall call, api::Response response);
+  // The first keys of a Range's answer (api::Session::on_part). False: nobody waits for it.
+  bool part(ClientCall call, const api::Header& header, std::vector<api::KeyValue> kvs);
+  // Which answers may be made for a connection, by what it and all of them have not taken yet.
+  Room room_for(std::uint64_t connection);
   // About once a second: sessions find out clients that dribble.
   void tick();
   // Accepts nobody any more, and tells those connected.
@@ -39,7 +46,11 @@ class Clients {
   struct Client;
 
   void accept(std::unique_ptr<io::Connection> connection);
+  template <class Event>
+  void tell(Client& client, Event&& event);
   void after_session(Client& client);
+  void count_held(Client& client);
+  Room room_of(const Client& client) const;
   void flush();
   void close(std::uint64_t id);
 
@@ -48,9 +59,11 @@ class Clients {
   io::Network& network_;
   api::SessionFactory make_session_;
   Submit submit_;
+  HasRoom has_room_;
   std::vector<std::unique_ptr<io::Listener>> listeners_;
   std::map<std::uint64_t, std::unique_ptr<Client>> connections_;
   std::uint64_t next_id_ = 1;
+  std::size_t held_bytes_ = 0;        // of all connections
   std::vector<std::uint64_t> dirty_;  // connections with something to send or to destroy
   bool flush_wanted_ = false;
   std::shared_ptr<char> alive_;

@@ -84,12 +84,13 @@ void Group::turn() {
   propose_change();
   begin_barrier();
   consensus::Output out = engine_.take_output();
-  if (out.empty()) return;
+  if (out.empty()) return serve_reads();
 
   send(out.send_now);  // followers write while our own disk does
   persist(out);
   apply(out.committed);
-  answer_reads(out.reads_ready);
+  for (const consensus::ReadReady& read : out.reads_ready) reads_.barrier_done(read.id, read.index);
+  serve_reads();
   move_snapshots(out);
   want_turn();  // what was done may have given the engine more to say
 }
@@ -183,18 +184,6 @@ bool Group::apply_commands(const consensus::Entry& entry) {
 void Group::after_apply(LogIndex index, std::size_t bytes) {
   recent_entries_.emplace_back(index, bytes);
   bytes_since_snapshot_ += bytes;
-}
-
-void Group::answer_reads(const std::vector<consensus::ReadReady>& ready) {
-  for (const consensus::ReadReady& barrier : ready) reads_.barrier_done(barrier.id, barrier.index);
-  for (Reads::Read& read : reads_.take_ready(store_.applied_index())) {
-    if (std::holds_alternative<api::HealthRequest>(read.request.body)) {
-      answer(read.client, api::HealthResponse{.healthy = true, .reason = {}});
-    } else {
-      ++counters_.reads_served;
-      answer(read.client, store_.read(read.request));
-    }
-  }
 }
 
 bool Group::is_corrupt() const {
@@ -400,16 +389,18 @@ void Group::read(ClientCall client, api::Request request) {
     ++counters_.reads_failed;
     return answer(client, api::Error{api::ErrorCode::kCorrupt, {}});
   }
-  if (api::route_of(request) == api::Route::kLocalRead) {
-    ++counters_.reads_served;
-    return answer(client, store_.read(request));
-  }
   if (reads_.waiting() >= limits::kMaxInflightReads) {
     ++counters_.reads_failed;
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
   }
+  const bool is_local = api::route_of(request) == api::Route::kLocalRead;
   const Instant until = deadline(request);
-  reads_.add(Reads::Read{client, std::move(request), until});
+  Reads::Read read{client, std::move(request), until};
+  if (is_local) {
+    reads_.add_due(std::move(read));
+  } else {
+    reads_.add(std::move(read));
+  }
   want_turn();
 }
 
@@ -418,6 +409,134 @@ void Group::begin_barrier() {
     ++counters_.barriers;
     engine_.read_barrier(*id);
   }
+}
+
+namespace {
+
+// What an answer that was made at once takes off a turn's budget.
+std::size_t size_of(const std::vector<api::KeyValue>& kvs) {
+  std::size_t bytes = 0;
+  for (const api::KeyValue& kv : kvs) bytes += sizeof(kv) + kv.key.size() + kv.value.size();
+  return bytes;
+}
+
+std::size_t size_of(const api::Answer& answer) {
+  if (const auto* range = std::get_if<api::RangeResponse>(&answer)) return size_of(range->kvs);
+  const auto* txn = std::get_if<api::TxnResponse>(&answer);
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; txn != nullptr && i < txn->results.size(); ++i) {
+    const auto* range = std::get_if<api::RangeResponse>(&txn->results[i].result);
+    if (range != nullptr) bytes += size_of(range->kvs);
+  }
+  return bytes;
+}
+
+void take_off(std::size_t& left, std::size_t used) { left -= std::min(left, used); }
+
+}  // namespace
+
+// Answers what is due, within bounds: what a turn may cost, and what clients have not taken.
+void Group::serve_reads() {
+  reads_.make_due(store_.applied_index());
+  store::RangeReader::Budget budget{
+      .keys = limits::kReadSlicesPerTurn * limits::kReadSliceKeys,
+      .bytes = limits::kReadSlicesPerTurn * limits::kReadSliceBytes,
+  };
+  while (budget.keys > 0 && budget.bytes > 0) {
+    std::optional<Reads::Read> read = reads_.next_due();
+    if (!read) break;
+    serve(*std::move(read), budget);
+  }
+  go_on_with_long_read();
+  if (reads_.has_due() || reads_.has_postponed() || long_read_) want_turn();
+}
+
+void Group::serve(Reads::Read read, store::RangeReader::Budget& budget) {
+  if (!has_room(read)) return;
+  take_off(budget.keys, 1);
+  const auto* range = std::get_if<api::RangeRequest>(&read.request.body);
+  if (std::holds_alternative<api::HealthRequest>(read.request.body)) {
+    return answer(read.client, api::HealthResponse{.healthy = true, .reason = {}});
+  }
+  if (range != nullptr && !range->range_end.empty()) {
+    const api::RangeRequest wanted = *range;
+    return serve_range(std::move(read), wanted, budget);
+  }
+  ++counters_.reads_served;
+  api::Response response = store_.read(read.request);
+  take_off(budget.bytes, size_of(response.answer));
+  answer(read.client, std::move(response));
+}
+
+// False: it waits for room, or nobody waits for it.
+bool Group::has_room(Reads::Read& read) {
+  const Room room = shared_.room_for(read.client.connection);
+  if (room == Room::kAny || (room == Room::kSmall && !read.is_long)) return true;
+  if (room != Room::kGone) reads_.hold(std::move(read));
+  return false;
+}
+
+// Answers a range that fits into a slice; a longer one waits for its time.
+void Group::serve_range(Reads::Read read, const api::RangeRequest& range,
+                        store::RangeReader::Budget& budget) {
+  if (read.is_long) return reads_.postpone(std::move(read));
+  auto reader = store_.begin_range(range);
+  if (!reader) {
+    ++counters_.reads_failed;
+    return answer(read.client, std::move(reader.error()));
+  }
+  store::RangeReader::Budget slice{limits::kReadSliceKeys, limits::kReadSliceBytes};
+  api::RangeResponse response;
+  const bool is_whole = (*reader)->step(slice, response);
+  take_off(budget.keys, limits::kReadSliceKeys - slice.keys);
+  take_off(budget.bytes, limits::kReadSliceBytes - slice.bytes);
+  if (!is_whole) {
+    read.is_long = true;
+    return reads_.postpone(std::move(read));
+  }
+  ++counters_.reads_served;
+  const api::Header header{.cluster = {}, .member = {}, .revision = store_.revision(), .epoch = {}};
+  answer(read.client, api::Response{header, std::move(response)});
+}
+
+// One at a time: each has a whole answer in memory before any of it can be sent.
+bool Group::begin_long_read() {
+  while (std::optional<Reads::Read> read = reads_.next_postponed()) {
+    if (!has_room(*read)) continue;
+    const auto* range = std::get_if<api::RangeRequest>(&read->request.body);
+    CHECK(range != nullptr);
+    auto reader = store_.begin_range(*range);
+    if (reader) {
+      long_read_ = LongRead{read->client, std::move(*reader)};
+      return true;
+    }
+    ++counters_.reads_failed;
+    answer(read->client, std::move(reader.error()));
+  }
+  return false;
+}
+
+void Group::go_on_with_long_read() {
+  if (!long_read_ && !begin_long_read()) return;
+  const ClientCall client = long_read_->client;
+  store::RangeReader::Budget slice{limits::kReadSliceKeys, limits::kReadSliceBytes};
+  api::RangeResponse part;
+  const bool is_whole = long_read_->reader->step(slice, part);
+  api::Header names = header();
+  names.revision = long_read_->reader->store_revision();
+  if (is_whole) {
+    long_read_.reset();
+    ++counters_.reads_served;
+    return answer(client, api::Response{names, std::move(part)});
+  }
+  const bool is_wanted = part.kvs.empty() ? shared_.room_for(client.connection) != Room::kGone
+                                          : shared_.reply_part(client, names, std::move(part.kvs));
+  if (!is_wanted) long_read_.reset();
+}
+
+void Group::on_room(std::uint64_t connection) {
+  reads_.has_room(connection);
+  want_turn();
 }
 
 // --- what others tell us ------------------------------------------------------------

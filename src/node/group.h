@@ -32,6 +32,7 @@
 #include "node/stats.h"
 #include "node/writes.h"
 #include "peer.pb.h"
+#include "store/range_reader.h"
 #include "store/store.h"
 #include "wal/log.h"
 
@@ -55,6 +56,9 @@ class Group {
     Peers& peers;
     const wal::SnapshotDir& snapshots;
     std::function<void(ClientCall, api::Response)> reply;
+    // These two are Clients'.
+    std::function<bool(ClientCall, const api::Header&, std::vector<api::KeyValue>)> reply_part;
+    std::function<Room(std::uint64_t connection)> room_for;
     std::function<void(const Error&)> fatal;
   };
 
@@ -69,6 +73,9 @@ class Group {
   // REQUIRES: api::route_of(request) is kMemberChange. Answered when the new members alone decide;
   // kTimeout if that is not known in time.
   void change_members(ClientCall client, const api::Request& request);
+
+  // Room for answers to this connection, which had none.
+  void on_room(std::uint64_t connection);
 
   void on_engine_message(const consensus::Envelope& envelope);
   void on_forward(NodeId from, const peer::v1::Forward& forward);
@@ -131,7 +138,13 @@ class Group {
   void begin_barrier();
   void persist(consensus::Output& out);
   void apply(const std::vector<consensus::Entry>& committed);
-  void answer_reads(const std::vector<consensus::ReadReady>& ready);
+  void serve_reads();
+  void serve(Reads::Read read, store::RangeReader::Budget& budget);
+  void serve_range(Reads::Read read, const api::RangeRequest& range,
+                   store::RangeReader::Budget& budget);
+  bool has_room(Reads::Read& read);
+  bool begin_long_read();
+  void go_on_with_long_read();
   void move_snapshots(consensus::Output& out);
 
   bool propose(Bytes entry);
@@ -190,6 +203,12 @@ class Group {
   LogIndex change_index_;  // of the change proposed last
   std::vector<ChangingClient> changing_;
   consensus::Membership applied_membership_;
+  // A Range that takes more than one turn; the others wait for it in reads_.
+  struct LongRead {
+    ClientCall client;
+    std::unique_ptr<store::RangeReader> reader;
+  };
+  std::optional<LongRead> long_read_;
   std::optional<Snapshots> snapshots_;
   ClusterClock cluster_clock_;
   AutoCompaction auto_compaction_;

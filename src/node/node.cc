@@ -76,7 +76,8 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
       peers_(options_, incarnation_, clock, network, this),
       clients_(
           options_.max_client_connections, clock, network, std::move(make_session),
-          [this](ClientCall client, api::Request request) { submit(client, std::move(request)); }) {
+          [this](ClientCall client, api::Request request) { submit(client, std::move(request)); },
+          [this](std::uint64_t connection) { group_->on_room(connection); }) {
   Group::Shared shared{
       .options = options_,
       .incarnation = incarnation_,
@@ -87,6 +88,11 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
       .snapshots = snapshots_,
       .reply = [this](ClientCall client,
                       api::Response response) { reply(client, std::move(response)); },
+      .reply_part =
+          [this](ClientCall client, const api::Header& header, std::vector<api::KeyValue> kvs) {
+            return clients_.part(client, header, std::move(kvs));
+          },
+      .room_for = [this](std::uint64_t connection) { return clients_.room_for(connection); },
       .fatal = [this](const Error& error) { fail_for_good(error); },
   };
   group_ = std::make_unique<Group>(

@@ -39,26 +39,59 @@ void Reads::barrier_done(ReadId id, std::optional<LogIndex> index) {
 
 void Reads::retry() { move_all(failed_, new_); }
 
-std::vector<Reads::Read> Reads::take_ready(LogIndex applied) {
-  std::vector<Read> taken;
+void Reads::make_due(LogIndex applied) {
   while (!ready_.empty() && ready_.begin()->first <= applied) {
-    if (taken.empty()) {
-      taken = std::move(ready_.begin()->second);
-    } else {
-      move_all(ready_.begin()->second, taken);
-    }
+    for (Read& read : ready_.begin()->second) due_.push_back(std::move(read));
     ready_.erase(ready_.begin());
   }
-  waiting_ -= taken.size();
-  return taken;
 }
 
-std::vector<ClientCall> Reads::expire(Instant now) {
-  std::vector<ClientCall> expired;
-  const auto sweep = [&](std::vector<Read>& reads) {
+void Reads::add_due(Read read) {
+  due_.push_back(std::move(read));
+  ++waiting_;
+}
+
+std::optional<Reads::Read> Reads::take_first(std::deque<Read>& from) {
+  if (from.empty()) return std::nullopt;
+  Read read = std::move(from.front());
+  from.pop_front();
+  --waiting_;
+  return read;
+}
+
+std::optional<Reads::Read> Reads::next_due() { return take_first(due_); }
+
+void Reads::postpone(Read read) {
+  postponed_.push_back(std::move(read));
+  ++waiting_;
+}
+
+std::optional<Reads::Read> Reads::next_postponed() { return take_first(postponed_); }
+
+void Reads::hold(Read read) {
+  held_[read.client.connection].push_back(std::move(read));
+  ++waiting_;
+}
+
+void Reads::has_room(std::uint64_t connection) {
+  const auto found = held_.find(connection);
+  if (found == held_.end()) return;
+  for (Read& read : found->second) due_.push_back(std::move(read));
+  held_.erase(found);
+}
+
+std::vector<std::uint64_t> Reads::full_connections() const {
+  std::vector<std::uint64_t> connections;
+  for (const auto& [connection, reads] : held_) connections.push_back(connection);
+  return connections;
+}
+
+std::vector<Reads::Expired> Reads::expire(Instant now) {
+  std::vector<Expired> expired;
+  const auto sweep = [&](auto& reads, bool held = false) {
     std::erase_if(reads, [&](const Read& read) {
       if (read.deadline > now) return false;
-      expired.push_back(read.client);
+      expired.push_back({read.client, held});
       return true;
     });
   };
@@ -66,6 +99,10 @@ std::vector<ClientCall> Reads::expire(Instant now) {
   sweep(failed_);
   for (auto& [id, reads] : in_barrier_) sweep(reads);
   for (auto& [index, reads] : ready_) sweep(reads);
+  sweep(due_);
+  sweep(postponed_);
+  for (auto& [connection, reads] : held_) sweep(reads, true);
+  std::erase_if(held_, [](const auto& entry) { return entry.second.empty(); });
   waiting_ -= expired.size();
   return expired;
 }

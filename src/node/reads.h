@@ -1,7 +1,8 @@
 #pragma once
-// Linearizable reads that wait at this member: first for a barrier to begin, then for its answer,
-// then for the store to reach the index it names. All reads that wait at the same time share one
-// barrier.
+// Reads that wait at this member. Linearizable ones first for a barrier to begin, then for its
+// answer, then for the store to reach the index it names; all reads that wait at the same time
+// share one barrier. Then they are due: each waits for its turn, and for its client to take earlier
+// answers.
 //
 // Pure: no clock, no I/O.
 
@@ -18,12 +19,21 @@
 
 namespace conclave::node {
 
+// Which answers may be made for a client now, that memory for those not taken stays bounded.
+enum class Room : std::uint8_t {
+  kGone,   // none: nobody waits
+  kNone,   // none, until the client has taken some of the earlier ones
+  kSmall,  // one that is small
+  kAny,
+};
+
 class Reads {
  public:
   struct Read {
     ClientCall client;
     api::Request request;
     Instant deadline;
+    bool is_long = false;  // known not to fit into a slice
   };
 
   // `first`: where this run's barrier ids begin; no two runs of any member may share ids.
@@ -40,18 +50,40 @@ class Reads {
   // Reads of failed barriers may ask again. Called every tick: asking at once would only spin while
   // there is no leader.
   void retry();
-  // The reads that the store can answer at `applied`.
-  std::vector<Read> take_ready(LogIndex applied);
-  std::vector<ClientCall> expire(Instant now);
+  // The reads that the store can answer at `applied` become due, in order.
+  void make_due(LogIndex applied);
+  // Due at once: one that needs no barrier.
+  void add_due(Read read);
+  bool has_due() const { return !due_.empty(); }
+  std::optional<Read> next_due();
+  // These come back to due ones: a long one when others are done, one whose connection is full
+  // with has_room(). What a barrier promised stays true, as the store only gets newer.
+  void postpone(Read read);
+  bool has_postponed() const { return !postponed_.empty(); }
+  std::optional<Read> next_postponed();
+  void hold(Read read);
+  void has_room(std::uint64_t connection);
+  std::vector<std::uint64_t> full_connections() const;
+
+  struct Expired {
+    ClientCall client;
+    bool held = false;  // for want of room
+  };
+  std::vector<Expired> expire(Instant now);
 
  private:
   static constexpr std::size_t kMaxBarriers = 4;
+
+  std::optional<Read> take_first(std::deque<Read>& from);
 
   ReadId next_;
   std::vector<Read> new_;
   std::vector<Read> failed_;
   std::map<ReadId, std::vector<Read>> in_barrier_;
   std::multimap<LogIndex, std::vector<Read>> ready_;
+  std::deque<Read> due_;
+  std::deque<Read> postponed_;
+  std::map<std::uint64_t, std::vector<Read>> held_;  // by connection
   std::size_t waiting_ = 0;
 };
 

@@ -13,9 +13,8 @@ class ReadsTest : public ::testing::Test {
   }
   std::vector<std::uint64_t> ready(std::uint64_t applied) {
     std::vector<std::uint64_t> calls;
-    for (const Reads::Read& read : reads_.take_ready(LogIndex{applied})) {
-      calls.push_back(read.client.call);
-    }
+    reads_.make_due(LogIndex{applied});
+    while (const auto read = reads_.next_due()) calls.push_back(read->client.call);
     return calls;
   }
   using Calls = std::vector<std::uint64_t>;
@@ -72,6 +71,30 @@ TEST_F(ReadsTest, ExpireWhereverTheyWait) {
   add(4, Instant{11});
   EXPECT_EQ(reads_.expire(Instant{10}).size(), 3u);
   EXPECT_EQ(reads_.waiting(), 1u);
+}
+
+TEST_F(ReadsTest, AReadOfAFullConnectionWaitsUntilThereIsRoom) {
+  const auto due = [&](std::uint64_t connection, std::uint64_t call, Instant deadline) {
+    api::Request request{.body = api::RangeRequest{}, .id = {}, .timeout_ms = {}};
+    reads_.add_due(Reads::Read{ClientCall{connection, call}, std::move(request), deadline});
+  };
+  due(1, 1, Instant{100});
+  due(1, 2, Instant{5});
+  due(2, 3, Instant{100});
+  while (auto read = reads_.next_due()) reads_.hold(*std::move(read));
+  EXPECT_EQ(reads_.waiting(), 3u);
+  EXPECT_EQ(reads_.full_connections(), (std::vector<std::uint64_t>{1, 2}));
+
+  const auto expired = reads_.expire(Instant{5});
+  ASSERT_EQ(expired.size(), 1u);
+  EXPECT_EQ(expired[0].client.call, 2u);
+  EXPECT_TRUE(expired[0].held);
+  reads_.has_room(1);
+  EXPECT_EQ(ready(0), Calls{1});
+  EXPECT_EQ(reads_.waiting(), 1u);
+  reads_.has_room(2);
+  EXPECT_EQ(ready(0), Calls{3});
+  EXPECT_EQ(reads_.waiting(), 0u);
 }
 
 }  // namespace

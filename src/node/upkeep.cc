@@ -58,9 +58,14 @@ void Group::expire() {
     answer(write.client, api::Error{code, {}});
   }
   expire_changes(now);
-  for (const ClientCall& client : reads_.expire(now)) {
+  for (const Reads::Expired& read : reads_.expire(now)) {
     ++counters_.reads_failed;
-    answer(client, api::Error{api::ErrorCode::kTimeout, {}});
+    const auto code = read.held ? api::ErrorCode::kTooManyRequests : api::ErrorCode::kTimeout;
+    answer(read.client, api::Error{code, {}});
+  }
+  // Those that others made room for.
+  for (const std::uint64_t connection : reads_.full_connections()) {
+    if (shared_.room_for(connection) != Room::kNone) reads_.has_room(connection);
   }
 }
 
@@ -194,6 +199,11 @@ void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store
   LOG(kInfo, "snapshot at index {} received and loaded", meta.index.value);
   ++counters_.snapshots_installed;
   snapshots_->abort();
+  if (long_read_) {
+    ++counters_.reads_failed;
+    answer(long_read_->client, api::Error{api::ErrorCode::kTimeout, {}});
+    long_read_.reset();
+  }
   store_ = std::move(store);
   applied_membership_ = meta.membership;
   snapshot_ = meta.index;

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "store/range_reader.h"
 #include "store/replica.h"
+#include "store/transcript.h"
 
 namespace conclave::store {
 namespace {
@@ -86,6 +88,46 @@ TEST(Compaction, ProgressOfReclaimingDoesNotShowInTheHash) {
     EXPECT_EQ(lazy.store.hash(), eager.store.hash()) << line;
   }
   EXPECT_LT(eager.store.size_bytes(), lazy.store.size_bytes());
+}
+
+// A Range in slices of three keys, with writes, a compaction and its reclaiming in between, is what
+// it would have been at once.
+TEST(RangeReader, ReadsItsRevisionWhileTheStoreGoesOn) {
+  for (const std::string options :
+       {"", " limit=5", " sort=desc by=value", " limit=7 sort=asc by=value",
+        " limit=4 sort=desc by=key", " sort=asc by=mod", " count_only",
+        " limit=5 sort=none by=value"}) {
+    SCOPED_TRACE(options);
+    Replica store;
+    for (int i = 0; i < 40; ++i) {
+      store.run("put k" + std::to_string(10 + i * 7 % 40) + " " + std::to_string(i * 13 % 10));
+    }
+    store.run("del k12 k17");
+    const std::string wanted = store.run("range k z" + options);
+    auto reader = store.store.begin_range(
+        std::get<api::RangeRequest>(parse_request("range k z" + options).body));
+    ASSERT_TRUE(reader.has_value());
+    api::Response response;
+    response.header.revision = (*reader)->store_revision();
+    api::RangeResponse range;
+    for (int step = 0;; ++step) {
+      RangeReader::Budget budget{.keys = 3, .bytes = 10'000};
+      const std::size_t before = range.kvs.size();
+      if ((*reader)->step(budget, range)) break;
+      EXPECT_LE(range.kvs.size(), before + 3);
+      store.run("put k" + std::to_string(10 + step) + " new");
+      store.run("del k" + std::to_string(30 + step % 20));
+      store.run("put k0" + std::to_string(step) + " new");
+      store.run("compact " + std::to_string(store.store.revision()));
+      store.store.reclaim(1'000);
+    }
+    response.answer = std::move(range);
+    EXPECT_EQ(to_text(response), wanted);
+    EXPECT_LE(store.store.reclaimed_revision(), response.header.revision);
+    reader->reset();
+    EXPECT_FALSE(store.store.reclaim(1'000));
+    EXPECT_EQ(store.store.reclaimed_revision(), store.store.compact_revision());
+  }
 }
 
 }  // namespace

@@ -57,9 +57,9 @@ void Mvcc::compact(Revision revision) {
 // A change at or below the compacted revision hides everything before it from every readable
 // revision. A deletion hides itself as well; if the key has newer versions its tombstone stays as
 // their tail and goes with the next of them.
-bool Mvcc::reclaim(std::size_t max_changes) {
-  for (; max_changes > 0 && !history_.empty() && history_.front()->mod <= compacted_;
-       --max_changes) {
+bool Mvcc::reclaim(std::size_t max_changes, Revision newest) {
+  const Revision limit = std::min(compacted_, newest);
+  for (; max_changes > 0 && !history_.empty() && history_.front()->mod <= limit; --max_changes) {
     Record* change = history_.front();
     history_.pop_front();
     while (Record* hidden = change->older) {

@@ -89,6 +89,11 @@ class Mvcc {
   // returns false.
   template <class Visit>
   void scan(Keyspace keyspace, const KeyRange& range, Revision at, Visit&& visit) const;
+  // The same for at most `max_keys` keys of the index, and visit returns nothing. False: there are
+  // more, and `from` is where to go on (range.key in the first call). Writes may happen in between.
+  template <class Visit>
+  bool scan_some(Keyspace keyspace, const KeyRange& range, Revision at, Bytes& from,
+                 std::size_t max_keys, Visit&& visit) const;
   // The changes of revisions above reclaimed(), by (revision, sub); `first_change_after` is the
   // place in it of the first one above `revision`.
   const History& history() const { return history_; }
@@ -99,9 +104,10 @@ class Mvcc {
 
   // REQUIRES: compacted() < revision <= revision().
   void compact(Revision revision);
-  // Takes up to `max_changes` compacted changes out of the history and frees what they made
-  // unreachable. True while there are more.
-  bool reclaim(std::size_t max_changes);
+  // Takes up to `max_changes` compacted changes out of the history, none of a revision above
+  // `newest`, and frees what they made unreachable. True while there are more. What is current at
+  // `newest` or later stays where it is.
+  bool reclaim(std::size_t max_changes, Revision newest = INT64_MAX);
 
   // The sum of the hashes of all records ever written, and of those of them that have been freed.
   std::uint64_t written_sum() const { return written_sum_; }
@@ -175,6 +181,26 @@ void Mvcc::scan(Keyspace keyspace, const KeyRange& range, Revision at, Visit&& v
     const Record* record = version_at(it->newest, at);
     if (record != nullptr && !visit(*record)) return;
   }
+}
+
+template <class Visit>
+bool Mvcc::scan_some(Keyspace keyspace, const KeyRange& range, Revision at, Bytes& from,
+                     std::size_t max_keys, Visit&& visit) const {
+  if (range.single) {
+    if (const Record* record = find(keyspace, range.key, at)) visit(*record);
+    return true;
+  }
+  const Index& keys = index(keyspace);
+  for (auto it = keys.lower_bound(from); it != keys.end(); ++it) {
+    const BytesView key = it->newest->key();
+    if (range.ends_before(key)) return true;
+    if (max_keys-- == 0) {
+      from = key;
+      return false;
+    }
+    if (const Record* record = version_at(it->newest, at)) visit(*record);
+  }
+  return true;
 }
 
 }  // namespace conclave::store

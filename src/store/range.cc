@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <compare>
+#include <utility>
 
 #include "base/check.h"
 
@@ -14,7 +15,6 @@ using api::RangeRequest;
 using api::RangeResponse;
 using api::SortOrder;
 using api::SortTarget;
-using Found = std::vector<const Record*>;
 
 bool has_filter(const RangeRequest& request) {
   return request.min_mod_revision != 0 || request.max_mod_revision != 0 ||
@@ -43,37 +43,6 @@ bool sorts_before(SortTarget target, const Record& a, const Record& b) {
       return a.value() < b.value();
   }
   CHECK(false, "sort target {}", static_cast<int>(target));
-}
-
-// Ties stay in the order of keys. An order of "none" with a target other than the key means
-// ascending; the records are in ascending order of keys to begin with.
-void sort_records(const RangeRequest& request, Found& records) {
-  const bool by_key = request.sort_target == SortTarget::kKey;
-  if (by_key && request.sort_order != SortOrder::kDescend) return;
-  const bool descending = request.sort_order == SortOrder::kDescend;
-  std::ranges::sort(records, [&](const Record* a, const Record* b) {
-    if (sorts_before(request.sort_target, *a, *b)) return !descending;
-    if (sorts_before(request.sort_target, *b, *a)) return descending;
-    return a->key() < b->key();
-  });
-}
-
-// The records to answer with before sorting, and the count of all keys in the range. Without a sort
-// order or filter only as many as the limit asks for, and one more, are looked at: so an unordered
-// Range with a sort target sorts what the limit left, as etcd does.
-Found collect(const Mvcc& mvcc, const RangeRequest& request, Revision at, std::int64_t& count) {
-  Found found;
-  const bool takes_all =
-      request.limit <= 0 || request.sort_order != SortOrder::kNone || has_filter(request);
-  const auto wanted = takes_all ? SIZE_MAX : static_cast<std::size_t>(request.limit) + 1;
-  const KeyRange keys = KeyRange::of(request.key, request.range_end);
-  mvcc.scan(Keyspace::kEtcd, keys, at, [&](const Record& record) {
-    ++count;
-    if (!request.count_only && found.size() < wanted && passes(request, record))
-      found.push_back(&record);
-    return true;
-  });
-  return found;
 }
 
 bool compare_holds(CompareResult result, std::strong_ordering order) {
@@ -124,21 +93,101 @@ bool holds(const Mvcc& mvcc, const api::Compare& compare) {
 
 }  // namespace
 
-std::expected<RangeResponse, api::ErrorCode> range(const Mvcc& mvcc, const RangeRequest& request,
-                                                   Revision now) {
+RangeScan::RangeScan(RangeRequest request, Revision at)
+    : request_(std::move(request)), at_(at), from_(request_.key) {
+  // Without a sort order or filter only as many as the limit asks for, and one more, are looked at:
+  // so an unordered Range with a sort target sorts what the limit left, as etcd does.
+  const bool takes_all =
+      request_.limit <= 0 || request_.sort_order != SortOrder::kNone || has_filter(request_);
+  if (!takes_all) wanted_ = static_cast<std::size_t>(request_.limit) + 1;
+  if (request_.count_only) wanted_ = 0;
+  is_ordered_ = request_.sort_target == SortTarget::kKey;
+}
+
+std::expected<RangeScan, api::ErrorCode> RangeScan::begin(const Mvcc& mvcc,
+                                                          const RangeRequest& request,
+                                                          Revision now) {
   if (request.revision > now) return std::unexpected(api::ErrorCode::kFutureRevision);
   const Revision at = request.revision <= 0 ? now : request.revision;
   if (at < mvcc.compacted()) return std::unexpected(api::ErrorCode::kCompacted);
+  return RangeScan(request, at);
+}
 
-  RangeResponse response;
-  Found found = collect(mvcc, request, at, response.count);
-  sort_records(request, found);
-  if (request.limit > 0 && found.size() > static_cast<std::size_t>(request.limit)) {
-    found.resize(static_cast<std::size_t>(request.limit));
-    response.more = true;
+// Ties stay in the order of keys. An order of "none" with a target other than the key means
+// ascending.
+bool RangeScan::comes_later(const Record* a, const Record* b) const {
+  const bool descending = request_.sort_order == SortOrder::kDescend;
+  if (sorts_before(request_.sort_target, *a, *b)) return descending;
+  if (sorts_before(request_.sort_target, *b, *a)) return !descending;
+  return a->key() > b->key();
+}
+
+void RangeScan::note(const Record& record) {
+  ++count_;
+  if (found_.size() >= wanted_ || !passes(request_, record)) return;
+  found_.push_back(&record);
+  if (is_ordered_) return;
+  // A heap, since it grows and shrinks by one key at a time.
+  std::ranges::push_heap(found_,
+                         [this](const auto* a, const auto* b) { return comes_later(a, b); });
+}
+
+// False: the budget is used up before the end.
+bool RangeScan::collect(const Mvcc& mvcc, Budget& budget) {
+  const KeyRange keys = KeyRange::of(request_.key, request_.range_end);
+  std::size_t looked_at = 0;
+  const bool at_end =
+      mvcc.scan_some(Keyspace::kEtcd, keys, at_, from_, budget.keys, [&](const Record& record) {
+        ++looked_at;
+        note(record);
+      });
+  budget.keys = at_end ? budget.keys - std::min(looked_at, budget.keys) : 0;
+  if (at_end) end_collecting();
+  return at_end;
+}
+
+void RangeScan::end_collecting() {
+  is_collected_ = true;
+  to_take_ = found_.size();
+  if (request_.limit > 0) to_take_ = std::min(to_take_, static_cast<std::size_t>(request_.limit));
+}
+
+const Record* RangeScan::take_next() {
+  const std::size_t number = taken_++;
+  if (is_ordered_) {
+    const bool descending = request_.sort_order == SortOrder::kDescend;
+    return descending ? found_[found_.size() - 1 - number] : found_[number];
   }
-  response.kvs.reserve(found.size());
-  for (const Record* record : found) response.kvs.push_back(record->to_api(!request.keys_only));
+  const auto heap_end = found_.end() - static_cast<std::ptrdiff_t>(number);
+  std::pop_heap(found_.begin(), heap_end,
+                [this](const auto* a, const auto* b) { return comes_later(a, b); });
+  return *(heap_end - 1);
+}
+
+bool RangeScan::step(const Mvcc& mvcc, Budget& budget, RangeResponse& response) {
+  if (!is_collected_ && !collect(mvcc, budget)) return false;
+  const std::size_t number = std::min(to_take_ - taken_, budget.keys);
+  response.kvs.reserve(response.kvs.size() + number);
+  for (; taken_ < to_take_ && budget.keys > 0 && budget.bytes > 0; --budget.keys) {
+    const Record& record = *take_next();
+    response.kvs.push_back(record.to_api(!request_.keys_only));
+    const api::KeyValue& kv = response.kvs.back();
+    budget.bytes -= std::min(budget.bytes, sizeof(kv) + kv.key.size() + kv.value.size());
+  }
+  if (taken_ < to_take_) return false;
+  response.more = to_take_ < found_.size();
+  response.count = count_;
+  return true;
+}
+
+std::expected<RangeResponse, api::ErrorCode> range(const Mvcc& mvcc, const RangeRequest& request,
+                                                   Revision now) {
+  auto scan = RangeScan::begin(mvcc, request, now);
+  if (!scan) return std::unexpected(scan.error());
+  RangeResponse response;
+  RangeScan::Budget unlimited;
+  const bool whole = scan->step(mvcc, unlimited, response);
+  CHECK(whole);
   return response;
 }
 

@@ -1,8 +1,9 @@
-// Answering reads (Store::read in store.h).
+// Answering reads (Store::read and Store::begin_range in store.h).
 
 #include "base/check.h"
 #include "store/operations.h"
 #include "store/range.h"
+#include "store/range_reader.h"
 #include "store/state.h"
 
 namespace conclave::store {
@@ -31,6 +32,26 @@ api::Response Store::read(const api::Request& request) const {
   response.header.revision = state_->mvcc.revision();
   response.answer = std::visit(Reader{state_->mvcc}, request.body);
   return response;
+}
+
+std::expected<std::unique_ptr<RangeReader>, api::Error> Store::begin_range(
+    const api::RangeRequest& request) {
+  auto scan = RangeScan::begin(state_->mvcc, request, state_->mvcc.revision());
+  if (!scan) return std::unexpected(api::Error{scan.error(), {}});
+  return std::make_unique<RangeReader>(*state_, *std::move(scan));
+}
+
+RangeReader::RangeReader(StoreState& state, RangeScan scan)
+    : state_(state), scan_(std::move(scan)), store_revision_(state.mvcc.revision()) {
+  state_.read_revisions.insert(scan_.revision());
+}
+
+RangeReader::~RangeReader() {
+  state_.read_revisions.erase(state_.read_revisions.find(scan_.revision()));
+}
+
+bool RangeReader::step(Budget& budget, api::RangeResponse& response) {
+  return scan_.step(state_.mvcc, budget, response);
 }
 
 }  // namespace conclave::store

@@ -5,6 +5,8 @@
 #include <absl/container/btree_map.h>
 #include <absl/container/btree_set.h>
 
+#include <set>
+
 #include "store/codec.h"
 #include "store/hash.h"
 #include "store/mvcc.h"
@@ -53,6 +55,7 @@ struct StoreState {
   std::uint64_t hash = 0;  // of all of the above at applied_index
   HashRing hashes;
   bool is_snapshot_open = false;
+  std::multiset<Revision> read_revisions;  // what each RangeReader reads
 
   // Ends the application of the entry at `index`.
   void advance(LogIndex index);

@@ -54,7 +54,9 @@ std::vector<std::pair<NodeId, Alarm>> Store::alarms() const {
 }
 
 bool Store::reclaim(std::size_t max_revisions) {
-  return state_->mvcc.reclaim(state_->is_snapshot_open ? 0 : max_revisions);
+  const auto& reads = state_->read_revisions;
+  const Revision newest = reads.empty() ? INT64_MAX : *reads.begin();
+  return state_->mvcc.reclaim(state_->is_snapshot_open ? 0 : max_revisions, newest);
 }
 
 api::Revision Store::reclaimed_revision() const {

@@ -10,6 +10,7 @@
 // Not thread-safe: one loop owns a Store.
 
 #include <cstdint>
+#include <expected>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,6 +44,7 @@ struct ApplyResult {
   std::optional<LogIndex> diverged_at;
 };
 
+class RangeReader;     // store/range_reader.h
 class SnapshotWriter;  // store/snapshot.h
 struct StoreState;     // store/state.h
 
@@ -73,6 +75,10 @@ class Store {
 
   // Answers Range and read-only Txn at the current state (or at the revision they name).
   api::Response read(const api::Request& request) const;
+  // The same for one Range, in slices. The reader must not outlive the store. Errors: those that
+  // the request is answered with.
+  std::expected<std::unique_ptr<RangeReader>, api::Error> begin_range(
+      const api::RangeRequest& request);
 
   LogIndex applied_index() const;
   Epoch applied_epoch() const;     // the highest epoch applied: the fence above
@@ -99,7 +105,7 @@ class Store {
   std::vector<std::pair<NodeId, Alarm>> alarms() const;
 
   // Reclaims up to `max_revisions` compacted revisions. True while there is more to do. Does
-  // nothing while a snapshot is being written.
+  // nothing while a snapshot is being written, and leaves what a RangeReader reads.
   bool reclaim(std::size_t max_revisions);
   // Revisions up to this one have been reclaimed.
   api::Revision reclaimed_revision() const;

@@ -56,11 +56,16 @@ std::size_t begin_message(Bytes& out) {
 
 void end_message(Bytes& out, std::size_t begin) {
   CHECK(begin >= kPrefixBytes);
-  const std::size_t length = out.size() - begin;
+  out.replace(begin - kPrefixBytes, kPrefixBytes, message_prefix(out.size() - begin));
+}
+
+Bytes message_prefix(std::size_t length) {
   CHECK(length <= std::numeric_limits<std::uint32_t>::max());
+  Bytes prefix(kPrefixBytes, '\0');
   for (std::size_t i = 0; i < 4; ++i) {
-    out[begin - 1 - i] = static_cast<char>(length >> (8 * i) & 0xff);
+    prefix[kPrefixBytes - 1 - i] = static_cast<char>(length >> (8 * i) & 0xff);
   }
+  return prefix;
 }
 
 bool is_grpc_content_type(BytesView content_type) {

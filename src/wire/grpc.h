@@ -51,6 +51,8 @@ GrpcMessage front_message(BytesView body, std::size_t max_bytes);
 //   const std::size_t begin = begin_message(out);  ...append...  end_message(out, begin);
 std::size_t begin_message(Bytes& out);
 void end_message(Bytes& out, std::size_t begin);
+// What goes in front of a message of `length` bytes that is sent in pieces.
+Bytes message_prefix(std::size_t length);
 
 // "application/grpc", also with a suffix (+proto) or parameters.
 bool is_grpc_content_type(BytesView content_type);

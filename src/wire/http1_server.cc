@@ -37,7 +37,7 @@ void write(int status, const Http1Response& response, bool keep_alive, bool with
   fmt::format_to(std::back_inserter(out),
                  "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n", status,
                  view(http::obsolete_reason(static_cast<http::status>(status))),
-                 response.content_type, response.body.size());
+                 response.content_type, response.body.size() + response.more_body_bytes);
   if (!response.extra_header.empty()) {
     out += response.extra_header;
     out += "\r\n";

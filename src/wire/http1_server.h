@@ -41,6 +41,8 @@ struct Http1Response {
   BytesView content_type = "text/plain; charset=utf-8";
   Bytes body;
   BytesView extra_header = {};  // "Name: value", if any
+  // That many bytes of body follow which the owner appends to `out` itself.
+  std::size_t more_body_bytes = 0;
 };
 
 class Http1Server {

@@ -57,6 +57,17 @@ void reuse(Bytes& buffer) {
 
 }  // namespace
 
+void Http2Stream::next_out() {
+  out_sent_ = 0;
+  if (later_bytes_ == 0) {
+    std::vector<Bytes>().swap(later_);
+    later_taken_ = 0;
+    return reuse(out_);
+  }
+  out_ = std::move(later_[later_taken_++]);
+  later_bytes_ -= out_.size();
+}
+
 struct Http2Server::Session {
   nghttp2_session* nghttp2 = nullptr;
   Bytes* sink = nullptr;        // where flush collects
@@ -182,7 +193,9 @@ struct Http2Callbacks {
       return NGHTTP2_ERR_DEFERRED;
     }
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (!stream.finished_ || left > size) return static_cast<ssize_t>(std::min(left, size));
+    if (!stream.finished_ || left > size || stream.later_bytes_ > 0) {
+      return static_cast<ssize_t>(std::min(left, size));
+    }
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (stream.trailers_.size() > 0) {
       *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
@@ -208,10 +221,7 @@ struct Http2Callbacks {
     stream.out_sent_ += size;
     stream.out_counted_ -= size;
     server.held_bytes_ -= size;
-    if (stream.out_sent_ == stream.out_.size()) {
-      reuse(stream.out_);
-      stream.out_sent_ = 0;
-    }
+    if (stream.out_sent_ == stream.out_.size()) stream.next_out();
     return 0;
   }
 
@@ -348,8 +358,8 @@ void Http2Server::release(Http2Stream& stream) {
   held_bytes_ -= std::exchange(stream.out_counted_, 0);
   stream.headers.clear();
   stream.trailers_.clear();
-  reuse(stream.out_);
-  stream.out_sent_ = 0;
+  stream.later_bytes_ = 0;
+  stream.next_out();
   stream.ended = stream.closed = stream.long_lived = false;
   stream.header_too_large = stream.body_too_large = false;
   stream.deferred_ = stream.finished_ = false;
@@ -377,12 +387,22 @@ void Http2Server::respond(Http2Stream& stream, std::span<const HeaderField> head
 
 void Http2Server::wrote(Http2Stream& stream) {
   if (!stream.open_) return;
-  const std::size_t held = stream.out_.size() - stream.out_sent_;
+  const std::size_t held = stream.unsent();
   held_bytes_ += held - stream.out_counted_;
   stream.out_counted_ = held;
   if (std::exchange(stream.deferred_, false)) {
     nghttp2_session_resume_data(session_->nghttp2, stream.id_);
   }
+}
+
+void Http2Server::give(Http2Stream& stream, std::vector<Bytes> body) {
+  if (!stream.open_) return;
+  CHECK(stream.unsent() == 0);
+  std::erase_if(body, [](const Bytes& piece) { return piece.empty(); });
+  for (const Bytes& piece : body) stream.later_bytes_ += piece.size();
+  stream.later_ = std::move(body);
+  stream.later_taken_ = 0;
+  stream.next_out();
 }
 
 void Http2Server::finish(Http2Stream& stream, std::span<const HeaderField> trailers) {
@@ -398,9 +418,9 @@ void Http2Server::reset(Http2Stream& stream, std::uint32_t http2_error) {
   nghttp2_submit_rst_stream(session_->nghttp2, NGHTTP2_FLAG_NONE, stream.id_, http2_error);
 }
 
-void Http2Server::flush(Bytes& out) {
+void Http2Server::flush(Bytes& out, std::size_t max_bytes) {
   session_->sink = &out;
-  while (failure_.empty()) {
+  while (failure_.empty() && out.size() < max_bytes) {
     const std::uint8_t* data = nullptr;
     const ssize_t size = nghttp2_session_mem_send(session_->nghttp2, &data);
     if (size < 0) fail(nghttp2_strerror(static_cast<int>(size)));

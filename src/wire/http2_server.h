@@ -71,8 +71,15 @@ class Http2Stream {
   bool deferred_ = false;  // nghttp2 asked for data and there was none
   bool finished_ = false;  // the owner has nothing more to send
   Bytes out_;
-  std::size_t out_sent_ = 0;     // of out_
-  std::size_t out_counted_ = 0;  // of out_, in held_bytes_
+  std::size_t out_sent_ = 0;  // of out_
+  std::vector<Bytes> later_;  // follows out_
+  std::size_t later_taken_ = 0;
+  std::size_t later_bytes_ = 0;
+  std::size_t out_counted_ = 0;  // of out_ and later_, in held_bytes_
+
+  std::size_t unsent() const { return out_.size() - out_sent_ + later_bytes_; }
+  // out_ has been sent: goes on with what follows.
+  void next_out();
   HeaderList trailers_;
   Instant first_seen_;  // by tick; 0: not yet
 };
@@ -108,15 +115,18 @@ class Http2Server {
   // Where to append the next bytes of the response's body; call wrote() afterwards. REQUIRES:
   // started.
   Bytes& body_of(Http2Stream& stream) { return stream.out_; }
+  // The whole body at once, in pieces that go as they are sent. REQUIRES: started, nothing written.
+  void give(Http2Stream& stream, std::vector<Bytes> body);
   void wrote(Http2Stream& stream);
   void finish(Http2Stream& stream, std::span<const HeaderField> trailers);
   // Ends the stream without (the rest of) a response.
   void reset(Http2Stream& stream, std::uint32_t http2_error);
 
-  // Appends what can leave now: what the client's flow-control windows allow.
-  void flush(Bytes& out);
+  // Appends what can leave now, while `out` is smaller than `max_bytes`: what the client's
+  // flow-control windows allow.
+  void flush(Bytes& out, std::size_t max_bytes = SIZE_MAX);
 
-  // Response bytes that wait for the client's windows.
+  // Response bytes that wait for the client's windows, or for flush.
   std::size_t held_bytes() const { return held_bytes_; }
   std::size_t open_streams() const { return open_streams_; }
 

@@ -27,6 +27,23 @@ Result<void> from_json(BytesView text, google::protobuf::Message& message) {
   return fail(ErrorCode::kInvalid, status.message().ToString());
 }
 
+void append_base64(BytesView bytes, Bytes& out) {
+  constexpr BytesView kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  const std::size_t begin = out.size();
+  out.resize(begin + (bytes.size() + 2) / 3 * 4, '=');
+  char* to = out.data() + begin;
+  const auto byte = [&](std::size_t at) {
+    return at < bytes.size() ? static_cast<std::uint8_t>(bytes[at]) : std::uint32_t{0};
+  };
+  for (std::size_t i = 0; i < bytes.size(); i += 3, to += 4) {
+    const std::uint32_t bits = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
+    to[0] = kDigits[bits >> 18];
+    to[1] = kDigits[bits >> 12 & 63];
+    if (i + 1 < bytes.size()) to[2] = kDigits[bits >> 6 & 63];
+    if (i + 2 < bytes.size()) to[3] = kDigits[bits & 63];
+  }
+}
+
 Bytes json_string(BytesView text) {
   Bytes out = "\"";
   for (const char c : text) {

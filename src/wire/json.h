@@ -17,6 +17,9 @@ Bytes to_json(const google::protobuf::Message& message);
 // JSON, or a value does not fit its field.
 Result<void> from_json(BytesView text, google::protobuf::Message& message);
 
+// `bytes` in base64, with padding (RFC 4648, section 4).
+void append_base64(BytesView bytes, Bytes& out);
+
 // `text` as a JSON string, with its quotes.
 Bytes json_string(BytesView text);
 

@@ -44,6 +44,11 @@ constexpr std::array<HeaderField, 2> kResponseHeaders = {
     {{":status", "200"}, {"content-type", "application/grpc"}}};
 constexpr std::array<HeaderField, 1> kOkTrailers = {{{"grpc-status", "0"}}};
 
+// How large Effects::send may become now.
+std::size_t send_room(const api::Session::Effects& effects) {
+  return limits::kSendAheadBytes - std::min(limits::kSendAheadBytes, effects.unsent);
+}
+
 wire::Http2Options http2_options(const SessionOptions& options) {
   constexpr std::size_t kMessagePrefixBytes = 5;
   wire::Http2Options http2;
@@ -70,6 +75,27 @@ void GrpcSession::on_response(api::CallId id, api::Response response, Effects& e
   settle(effects);
 }
 
+bool GrpcSession::on_part(api::CallId id, const api::Header& header, std::vector<api::KeyValue> kvs,
+                          Effects& effects) {
+  Http2Stream* stream = http2_.find(id);
+  if (stream == nullptr || progress_of(*stream) != kCalling) return false;
+  RangeAnswer& range = ranges_.try_emplace(id, Format::kProtobuf, header).first->second;
+  range.add(std::move(kvs));
+  if (range.size_bytes() <= limits::kMaxAnswerBytes) return true;
+  refuse(*stream, {GrpcCode::kResourceExhausted,
+                   fmt::format("grpc: trying to send message larger than max ({} vs. {})",
+                               range.size_bytes(), limits::kMaxAnswerBytes)});
+  ranges_.erase(id);
+  settle(effects);
+  return false;
+}
+
+std::size_t GrpcSession::held_bytes() const {
+  std::size_t bytes = http2_.held_bytes();
+  for (const auto& [key, range] : ranges_) bytes += range.size_bytes();
+  return bytes;
+}
+
 void GrpcSession::on_tick(Instant now, Effects& effects) {
   http2_.tick(now);
   poll_watches(effects);
@@ -86,7 +112,7 @@ void GrpcSession::on_drained(Effects& effects) { settle(effects); }
 
 // Sends what can be sent, starts what was held back, and sees whether the connection has ended.
 void GrpcSession::settle(Effects& effects) {
-  http2_.flush(effects.send);
+  http2_.flush(effects.send, send_room(effects));
   take_news(effects);
   call_waiting(effects);
   if (!http2_.finished()) return;
@@ -101,6 +127,7 @@ void GrpcSession::take_news(Effects& effects) {
 void GrpcSession::on_stream(Http2Stream& stream, Effects& effects) {
   if (stream.closed) {
     if (progress_of(stream) == kCalling) effects.cancelled.push_back(stream.key());
+    ranges_.erase(stream.key());
     set_progress(stream, kDone);
     return;
   }
@@ -197,13 +224,30 @@ void GrpcSession::answer(Http2Stream& stream, api::Response& response) {
   const Method method = method_of(stream);
   if (method == Method::kHealthWatch) return answer_watch(stream, response);
   if (const auto* error = std::get_if<api::Error>(&response.answer)) {
+    ranges_.erase(stream.key());
     if (method != Method::kHealthCheck) return refuse(stream, status_of(*error));
     response.answer = api::HealthResponse{false, {}};
   }
   http2_.start(stream, kResponseHeaders);
-  write_message(stream, response);
+  if (ranges_.contains(stream.key())) {
+    finish_range(stream, response);
+  } else {
+    write_message(stream, response);
+  }
   http2_.finish(stream, kOkTrailers);
   set_progress(stream, kDone);
+}
+
+void GrpcSession::finish_range(Http2Stream& stream, api::Response& response) {
+  const auto found = ranges_.find(stream.key());
+  auto* last = std::get_if<api::RangeResponse>(&response.answer);
+  CHECK(last != nullptr);
+  RangeAnswer range = std::move(found->second);
+  ranges_.erase(found);
+  range.finish(std::move(*last));
+  std::vector<Bytes> body = range.take();
+  body.insert(body.begin(), wire::message_prefix(range.size_bytes()));
+  http2_.give(stream, std::move(body));
 }
 
 // A health watch is told when the answer changes; until then, and after it, the stream stays open.
@@ -259,7 +303,7 @@ void GrpcSession::call_waiting(Effects& effects) {
     Http2Stream* stream = http2_.find(key);
     if (stream != nullptr && progress_of(*stream) == kWaiting) call(*stream, effects);
   }
-  http2_.flush(effects.send);
+  http2_.flush(effects.send, send_room(effects));
 }
 
 }  // namespace conclave::etcd

@@ -2,10 +2,12 @@
 // gRPC on one connection. Calls are unary but for Health/Watch, which answers with the present
 // state and stays open; the member is asked again at each tick.
 
+#include <map>
 #include <vector>
 
 #include "api/session.h"
 #include "frontends/etcd/codec.h"
+#include "frontends/etcd/range_answer.h"
 #include "frontends/etcd/session.h"
 #include "wire/http2_server.h"
 
@@ -17,6 +19,9 @@ class GrpcSession final : public api::Session {
 
   void on_bytes(BytesView bytes, Effects& effects) override;
   void on_response(api::CallId call, api::Response response, Effects& effects) override;
+  bool on_part(api::CallId call, const api::Header& header, std::vector<api::KeyValue> kvs,
+               Effects& effects) override;
+  std::size_t held_bytes() const override;
   void on_tick(Instant now, Effects& effects) override;
   void on_shutdown(Effects& effects) override;
   void on_drained(Effects& effects) override;
@@ -33,6 +38,7 @@ class GrpcSession final : public api::Session {
   void refuse_http(wire::Http2Stream& stream, BytesView http_status);
   void answer(wire::Http2Stream& stream, api::Response& response);
   void answer_watch(wire::Http2Stream& stream, api::Response& response);
+  void finish_range(wire::Http2Stream& stream, api::Response& response);
   void write_message(wire::Http2Stream& stream, api::Response& response);
   void poll_watches(Effects& effects);
   void end_watches();
@@ -51,6 +57,8 @@ class GrpcSession final : public api::Session {
   // Complete requests, held back while too many answers are unsent.
   std::vector<wire::Http2Key> waiting_;
   std::vector<HealthWatch> watches_;
+  // Answers of which some parts have come.
+  std::map<wire::Http2Key, RangeAnswer> ranges_;
 };
 
 }  // namespace conclave::etcd

@@ -526,5 +526,77 @@ TEST(SessionOpening, SilenceAndGarbageAreClosed) {
   EXPECT_TRUE(effects.send.starts_with("HTTP/1.1 400 Bad Request"));
 }
 
+api::RangeResponse keys(int first, int count, std::size_t value_bytes = 1) {
+  api::RangeResponse range;
+  for (int i = first; i < first + count; ++i) {
+    range.kvs.push_back({"k" + std::to_string(i), Bytes(value_bytes, 'v'), i + 1, i + 2, i % 3, 0});
+  }
+  return range;
+}
+
+TEST_F(GrpcSessionTest, ARangeThatComesInParts) {
+  const auto id = call(kRange, {});
+  pump();
+  api::Session::Effects effects;
+  EXPECT_TRUE(session_->on_part(calls_[0].id, kHeader, keys(0, 3).kvs, effects));
+  EXPECT_TRUE(session_->on_part(calls_[0].id, kHeader, keys(3, 2).kvs, effects));
+  EXPECT_TRUE(effects.send.empty());
+  EXPECT_GT(session_->held_bytes(), 0);
+  api::RangeResponse last = keys(5, 1);
+  last.more = true;
+  last.count = 9;
+  respond(0, last);
+  pump();
+  api::RangeResponse whole = keys(0, 6);
+  whole.more = true;
+  whole.count = 9;
+  const auto at_once = call(kRange, {});
+  pump();
+  respond(1, whole);
+  pump();
+  EXPECT_EQ(status(id), (Status{"0", ""}));
+  EXPECT_EQ(message<pb::RangeResponse>(id).ShortDebugString(),
+            message<pb::RangeResponse>(at_once).ShortDebugString());
+  EXPECT_EQ(session_->held_bytes(), 0);
+}
+
+TEST_F(GrpcSessionTest, ARangeThatFailsAfterSomePartsIsAnError) {
+  const auto id = call(kRange, {});
+  pump();
+  api::Session::Effects effects;
+  EXPECT_TRUE(session_->on_part(calls_[0].id, kHeader, keys(0, 3).kvs, effects));
+  respond(0, api::Error{api::ErrorCode::kTimeout, {}});
+  pump();
+  EXPECT_EQ(status(id).first, "14");
+  EXPECT_EQ(session_->held_bytes(), 0);
+  EXPECT_FALSE(session_->on_part(calls_[0].id, kHeader, keys(0, 3).kvs, effects));
+}
+
+// However large the client's windows are.
+TEST_F(GrpcSessionTest, TheConnectionGetsALargeAnswerAsItDrains) {
+  const auto id = call(kRange, {});
+  pump();
+  api::Session::Effects effects;
+  for (int i = 0; i < 20; ++i) {
+    session_->on_part(calls_[0].id, kHeader, keys(i, 1, 1 << 20).kvs, effects);
+  }
+  session_->on_response(calls_[0].id, {kHeader, keys(20, 1)}, effects);
+  EXPECT_LT(effects.send.size(), limits::kSendAheadBytes + (1 << 20));
+  EXPECT_GT(session_->held_bytes(), 15 << 20);
+  settle(std::move(effects));
+  pump();
+  for (int drains = 0; session_->held_bytes() > 0 && drains < 100; ++drains) {
+    api::Session::Effects full;
+    full.unsent = limits::kSendAheadBytes;
+    session_->on_drained(full);
+    EXPECT_TRUE(full.send.empty());
+    api::Session::Effects drained;
+    session_->on_drained(drained);
+    settle(std::move(drained));
+    pump();
+  }
+  EXPECT_EQ(message<pb::RangeResponse>(id).kvs_size(), 21);
+}
+
 }  // namespace
 }  // namespace conclave::etcd

@@ -114,7 +114,36 @@ void HttpSession::on_response(api::CallId id, api::Response response, Effects& e
   if (!calling_ || id != last_call_) return;
   calling_ = false;
   http_.respond(page_of(response), effects.send);
+  range_.reset();
+  send_body(effects);
   serve(effects);
+}
+
+bool HttpSession::on_part(api::CallId id, const api::Header& header, std::vector<api::KeyValue> kvs,
+                          Effects& effects) {
+  if (!calling_ || id != last_call_) return false;
+  if (!range_) range_.emplace(Format::kJson, header);
+  range_->add(std::move(kvs));
+  if (range_->size_bytes() <= limits::kMaxAnswerBytes) return true;
+  on_response(id, {header, api::Error{api::ErrorCode::kTooManyRequests, "the answer is too large"}},
+              effects);
+  return false;
+}
+
+std::size_t HttpSession::held_bytes() const {
+  return body_bytes_ + (range_ ? range_->size_bytes() : 0);
+}
+
+// As much of a large body as the connection should have at a time.
+void HttpSession::send_body(Effects& effects) {
+  while (body_bytes_ > 0 && effects.unsent + effects.send.size() < limits::kSendAheadBytes) {
+    const Bytes piece = std::move(body_[body_taken_++]);
+    body_bytes_ -= piece.size();
+    effects.send += piece;
+  }
+  if (body_bytes_ > 0) return;
+  body_.clear();
+  body_taken_ = 0;
 }
 
 void HttpSession::on_tick(Instant now, Effects& effects) {
@@ -127,11 +156,15 @@ void HttpSession::on_shutdown(Effects& effects) {
   end_if_finished(effects);
 }
 
-void HttpSession::on_drained(Effects&) {}
+void HttpSession::on_drained(Effects& effects) {
+  if (body_bytes_ == 0) return;
+  send_body(effects);
+  serve(effects);
+}
 
 // Answers the requests that have arrived until one needs the node.
 void HttpSession::serve(Effects& effects) {
-  while (!calling_ && !http_.finished() && http_.request() != nullptr) {
+  while (!calling_ && body_bytes_ == 0 && !http_.finished() && http_.request() != nullptr) {
     serve_request(*http_.request(), effects);
   }
   end_if_finished(effects);
@@ -223,12 +256,25 @@ Http1Response HttpSession::gateway_answer(api::Response& response) {
   Http1Response page;
   page.content_type = kJsonType;
   page.extra_header = "Grpc-Metadata-Content-Type: application/grpc";
-  codec_.encode(method_, Format::kJson, response.header, response.answer, page.body);
+  if (method_ == Method::kRange) {
+    finish_range(response, page);
+  } else {
+    codec_.encode(method_, Format::kJson, response.header, response.answer, page.body);
+  }
   return page;
 }
 
+void HttpSession::finish_range(api::Response& response, Http1Response& page) {
+  auto* last = std::get_if<api::RangeResponse>(&response.answer);
+  CHECK(last != nullptr);
+  if (!range_) range_.emplace(Format::kJson, response.header);
+  range_->finish(std::move(*last));
+  body_bytes_ = page.more_body_bytes = range_->size_bytes();
+  body_ = range_->take();
+}
+
 void HttpSession::end_if_finished(Effects& effects) {
-  if (!http_.finished()) return;
+  if (!http_.finished() || body_bytes_ > 0) return;
   effects.close = true;
   if (!http_.complaint().empty()) effects.close_reason = http_.complaint();
 }

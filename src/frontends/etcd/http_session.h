@@ -3,9 +3,11 @@
 // (POST /v3/kv/put and so on).
 
 #include <optional>
+#include <vector>
 
 #include "api/session.h"
 #include "frontends/etcd/codec.h"
+#include "frontends/etcd/range_answer.h"
 #include "frontends/etcd/session.h"
 #include "wire/http1_server.h"
 
@@ -17,6 +19,9 @@ class HttpSession final : public api::Session {
 
   void on_bytes(BytesView bytes, Effects& effects) override;
   void on_response(api::CallId call, api::Response response, Effects& effects) override;
+  bool on_part(api::CallId call, const api::Header& header, std::vector<api::KeyValue> kvs,
+               Effects& effects) override;
+  std::size_t held_bytes() const override;
   void on_tick(Instant now, Effects& effects) override;
   void on_shutdown(Effects& effects) override;
   void on_drained(Effects& effects) override;
@@ -31,6 +36,8 @@ class HttpSession final : public api::Session {
   void call(Page page, api::Request request, Effects& effects);
   wire::Http1Response page_of(api::Response& response);
   wire::Http1Response gateway_answer(api::Response& response);
+  void finish_range(api::Response& response, wire::Http1Response& page);
+  void send_body(Effects& effects);
   void end_if_finished(Effects& effects);
 
   SessionOptions options_;
@@ -41,6 +48,11 @@ class HttpSession final : public api::Session {
   bool calling_ = false;
   Page page_ = Page::kNone;
   Method method_ = Method::kRange;
+  std::optional<RangeAnswer> range_;  // its answer, if some parts of it have come
+  // The rest of the body of the last response; the next request waits until it has left.
+  std::vector<Bytes> body_;
+  std::size_t body_taken_ = 0;
+  std::size_t body_bytes_ = 0;
 };
 
 }  // namespace conclave::etcd

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "frontends/etcd/codec.h"
 #include "frontends/etcd/session.h"
 
 namespace conclave::etcd {
@@ -196,6 +197,54 @@ TEST_F(HttpSessionTest, ABodyBeyondTheLimitIsRefusedByItsLength) {
       exchange("POST /v3/kv/put HTTP/1.1\r\nHost: h\r\nContent-Length: 30000000\r\n\r\n");
   EXPECT_EQ(status(response), "413 Payload Too Large");
   EXPECT_TRUE(closed_);
+}
+
+// The text is protobuf's own, byte for byte, in however many parts it comes.
+TEST_F(HttpSessionTest, ARangeThatComesInParts) {
+  std::vector<api::KeyValue> all = {{"a", "", 1, 2, 3, 0},
+                                    {Bytes("\0\xff", 2), "v", 4, 5, 6, 7},
+                                    {"abc", "abcdefgh", INT64_MAX, 1, 1, -1},
+                                    {"", Bytes(1'000, '\x80'), 0, 0, 0, 0}};
+  for (const std::size_t cut : {0, 1, 3, 4}) {
+    api::Session::Effects effects;
+    session_->on_bytes(request("POST", "/v3/kv/range", "{\"key\":\"YQ==\"}"), effects);
+    ASSERT_EQ(effects.calls.size(), 1);
+    const auto middle = all.begin() + static_cast<std::ptrdiff_t>(cut);
+    EXPECT_TRUE(session_->on_part(effects.calls[0].id, kHeader, {all.begin(), middle}, effects));
+    api::RangeResponse last{{middle, all.end()}, cut > 1, cut > 0 ? 9 : 0};
+    session_->on_response(effects.calls[0].id, {kHeader, std::move(last)}, effects);
+    Codec codec;
+    Bytes wanted;
+    api::Answer whole = api::RangeResponse{all, cut > 1, cut > 0 ? 9 : 0};
+    codec.encode(Method::kRange, Format::kJson, kHeader, whole, wanted);
+    EXPECT_EQ(body(effects.send), wanted);
+    EXPECT_NE(effects.send.find(fmt::format("Content-Length: {}\r\n", wanted.size())), Bytes::npos);
+  }
+}
+
+TEST_F(HttpSessionTest, TheConnectionGetsALargeAnswerAsItDrains) {
+  api::Session::Effects effects;
+  const Bytes asked = request("POST", "/v3/kv/range", "{\"key\":\"YQ==\"}");
+  session_->on_bytes(asked + asked, effects);
+  ASSERT_EQ(effects.calls.size(), 1);
+  for (int i = 0; i < 12; ++i) {
+    session_->on_part(effects.calls[0].id, kHeader, {{"k", Bytes(1 << 20, 'v'), 1, 1, 1, 0}},
+                      effects);
+  }
+  session_->on_response(effects.calls[0].id, {kHeader, api::RangeResponse{}}, effects);
+  Bytes got = effects.send;
+  EXPECT_LT(got.size(), limits::kSendAheadBytes + (2 << 20));
+  EXPECT_GT(session_->held_bytes(), 10 << 20);
+  std::size_t calls = 0;
+  while (session_->held_bytes() > 0) {
+    api::Session::Effects drained;
+    session_->on_drained(drained);
+    ASSERT_FALSE(drained.send.empty());
+    got += drained.send;
+    calls += drained.calls.size();
+  }
+  EXPECT_EQ(calls, 1) << "the next request waits until the answer has left";
+  EXPECT_TRUE(got.ends_with("]}"));
 }
 
 }  // namespace

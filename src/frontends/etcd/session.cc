@@ -1,5 +1,7 @@
 #include "frontends/etcd/session.h"
 
+#include <utility>
+
 #include "frontends/etcd/grpc_session.h"
 #include "frontends/etcd/http_session.h"
 #include "wire/http2_frames.h"
@@ -29,6 +31,13 @@ class EtcdSession final : public api::Session {
     chosen_->on_response(call, std::move(response), effects);
     name_peer(effects);
   }
+
+  bool on_part(api::CallId call, const api::Header& header, std::vector<api::KeyValue> kvs,
+               Effects& effects) override {
+    return chosen_ != nullptr && chosen_->on_part(call, header, std::move(kvs), effects);
+  }
+
+  std::size_t held_bytes() const override { return chosen_ == nullptr ? 0 : chosen_->held_bytes(); }
 
   void on_tick(Instant now, Effects& effects) override {
     if (chosen_ == nullptr) {
