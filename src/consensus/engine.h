@@ -29,6 +29,8 @@ struct EngineConfig {
   std::size_t max_append_bytes = 0;  // limits::kMaxAppendBytes
   std::size_t max_inflight_appends = 0;
   std::uint32_t snapshot_chunk_bytes = 0;
+  std::size_t snapshot_window = 0;         // limits::kMaxSnapshotWindow
+  std::size_t max_transfer_log_bytes = 0;  // limits::kMaxTransferLogBytes
 };
 
 enum class Role : std::uint8_t { kFollower, kCandidate, kLeader, kLearner };
@@ -40,6 +42,7 @@ struct PeerStatus {
   LogIndex match;
   PeerState state = PeerState::kProbe;
   bool recently_active = false;
+  LogIndex snapshot;  // on its way to the peer: its file must stay; none if 0
 };
 
 struct EngineStatus {

@@ -42,6 +42,12 @@ Group::Group(GroupId id, GroupState state, Shared shared)
       alive_(std::make_shared<char>()) {
   Snapshots::Hooks hooks{
       .taken = [this](const consensus::SnapshotMeta& meta) { snapshot_taken(meta); },
+      .in_use =
+          [this] {
+            std::vector<LogIndex> indexes;
+            for (const auto& peer : engine_.status().peers) indexes.push_back(peer.snapshot);
+            return indexes;
+          },
       .chunk_read =
           [this](const consensus::SnapshotRead& wanted, std::optional<Bytes> data, bool last) {
             if (data) {

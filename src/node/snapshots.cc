@@ -85,7 +85,7 @@ void Snapshots::write_next(std::shared_ptr<Writing> writing) {
 void Snapshots::finish(std::shared_ptr<Writing> writing) {
   writing->content.reset();
   run(
-      writing, [writing] { return writing->file->finish(); },
+      writing, [writing, in_use = hooks_.in_use()] { return writing->file->finish(in_use); },
       [this, writing](Result<void> finished) {
         if (!finished) return failed(writing, finished.error());
         LOG(kInfo, "snapshot at index {} written: {} bytes in {} ms", writing->meta.index.value,

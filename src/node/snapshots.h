@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "base/ids.h"
 #include "base/time.h"
@@ -27,6 +28,8 @@ class Snapshots {
   struct Hooks {
     // Our own snapshot up to `meta.index` is durable.
     std::function<void(const consensus::SnapshotMeta& meta)> taken;
+    // Those that are being sent: their files stay.
+    std::function<std::vector<LogIndex>()> in_use;
     // What the engine wanted to read; no bytes: that snapshot is gone.
     std::function<void(const consensus::SnapshotRead&, std::optional<Bytes>, bool last)> chunk_read;
     // A received chunk is stored (`ok`) or refused. With the last one comes the store that it

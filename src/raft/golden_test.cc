@@ -3,6 +3,7 @@
 //
 // clang-format off
 //   > cluster 3 [voters 1,2,3] [learners 4] [max_append_bytes N] [max_inflight_appends N]
+//           [snapshot_window CHUNKS] [max_transfer_log_bytes N]
 //   > tick ID N            > campaign ID   (ticks until it asks for votes)
 //   > propose ID TEXT      > read ID       > transfer ID TARGET    > lost ID PEER
 //   > members ID 1,2 [learners 3]
@@ -82,6 +83,7 @@ class Script {
     config.heartbeat_ticks = 2;
     config.election_ticks = 10;
     config.snapshot_chunk_bytes = 30;
+    config.snapshot_window = 1;
     std::vector<NodeId> learners;
     for (std::size_t i = 2; i + 1 < command.size(); i += 2) {
       const std::string& value = command[i + 1];
@@ -89,6 +91,8 @@ class Script {
       if (command[i] == "learners") learners = nodes(value);
       if (command[i] == "max_append_bytes") config.max_append_bytes = number(value);
       if (command[i] == "max_inflight_appends") config.max_inflight_appends = number(value);
+      if (command[i] == "snapshot_window") config.snapshot_window = number(value);
+      if (command[i] == "max_transfer_log_bytes") config.max_transfer_log_bytes = number(value);
     }
     Membership membership = Membership::of_majority(voters);
     membership.learners = learners;

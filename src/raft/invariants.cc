@@ -51,7 +51,9 @@ void check_peer(const State& s, const Progress& peer) {
   }
   if (const auto* mode = std::get_if<SendSnapshot>(&peer.mode)) {
     CHECK(mode->meta.index <= s.snapshot.index);
-    CHECK(!(mode->reading && mode->wanted));
+    CHECK(mode->meta.index >= s.log.base().index, "what follows the snapshot is gone");
+    CHECK(mode->offset <= mode->next);
+    CHECK(!(mode->reading && (mode->pausing || mode->ended)));
   }
 }
 
@@ -91,6 +93,8 @@ void check_install(const State& s) {
   if (!s.install) return;
   CHECK(s.install->meta.index);
   if (s.install->finishing) CHECK(s.install->writing_to.has_value());
+  if (!s.install->ahead.empty()) CHECK(s.install->writing_to.has_value());
+  CHECK(s.install->ahead.size() < s.config.snapshot_window);
   if (s.install->finishing) CHECK(s.delivered < s.install->meta.index);
 }
 

@@ -50,6 +50,12 @@ LogIndex Log::run_within(LogIndex from, std::size_t max_bytes) const {
   return to;
 }
 
+std::size_t Log::bytes_of(LogIndex from, LogIndex to) const {
+  std::size_t bytes = 0;
+  for (LogIndex index = from; index <= to; index = index.next()) bytes += at(index).data.size();
+  return bytes;
+}
+
 std::vector<Entry> Log::slice(LogIndex from, LogIndex to) const {
   if (to < from) return {};
   const auto begin = entries_.begin() + static_cast<std::ptrdiff_t>(slot(from));

@@ -38,6 +38,9 @@ class Log {
   // of `from` alone if that is larger by itself. REQUIRES: first() <= from <= last().
   LogIndex run_within(LogIndex from, std::size_t max_bytes) const;
 
+  // Of the data of [from, to]. REQUIRES: first() <= from; to <= last().
+  std::size_t bytes_of(LogIndex from, LogIndex to) const;
+
   // Copies [from, to]. REQUIRES: first() <= from; to <= last(). Empty if to < from.
   std::vector<consensus::Entry> slice(LogIndex from, LogIndex to) const;
 

@@ -27,6 +27,10 @@ EngineConfig with_defaults(EngineConfig config) {
   if (config.max_append_bytes == 0) config.max_append_bytes = limits::kMaxAppendBytes;
   if (config.max_inflight_appends == 0) config.max_inflight_appends = limits::kMaxInflightAppends;
   if (config.snapshot_chunk_bytes == 0) config.snapshot_chunk_bytes = limits::kSnapshotChunkBytes;
+  if (config.snapshot_window == 0) config.snapshot_window = limits::kMaxSnapshotWindow;
+  if (config.max_transfer_log_bytes == 0) {
+    config.max_transfer_log_bytes = limits::kMaxTransferLogBytes;
+  }
   CHECK(config.self);
   CHECK(config.heartbeat_ticks > 0);
   CHECK(config.election_ticks > config.heartbeat_ticks, "elections must be slower than heartbeats");
@@ -242,7 +246,7 @@ consensus::EngineStatus Raft::status() const {
     for (const auto& [id, peer] : leading->peers) {
       // The alternatives of Progress::mode are in PeerState's order.
       status.peers.push_back({id, peer.match, static_cast<consensus::PeerState>(peer.mode.index()),
-                              peer.recently_active});
+                              peer.recently_active, snapshot_on_its_way(peer)});
     }
   } else if (s_.candidate()) {
     status.role = consensus::Role::kCandidate;

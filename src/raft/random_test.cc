@@ -29,6 +29,8 @@ consensus::EngineConfig small_config(Rng& rng) {
   config.max_append_bytes = rng.between(1, 40);
   config.max_inflight_appends = rng.between(1, 4);
   config.snapshot_chunk_bytes = static_cast<std::uint32_t>(rng.between(7, 60));
+  config.snapshot_window = rng.between(1, 4);
+  config.max_transfer_log_bytes = rng.between(1, 40);
   return config;
 }
 

@@ -129,13 +129,7 @@ void note_match(State& s, Progress& peer, LogIndex match) {
     mode->moved_at = s.now;
     return;
   }
-  if (peer.match < s.log.base().index) {
-    // It has the snapshot, but the log has been compacted further meanwhile: it needs a newer one.
-    auto* transfer = std::get_if<SendSnapshot>(&peer.mode);
-    if (transfer && peer.match >= transfer->meta.index)
-      *transfer = SendSnapshot{.meta = s.snapshot};
-    return;
-  }
+  if (peer.match < s.log.base().index) return;  // it still needs the snapshot
   peer.next = peer.match.next();
   peer.mode = Replicate{.inflight = {}, .moved_at = s.now};
 }
@@ -171,7 +165,9 @@ void commit_by_quorum(State& s) {
 
 void lose_peer(State& s, NodeId node) {
   Progress* peer = peer_of(s, node);
-  if (peer && std::holds_alternative<Replicate>(peer->mode)) probe_from(*peer, peer->match.next());
+  if (!peer) return;
+  if (std::holds_alternative<Replicate>(peer->mode)) probe_from(*peer, peer->match.next());
+  if (auto* transfer = std::get_if<SendSnapshot>(&peer->mode)) go_back(*transfer);
 }
 
 void handle(State& s, NodeId from, const AppendAck& message) {

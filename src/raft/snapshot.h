@@ -1,8 +1,9 @@
 #pragma once
 // Snapshots: compacting the own log, and sending the newest one to a peer that needs what was
-// compacted (Raft paper, section 7). It goes in chunks, each sent when the one before is stored, so
-// a lost, repeated or late message costs time and nothing else: the receiver says what it has, and
-// the sender goes on from there.
+// compacted (Raft paper, section 7). It goes in chunks, a few ahead of what is stored (go-back-N),
+// so a lost, repeated or late message costs time and nothing else: the receiver says what it has,
+// and the sender goes on from there. While a snapshot is on its way its file and the entries after
+// it stay, or a transfer slower than the next snapshot would never end.
 
 #include "raft/state.h"
 
@@ -17,6 +18,10 @@ void snapshot_taken(State& s, LogIndex index, LogIndex keep_from);
 void send_snapshot(State& s, NodeId id, Progress& peer);
 void tick_snapshots(State& s);
 void chunk_read(State& s, const consensus::SnapshotRead& wanted, Bytes data, bool last);
+// What was sent and not stored is lost: sends it again.
+void go_back(SendSnapshot& transfer);
+// What the peer is being sent; 0 if nothing.
+LogIndex snapshot_on_its_way(const Progress& peer);
 void chunk_unavailable(State& s, const consensus::SnapshotRead& wanted);
 void handle(State& s, NodeId from, const SnapshotProgress& message);
 

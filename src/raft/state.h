@@ -67,14 +67,17 @@ struct Replicate {
   bool nudge = false;  // nothing moved for a heartbeat: ask whether the end arrived
 };
 
-// The peer needs entries that are compacted: it gets a snapshot, chunk by chunk, each after the one
-// before is stored.
+// The peer needs entries that are compacted: it gets a snapshot, chunk by chunk, a few of them
+// ahead of what it has stored.
 struct SendSnapshot {
   SnapshotMeta meta;
   std::uint64_t offset = 0;  // stored by the peer up to here
-  bool reading = false;      // the owner was asked for the chunk at `offset` and has not answered
-  bool wanted = true;        // ask the owner for the chunk at `offset`
-  Tick resend_at = 0;
+  std::uint64_t next = 0;    // sent up to here
+  bool ended = false;        // the last chunk was sent
+  bool reading = false;      // the owner was asked for the chunk at `next` and has not answered
+  bool pausing = false;      // until resend_at: the file is gone, or was refused
+  Tick resend_at = 0;        // if the peer has stored nothing more until then: from `offset` again
+  Tick patience = 0;         // from one time to the next; grows, as the link may just be slow
 };
 
 struct Progress {
@@ -130,6 +133,7 @@ struct Install {
   SnapshotMeta meta;
   std::uint64_t stored = 0;                 // the owner has it up to here
   std::optional<std::uint64_t> writing_to;  // end of the chunk the owner is storing
+  std::deque<SnapshotChunk> ahead;          // what follows it without a gap
   bool finishing = false;                   // that chunk is the last: the store is being replaced
 };
 

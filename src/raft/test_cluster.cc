@@ -238,7 +238,14 @@ void TestCluster::write_snapshot(NodeId id, const SnapshotWrite& write, bool ok)
 
 void TestCluster::store_snapshot(Member& member, const SnapshotMeta& meta, Bytes file) {
   member.snapshots[meta.index] = {meta, std::move(file)};
-  if (member.snapshots.size() > 2) member.snapshots.erase(member.snapshots.begin());
+  // The newest two stay, and what is on its way to somebody.
+  const consensus::EngineStatus status = member.raft->status();
+  for (auto it = member.snapshots.begin(); member.snapshots.size() > 2;) {
+    if (std::next(it, 2) == member.snapshots.end()) break;
+    const bool used = std::ranges::find(status.peers, it->first,
+                                        &consensus::PeerStatus::snapshot) != status.peers.end();
+    it = used ? std::next(it) : member.snapshots.erase(it);
+  }
 }
 
 void TestCluster::compact(NodeId id, std::uint64_t keep) {

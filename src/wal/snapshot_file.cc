@@ -54,21 +54,24 @@ Result<std::vector<LogIndex>> indexes(io::Disk& disk, const std::string& directo
 }
 
 Result<void> remove_all_but(io::Disk& disk, const std::string& directory, GroupId group,
-                            const char* suffix, std::size_t kept) {
+                            const char* suffix, std::size_t kept,
+                            const std::vector<LogIndex>& in_use = {}) {
   const auto found = TRY(indexes(disk, directory, group, suffix));
-  for (std::size_t i = 0; i + kept < found.size(); ++i)
+  for (std::size_t i = 0; i + kept < found.size(); ++i) {
+    if (std::ranges::find(in_use, found[i]) != in_use.end()) continue;
     TRY(disk.remove(directory + "/" + file_name(group, found[i], suffix)));
+  }
   if (found.size() > kept) TRY(disk.sync_directory(directory));
   return {};
 }
 
 // Gives a synced file its final name, durably, and lets older ones go.
 Result<void> publish(io::Disk& disk, const std::string& directory, GroupId group, LogIndex index,
-                     const char* temporary_suffix) {
+                     const char* temporary_suffix, const std::vector<LogIndex>& in_use = {}) {
   TRY(disk.rename(directory + "/" + file_name(group, index, temporary_suffix),
                   directory + "/" + file_name(group, index, kWhole)));
   TRY(disk.sync_directory(directory));
-  return remove_all_but(disk, directory, group, kWhole, kKept);
+  return remove_all_but(disk, directory, group, kWhole, kKept, in_use);
 }
 
 SnapshotSource source_of(io::File& file) {
@@ -96,7 +99,7 @@ struct SnapshotDir::Writer::State {
   Result<void> put(BytesView bytes);
   Result<void> put_chunk();
   Result<void> append(BytesView piece);
-  Result<void> finish();
+  Result<void> finish(const std::vector<LogIndex>& in_use);
   Result<void> note(Result<void> result);
 };
 
@@ -125,12 +128,12 @@ Result<void> SnapshotDir::Writer::State::append(BytesView piece) {
   return {};
 }
 
-Result<void> SnapshotDir::Writer::State::finish() {
+Result<void> SnapshotDir::Writer::State::finish(const std::vector<LogIndex>& in_use) {
   TRY(put_chunk());
   TRY(put(encoder.footer()));
   TRY(file->sync());
   file.reset();
-  return publish(*disk, directory, group, index, kWriting);
+  return publish(*disk, directory, group, index, kWriting, in_use);
 }
 
 // After a failure the half-written file goes at once: on a full disk others need the room.
@@ -149,9 +152,9 @@ Result<void> SnapshotDir::Writer::append(BytesView piece) {
   return state_->note(state_->append(piece));
 }
 
-Result<void> SnapshotDir::Writer::finish() {
+Result<void> SnapshotDir::Writer::finish(const std::vector<LogIndex>& in_use) {
   CHECK(!state_->failed, "finish of a snapshot that has failed");
-  return state_->note(state_->finish());
+  return state_->note(state_->finish(in_use));
 }
 
 Result<SnapshotDir> SnapshotDir::open(io::Disk& disk, const std::string& directory,

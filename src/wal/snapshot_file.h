@@ -5,7 +5,7 @@
 //
 // A file is written under a temporary name, synced and renamed, so that one with the final name is
 // whole; a follower receives the same bytes and checks them before it renames. The newest two are
-// kept.
+// kept, and those that are being sent.
 //
 // Threading: blocking; called at start-up, or inside jobs on io::Lane::kSnapshot.
 
@@ -44,9 +44,10 @@ class SnapshotDir {
     explicit Writer(std::shared_ptr<State> state);
 
     Result<void> append(BytesView piece);
-    // Footer, sync, rename, sync of the directory, removal of all but the newest two. After a
-    // failure of either call the half-written file is gone and the Writer of no more use.
-    Result<void> finish();
+    // Footer, sync, rename, sync of the directory, removal of all but the newest two and those
+    // `in_use`. After a failure of either call the half-written file is gone and the Writer of no
+    // more use.
+    Result<void> finish(const std::vector<LogIndex>& in_use = {});
 
    private:
     std::shared_ptr<State> state_;
