@@ -1,6 +1,8 @@
 #include "wire/json.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/struct.pb.h>
 #include <google/protobuf/util/json_util.h>
 
 #include "base/check.h"
@@ -17,12 +19,60 @@ Bytes to_json(const google::protobuf::Message& message) {
   return out;
 }
 
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Struct;
+using google::protobuf::Value;
+
+Result<void> check_names(const Struct& object, const Descriptor& type);
+
+// Strings in place of an enum must be one of its names; the text is that of etcd's gateway.
+Result<void> check_names(const Value& value, const FieldDescriptor& field) {
+  if (value.has_list_value()) {
+    for (const Value& item : value.list_value().values()) TRY(check_names(item, field));
+  } else if (value.has_struct_value() && field.message_type() != nullptr) {
+    TRY(check_names(value.struct_value(), *field.message_type()));
+  } else if (field.enum_type() != nullptr && value.kind_case() == Value::kStringValue &&
+             field.enum_type()->FindValueByName(value.string_value()) == nullptr) {
+    const auto& type = *field.enum_type();
+    const Descriptor* outer = type.containing_type();
+    return fail(ErrorCode::kInvalid,
+                fmt::format("unknown value {} for enum {}.{}{}", json_string(value.string_value()),
+                            type.file()->package(), outer == nullptr ? "" : outer->name() + "_",
+                            type.name()));
+  }
+  return {};
+}
+
+Result<void> check_names(const Struct& object, const Descriptor& type) {
+  for (int i = 0; i < type.field_count(); ++i) {
+    const FieldDescriptor& field = *type.field(i);
+    for (const std::string& name : {field.name(), field.json_name()}) {
+      const auto found = object.fields().find(name);
+      if (found != object.fields().end()) TRY(check_names(found->second, field));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<void> from_json(BytesView text, google::protobuf::Message& message) {
   message.Clear();
   if (text.find_first_not_of(" \t\r\n") == BytesView::npos) return {};
+  const google::protobuf::StringPiece json(text.data(), text.size());
+  if (util::JsonStringToMessage(json, &message).ok()) return {};
+  // Unknown fields are no reason, but protobuf would skip unknown names of enums with them.
+  Struct object;
+  if (util::JsonStringToMessage(json, &object).ok()) {
+    TRY(check_names(object, *message.GetDescriptor()));
+  }
+  message.Clear();
   util::JsonParseOptions options;
   options.ignore_unknown_fields = true;
-  const auto status = util::JsonStringToMessage({text.data(), text.size()}, &message, options);
+  const auto status = util::JsonStringToMessage(json, &message, options);
   if (status.ok()) return {};
   return fail(ErrorCode::kInvalid, status.message().ToString());
 }

@@ -50,6 +50,21 @@ TEST(Json, TakesWhatEtcdTakes) {
   EXPECT_EQ(range.key(), "") << "an empty text is an empty message";
 }
 
+// As etcd 3.4.23 words it.
+TEST(Json, RefusesUnknownNamesOfEnums) {
+  const auto refusal = [](auto message, const char* text) {
+    const auto parsed = from_json(text, message);
+    return parsed ? std::string("taken") : parsed.error().message;
+  };
+  EXPECT_EQ(refusal(RangeRequest(), R"({"sort_order":"SIDEWAYS"})"),
+            R"(unknown value "SIDEWAYS" for enum etcdserverpb.RangeRequest_SortOrder)");
+  EXPECT_EQ(refusal(RangeRequest(), R"({"x":1,"sortTarget":"NOPE"})"),
+            R"(unknown value "NOPE" for enum etcdserverpb.RangeRequest_SortTarget)");
+  EXPECT_EQ(refusal(etcdserverpb::TxnRequest(), R"({"compare":[{"x":1},{"result":"NOPE"}]})"),
+            R"(unknown value "NOPE" for enum etcdserverpb.Compare_CompareResult)");
+  EXPECT_EQ(refusal(RangeRequest(), R"({"x":1,"sort_order":7,"sort_target":null})"), "taken");
+}
+
 TEST(Json, RefusesWhatDoesNotFit) {
   PutRequest put;
   for (const char* bad : {"x", "{", "[]", R"({"key":{}})", R"({"lease":"abc"})", R"({"key":"a"}x)",

@@ -359,16 +359,48 @@ TEST_F(GrpcSessionTest, MalformedCallsAreAnsweredAsByEtcd) {
             (Status{"3", "etcdserver: key not found"}));
 }
 
+// As etcd 3.4.23 takes them, but for a sort target, which ends its process.
 TEST_F(GrpcSessionTest, UnknownEnumNumbers) {
   pb::RangeRequest range;
   range.set_key("k");
-  range.set_sort_order(static_cast<pb::RangeRequest::SortOrder>(9));
+  range.set_sort_target(pb::RangeRequest::VALUE);
+  range.set_sort_order(static_cast<pb::RangeRequest::SortOrder>(7));
+  call(kRange, range.SerializeAsString());
+  range.set_sort_order(pb::RangeRequest::DESCEND);
+  range.set_sort_target(static_cast<pb::RangeRequest::SortTarget>(7));
   EXPECT_EQ(ask(kRange, range.SerializeAsString()),
             (Status{"3", "etcdserver: invalid sort option"}));
+
+  constexpr auto kUnknownResult = static_cast<pb::Compare::CompareResult>(9);
+  constexpr auto kUnknownTarget = static_cast<pb::Compare::CompareTarget>(9);
   pb::TxnRequest txn;
-  txn.add_compare()->set_result(static_cast<pb::Compare::CompareResult>(9));
-  EXPECT_EQ(ask(kTxn, txn.SerializeAsString()),
-            (Status{"12", "conclave: not supported: unknown comparison"}));
+  for (const auto& [result, target] : {std::pair{kUnknownResult, pb::Compare::VERSION},
+                                       {kUnknownResult, pb::Compare::VALUE},
+                                       {pb::Compare::EQUAL, kUnknownTarget},
+                                       {pb::Compare::LESS, kUnknownTarget}}) {
+    auto& compare = *txn.add_compare();
+    compare.set_key("k");
+    compare.set_version(5);
+    compare.set_result(result);
+    compare.set_target(target);
+  }
+  call(kTxn, txn.SerializeAsString());
+  pump();
+  ASSERT_EQ(calls_.size(), 2);
+  const auto& sorted = std::get<api::RangeRequest>(calls_[0].request.body);
+  EXPECT_EQ(sorted.sort_order, api::SortOrder::kAscend);
+  EXPECT_EQ(sorted.sort_target, api::SortTarget::kKey);
+  const auto& compares = std::get<api::TxnRequest>(calls_[1].request.body).compare;
+  const auto version = [](api::CompareResult result, std::int64_t number) {
+    return api::Compare{
+        .result = result, .key = "k", .range_end = {}, .number = number, .value = {}};
+  };
+  const std::vector<api::Compare> wanted = {
+      version(api::CompareResult::kGreater, -1),  // always
+      version(api::CompareResult::kGreater, 0),   // if the key exists
+      version(api::CompareResult::kGreater, -1),  // always
+      version(api::CompareResult::kLess, 0)};     // never
+  EXPECT_EQ(compares, wanted);
 }
 
 TEST_F(GrpcSessionTest, WhatIsNotGrpcGetsAnHttpStatus) {

@@ -19,16 +19,30 @@ To same_number(From from) {
   return static_cast<To>(static_cast<int>(from));
 }
 
+// What etcd's switches over an unknown result or target come to: with an unknown result a compare
+// holds, but a compare of the value of a key that does not exist; with an unknown target both sides
+// count as equal.
+void compare_unknown(const pb::Compare& from, api::Compare& to) {
+  const bool known_result = pb::Compare::CompareResult_IsValid(from.result());
+  const bool holds = !known_result || from.result() == pb::Compare::EQUAL;
+  const bool needs_key = !known_result && from.target() == pb::Compare::VALUE;
+  // Versions are never negative, and 0 where there is no key.
+  to.target = api::CompareTarget::kVersion;
+  to.result = holds ? api::CompareResult::kGreater : api::CompareResult::kLess;
+  to.number = !holds ? 0 : needs_key ? 0 : -1;
+}
+
 Translated<api::Compare> to_compare(pb::Compare& from) {
-  if (!pb::Compare::CompareResult_IsValid(from.result()) ||
-      !pb::Compare::CompareTarget_IsValid(from.target())) {
-    return refused(ErrorCode::kUnsupported, "unknown comparison");
-  }
   api::Compare to;
-  to.result = same_number<api::CompareResult>(from.result());
-  to.target = same_number<api::CompareTarget>(from.target());
   to.key = std::move(*from.mutable_key());
   to.range_end = std::move(*from.mutable_range_end());
+  if (!pb::Compare::CompareResult_IsValid(from.result()) ||
+      !pb::Compare::CompareTarget_IsValid(from.target())) {
+    compare_unknown(from, to);
+    return to;
+  }
+  to.result = same_number<api::CompareResult>(from.result());
+  to.target = same_number<api::CompareTarget>(from.target());
   // An operand of another kind than the target counts as absent, as in etcd.
   switch (to.target) {
     case api::CompareTarget::kVersion:
@@ -171,8 +185,12 @@ std::vector<std::string> texts_of(google::protobuf::RepeatedPtrField<std::string
 }  // namespace
 
 Translated<api::RangeRequest> to_api(pb::RangeRequest& from) {
-  if (!pb::RangeRequest::SortOrder_IsValid(from.sort_order()) ||
-      !pb::RangeRequest::SortTarget_IsValid(from.sort_target())) {
+  // To etcd an unknown order is none at all, whatever the target. (An unknown target ends it.)
+  if (!pb::RangeRequest::SortOrder_IsValid(from.sort_order())) {
+    from.set_sort_order(pb::RangeRequest::ASCEND);
+    from.set_sort_target(pb::RangeRequest::KEY);
+  }
+  if (!pb::RangeRequest::SortTarget_IsValid(from.sort_target())) {
     return refused(ErrorCode::kInvalidSortOption);
   }
   api::RangeRequest to;

@@ -1,6 +1,7 @@
 #pragma once
 // etcd's messages to the api's words and back. Requests are emptied and answers moved from: keys
-// and values are never copied. Nothing is validated here but that an enum's number is known.
+// and values are never copied. Nothing is validated here; unknown numbers of enums mean what they
+// come to in etcd.
 
 #include <expected>
 
