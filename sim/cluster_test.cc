@@ -58,25 +58,6 @@ TEST(ClusterTest, AFollowerFarBehindCatchesUpBySnapshot) {
   expect_linearizable(workload.history(), 3);
 }
 
-// Over a link on which a snapshot takes longer than several of the next ones to be written.
-TEST(ClusterTest, AFollowerOnASlowLinkGetsItsSnapshotWhileWritesGoOn) {
-  Cluster cluster(6, {.snapshot_entries = 20, .keep_entries = 10});
-  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
-  ASSERT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.leader().has_value(); }));
-  cluster.run_for(seconds(1));
-  const std::size_t leader = *cluster.leader();
-  const std::size_t late = (leader + 1) % 3;
-  cluster.crash(late);
-  ASSERT_TRUE(put_values(cluster, 400, 10'000, seconds(60)));
-  Registers workload(cluster, 7, 12, 1'000'000);
-  LinkFaults faults;
-  faults.bytes_per_second = 600'000;  // seven seconds for the snapshot
-  cluster.fabric().set_link_faults(Cluster::host(leader), Cluster::host(late), faults);
-  start(cluster, late);
-  EXPECT_TRUE(cluster.run_until(
-      seconds(15), [&] { return cluster.node(late).stats().snapshots_installed >= 1; }));
-}
-
 // Memory that went bad on one member: its store is exchanged for an empty one at the same index.
 TEST(ClusterTest, AMemberWhoseStateDiffersIsFoundOutAndNobodyIsAnswered) {
   Cluster cluster(5, {});
@@ -231,6 +212,25 @@ TEST(ClusterTest, ASlowLinkIsNotAStuckOne) {
   const auto lost = [&] { return cluster.node(leader).stats().peers_connected < 2; };
   EXPECT_FALSE(cluster.run_until(seconds(10), lost)) << "the link moves, and was broken";
   EXPECT_TRUE(cluster.run_until(seconds(20), [&] { return cluster.converged(); }));
+}
+
+// Over a link on which a snapshot takes longer than several of the next ones to be written.
+TEST(ClusterTest, AFollowerOnASlowLinkGetsItsSnapshotWhileWritesGoOn) {
+  Cluster cluster(6, {.snapshot_entries = 20, .keep_entries = 10});
+  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
+  ASSERT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.leader().has_value(); }));
+  cluster.run_for(seconds(1));
+  const std::size_t leader = *cluster.leader();
+  const std::size_t late = (leader + 1) % 3;
+  cluster.crash(late);
+  ASSERT_TRUE(put_values(cluster, 400, 10'000, seconds(60)));
+  Registers workload(cluster, 7, 12, 1'000'000);
+  LinkFaults faults;
+  faults.bytes_per_second = 600'000;  // seven seconds for the snapshot
+  cluster.fabric().set_link_faults(Cluster::host(leader), Cluster::host(late), faults);
+  start(cluster, late);
+  EXPECT_TRUE(cluster.run_until(
+      seconds(15), [&] { return cluster.node(late).stats().snapshots_installed >= 1; }));
 }
 
 TEST(ClusterTest, ASnapshotIsDueBeforeTheLogOutgrowsTheStore) {
