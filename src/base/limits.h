@@ -61,6 +61,12 @@ inline constexpr std::size_t kMaxSnapshotWindow = 4;
 inline constexpr std::size_t kMaxTransferLogBytes = 256 * kMiB;
 // Frames between members; larger ones are a protocol violation.
 inline constexpr std::size_t kMaxPeerFrameBytes = 8 * kMiB;
+// The largest that --max-request-bytes may be: one such request and what shares its entry fit into
+// a frame.
+inline constexpr std::size_t kLargestMaxRequestBytes = kMaxPeerFrameBytes - kMaxEntryBytes;
+// Before a connection has said whose it is: its frames, and how many such connections there may be.
+inline constexpr std::size_t kMaxHelloBytes = 4 * kKiB;
+inline constexpr std::size_t kMaxUngreetedPeers = 64;
 // Unsent bytes to one peer before new messages to it are dropped: engines resend.
 inline constexpr std::size_t kMaxPeerUnsentBytes = 64 * kMiB;
 

@@ -1,5 +1,7 @@
 #include "node/forwarding.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace conclave::node {
@@ -37,20 +39,50 @@ const std::deque<ForwardSender::Frame>& ForwardSender::unanswered(Epoch epoch) {
   return frames_;
 }
 
+void ForwardSender::empty_unwanted(Epoch epoch,
+                                   const std::function<bool(std::uint64_t call)>& is_wanted,
+                                   const std::function<Bytes(std::uint64_t number)>& encode_empty) {
+  enter(epoch);
+  for (Frame& frame : frames_) {
+    if (frame.calls.empty() || std::ranges::any_of(frame.calls, is_wanted)) continue;
+    frame.calls.clear();
+    frame.encoded = encode_empty(frame.number);
+  }
+}
+
 ForwardReceiver::Verdict ForwardReceiver::check(Epoch epoch, NodeId from, std::uint64_t incarnation,
                                                 std::uint64_t number) {
   if (epoch != epoch_) {
     epoch_ = epoch;
-    last_.clear();
+    origins_.clear();
   }
-  const auto found = last_.find({from, incarnation});
-  const std::uint64_t last = found == last_.end() ? 0 : found->second;
+  const auto found = origins_.find({from, incarnation});
+  const std::uint64_t last = found == origins_.end() ? 0 : found->second.last;
   if (number <= last) return Verdict::kRepeated;
   return number == last + 1 ? Verdict::kNew : Verdict::kGap;
 }
 
-void ForwardReceiver::taken(NodeId from, std::uint64_t incarnation, std::uint64_t number) {
-  last_[{from, incarnation}] = number;
+void ForwardReceiver::taken(NodeId from, std::uint64_t incarnation, std::uint64_t number,
+                            Outcome outcome) {
+  constexpr std::size_t kKept = 10'000;
+  Origin& origin = origins_[{from, incarnation}];
+  origin.last = number;
+  if (outcome == Outcome::kAccepted) return;
+  origin.refused.emplace_back(number, outcome);
+  if (origin.refused.size() <= kKept) return;
+  origin.known_from = origin.refused.front().first + 1;
+  origin.refused.pop_front();
+}
+
+std::optional<ForwardReceiver::Outcome> ForwardReceiver::outcome_of(NodeId from,
+                                                                    std::uint64_t incarnation,
+                                                                    std::uint64_t number) const {
+  const auto found = origins_.find({from, incarnation});
+  if (found == origins_.end() || number < found->second.known_from) return std::nullopt;
+  const auto& refused = found->second.refused;
+  const auto at =
+      std::ranges::lower_bound(refused, number, {}, [](const auto& entry) { return entry.first; });
+  return at != refused.end() && at->first == number ? at->second : Outcome::kAccepted;
 }
 
 }  // namespace conclave::node

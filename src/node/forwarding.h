@@ -9,7 +9,9 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -34,6 +36,10 @@ class ForwardSender {
   // The calls of frame `number`, now answered; frames before it are answered too, with their calls
   // accepted. Empty if it was answered before.
   std::vector<std::uint64_t> answered(Epoch epoch, std::uint64_t number);
+  // Takes the commands out of unanswered frames that nobody waits for any more: an empty frame of
+  // the same number goes in their place, as numbers must not be missing.
+  void empty_unwanted(Epoch epoch, const std::function<bool(std::uint64_t call)>& is_wanted,
+                      const std::function<Bytes(std::uint64_t number)>& encode_empty);
   // Everything unanswered, to be sent again after a link broke or an answer stayed away.
   const std::deque<Frame>& unanswered(Epoch epoch);
 
@@ -49,15 +55,26 @@ class ForwardSender {
 class ForwardReceiver {
  public:
   enum class Verdict { kNew, kRepeated, kGap };
+  // What became of a frame.
+  enum class Outcome { kAccepted, kNoSpace, kBusy };
 
   // REQUIRES: this member leads `epoch`. Changes nothing.
   Verdict check(Epoch epoch, NodeId from, std::uint64_t incarnation, std::uint64_t number);
   // The frame that check() called new has been dealt with.
-  void taken(NodeId from, std::uint64_t incarnation, std::uint64_t number);
+  void taken(NodeId from, std::uint64_t incarnation, std::uint64_t number, Outcome outcome);
+  // Of a frame that check() called repeated: the origin may not have heard it the first time.
+  // nullopt: too long ago to know.
+  std::optional<Outcome> outcome_of(NodeId from, std::uint64_t incarnation,
+                                    std::uint64_t number) const;
 
  private:
+  struct Origin {
+    std::uint64_t last = 0;
+    std::deque<std::pair<std::uint64_t, Outcome>> refused;  // not kAccepted, the newest of them
+    std::uint64_t known_from = 1;  // what is not in `refused` from here on was accepted
+  };
   Epoch epoch_;
-  std::map<std::pair<NodeId, std::uint64_t>, std::uint64_t> last_;
+  std::map<std::pair<NodeId, std::uint64_t>, Origin> origins_;
 };
 
 }  // namespace conclave::node

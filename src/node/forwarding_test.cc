@@ -11,6 +11,7 @@ namespace conclave::node {
 namespace {
 
 using Verdict = ForwardReceiver::Verdict;
+using Outcome = ForwardReceiver::Outcome;
 constexpr NodeId kOrigin{7};
 
 ForwardSender::Frame frame(std::uint64_t number) {
@@ -43,7 +44,7 @@ TEST(ForwardReceiverTest, TakesEachNumberOnceAndInOrder) {
   ForwardReceiver receiver;
   EXPECT_EQ(receiver.check(Epoch{1}, kOrigin, 5, 2), Verdict::kGap);
   EXPECT_EQ(receiver.check(Epoch{1}, kOrigin, 5, 1), Verdict::kNew);
-  receiver.taken(kOrigin, 5, 1);
+  receiver.taken(kOrigin, 5, 1, Outcome::kAccepted);
   EXPECT_EQ(receiver.check(Epoch{1}, kOrigin, 5, 1), Verdict::kRepeated);
   EXPECT_EQ(receiver.check(Epoch{1}, kOrigin, 5, 2), Verdict::kNew);
 }
@@ -51,10 +52,43 @@ TEST(ForwardReceiverTest, TakesEachNumberOnceAndInOrder) {
 TEST(ForwardReceiverTest, ARestartedOriginIsAnotherOne) {
   ForwardReceiver receiver;
   receiver.check(Epoch{1}, kOrigin, 5, 1);
-  receiver.taken(kOrigin, 5, 1);
+  receiver.taken(kOrigin, 5, 1, Outcome::kAccepted);
   EXPECT_EQ(receiver.check(Epoch{1}, kOrigin, 6, 1), Verdict::kNew);
-  receiver.taken(kOrigin, 6, 1);
+  receiver.taken(kOrigin, 6, 1, Outcome::kAccepted);
   EXPECT_EQ(receiver.check(Epoch{1}, kOrigin, 5, 1), Verdict::kRepeated);
+}
+
+TEST(ForwardSenderTest, WhatNobodyWaitsForGoesAsAnEmptyFrame) {
+  ForwardSender sender;
+  for (std::uint64_t n = 1; n <= 2; ++n) {
+    sender.next_number(Epoch{3});
+    sender.sent(Epoch{3}, frame(n));
+  }
+  const auto empty = [](std::uint64_t number) { return "empty " + std::to_string(number); };
+  sender.empty_unwanted(
+      Epoch{3}, [](std::uint64_t call) { return call == 11 || call == 20; }, empty);
+  EXPECT_EQ(sender.unanswered(Epoch{3}).front().encoded, "frame");
+  sender.empty_unwanted(
+      Epoch{3}, [](std::uint64_t call) { return call == 20; }, empty);
+  EXPECT_EQ(sender.unanswered(Epoch{3})[0].encoded, "empty 1");
+  EXPECT_EQ(sender.unanswered(Epoch{3})[1].encoded, "frame");
+  EXPECT_TRUE(sender.answered(Epoch{3}, 1).empty());
+}
+
+TEST(ForwardReceiverTest, ARepeatedFrameGetsItsFirstAnswer) {
+  ForwardReceiver receiver;
+  receiver.check(Epoch{1}, kOrigin, 5, 1);
+  receiver.taken(kOrigin, 5, 1, Outcome::kAccepted);
+  receiver.taken(kOrigin, 5, 2, Outcome::kBusy);
+  receiver.taken(kOrigin, 5, 3, Outcome::kNoSpace);
+  receiver.taken(kOrigin, 5, 4, Outcome::kAccepted);
+  EXPECT_EQ(receiver.outcome_of(kOrigin, 5, 1), Outcome::kAccepted);
+  EXPECT_EQ(receiver.outcome_of(kOrigin, 5, 2), Outcome::kBusy);
+  EXPECT_EQ(receiver.outcome_of(kOrigin, 5, 3), Outcome::kNoSpace);
+  EXPECT_EQ(receiver.outcome_of(kOrigin, 5, 4), Outcome::kAccepted);
+  for (std::uint64_t n = 5; n < 20'000; ++n) receiver.taken(kOrigin, 5, n, Outcome::kBusy);
+  EXPECT_EQ(receiver.outcome_of(kOrigin, 5, 2), std::nullopt);
+  EXPECT_EQ(receiver.outcome_of(kOrigin, 5, 19'999), Outcome::kBusy);
 }
 
 // Frames over a link that loses, repeats and reorders: each is taken once, and all in the end.
@@ -81,7 +115,7 @@ TEST(ForwardingTest, EveryFrameIsTakenExactlyOnceOverABadLink) {
       if (verdict == Verdict::kGap) continue;
       if (verdict == Verdict::kNew) {
         ++taken[number];
-        receiver.taken(kOrigin, 5, number);
+        receiver.taken(kOrigin, 5, number, Outcome::kAccepted);
       }
       if (!rng.one_in(3)) sender.answered(epoch, number);
     }

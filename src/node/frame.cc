@@ -70,7 +70,7 @@ Result<std::optional<Frame>> FrameReader::next() {
       return fail(ErrorCode::kCorrupt, fmt::format("frame of type {}, version {} is not known",
                                                    prefix.type, prefix.version));
     }
-    if (prefix.length > limits::kMaxPeerFrameBytes) {
+    if (prefix.length > max_payload_bytes_) {
       return fail(ErrorCode::kCorrupt, fmt::format("frame of {} bytes is too long", prefix.length));
     }
   }

@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "base/result.h"
 
 namespace conclave::node {
@@ -38,13 +39,16 @@ Bytes encode_engine_frame(std::uint64_t group, BytesView message);
 
 class FrameReader {
  public:
+  explicit FrameReader(std::size_t max_payload_bytes = limits::kMaxPeerFrameBytes)
+      : max_payload_bytes_(max_payload_bytes) {}
+  void allow(std::size_t max_payload_bytes) { max_payload_bytes_ = max_payload_bytes; }
   void feed(BytesView bytes) { buffer_.append(bytes); }
   // The next whole frame; nullopt if more bytes are needed. kCorrupt for a bad checksum, an unknown
-  // type or version, or a length beyond limits::kMaxPeerFrameBytes: the stream cannot be used any
-  // further.
+  // type or version, or a length beyond what is allowed: the stream cannot be used any further.
   Result<std::optional<Frame>> next();
 
  private:
+  std::size_t max_payload_bytes_;
   Bytes buffer_;
   std::size_t consumed_ = 0;
 };

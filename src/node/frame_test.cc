@@ -48,5 +48,20 @@ TEST(FrameTest, AnAbsurdLengthIsRefusedAtOnce) {
   EXPECT_FALSE(reader.next().has_value());
 }
 
+// A stranger may not make us hold more than a Hello.
+TEST(FrameTest, ASmallLimitHoldsUntilMoreIsAllowed) {
+  const Bytes large = encode_frame(FrameType::kForward, Bytes(1'000, 'x'));
+  FrameReader strict(100);
+  strict.feed(BytesView(large).substr(0, 16));
+  EXPECT_FALSE(strict.next().has_value());
+  FrameReader reader(100);
+  reader.feed(encode_frame(FrameType::kHello, "hello") + large);
+  ASSERT_TRUE(reader.next().has_value());
+  reader.allow(2'000);
+  const auto frame = reader.next();
+  ASSERT_TRUE(frame.has_value() && frame->has_value());
+  EXPECT_EQ((*frame)->payload.size(), 1'000u);
+}
+
 }  // namespace
 }  // namespace conclave::node

@@ -305,11 +305,7 @@ void Group::forward_writes() {
   while (writes_.has_unsent()) {
     ForwardSender::Frame frame;
     frame.number = forward_sender_.next_number(epoch);
-    peer::v1::Forward message;
-    message.set_group(id_.value);
-    message.set_epoch(epoch.value);
-    message.set_incarnation(shared_.incarnation);
-    message.set_number(frame.number);
+    peer::v1::Forward message = forward_frame(epoch, frame.number);
     for (const Writes::Sent& write : writes_.take_unsent(epoch, limits::kMaxEntryBytes / 2)) {
       frame.calls.push_back(write.call);
       message.add_commands(Bytes(write.command));
@@ -321,10 +317,24 @@ void Group::forward_writes() {
   }
 }
 
+// One without commands yet.
+peer::v1::Forward Group::forward_frame(Epoch epoch, std::uint64_t number) const {
+  peer::v1::Forward message;
+  message.set_group(id_.value);
+  message.set_epoch(epoch.value);
+  message.set_incarnation(shared_.incarnation);
+  message.set_number(number);
+  return message;
+}
+
 void Group::resend_forwards() {
   const NodeId leader = engine_.leader();
   if (!leader || leader == shared_.options.self) return;
-  for (const ForwardSender::Frame& frame : forward_sender_.unanswered(engine_.epoch())) {
+  const Epoch epoch = engine_.epoch();
+  forward_sender_.empty_unwanted(
+      epoch, [this](std::uint64_t call) { return writes_.is_waiting(call); },
+      [&](std::uint64_t number) { return forward_frame(epoch, number).SerializeAsString(); });
+  for (const ForwardSender::Frame& frame : forward_sender_.unanswered(epoch)) {
     shared_.peers.send(leader, FrameType::kForward, frame.encoded);
   }
 }
@@ -342,30 +352,34 @@ void Group::on_forward(NodeId from, const peer::v1::Forward& forward) {
   reply.set_incarnation(forward.incarnation());
   reply.set_number(forward.number());
   if (verdict == ForwardReceiver::Verdict::kNew) {
-    ForwardedFrame frame{.epoch = epoch, .commands = {}, .bytes = 0};
-    std::vector<Bytes> changes;
-    for (const Bytes& command : forward.commands()) {
-      if (!store::is_valid_command(command)) continue;
-      if (store::is_member_change(command)) {
-        changes.push_back(command);
-      } else {
-        frame.commands.push_back(command);
-      }
-    }
-    if (no_space_ || shared_.log.is_full()) {
-      reply.set_verdict(peer::v1::ForwardReply::NO_SPACE);
-    } else if (forwarded_bytes_ + forward.ByteSizeLong() > limits::kMaxInflightWriteBytes) {
-      reply.set_verdict(peer::v1::ForwardReply::BUSY);
-    } else {
-      frame.bytes = forward.ByteSizeLong();
-      forwarded_bytes_ += frame.bytes;
-      forwarded_.push_back(std::move(frame));
-      for (const Bytes& change : changes) hold_change(change);
-      want_turn();
-    }
-    forward_receiver_.taken(from, forward.incarnation(), forward.number());
+    forward_receiver_.taken(from, forward.incarnation(), forward.number(), take_forward(forward));
   }
+  const auto outcome = forward_receiver_.outcome_of(from, forward.incarnation(), forward.number());
+  if (!outcome) return;
+  // The outcomes are in the order of the message's verdicts.
+  reply.set_verdict(static_cast<peer::v1::ForwardReply::Verdict>(*outcome));
   shared_.peers.send(from, FrameType::kForwardReply, reply.SerializeAsString());
+}
+
+ForwardReceiver::Outcome Group::take_forward(const peer::v1::Forward& forward) {
+  using Outcome = ForwardReceiver::Outcome;
+  if (forward.commands().empty()) return Outcome::kAccepted;
+  ForwardedFrame frame{
+      .epoch = Epoch{forward.epoch()}, .commands = {}, .bytes = forward.ByteSizeLong()};
+  if (no_space_ || shared_.log.is_full()) return Outcome::kNoSpace;
+  if (forwarded_bytes_ + frame.bytes > limits::kMaxInflightWriteBytes) return Outcome::kBusy;
+  for (const Bytes& command : forward.commands()) {
+    if (!store::is_valid_command(command)) continue;
+    if (store::is_member_change(command)) {
+      hold_change(command);
+    } else {
+      frame.commands.push_back(command);
+    }
+  }
+  forwarded_bytes_ += frame.bytes;
+  forwarded_.push_back(std::move(frame));
+  want_turn();
+  return Outcome::kAccepted;
 }
 
 void Group::on_forward_reply(const peer::v1::ForwardReply& reply) {

@@ -134,6 +134,8 @@ class Group {
   bool propose_own();
   bool propose_forwarded();
   void forward_writes();
+  peer::v1::Forward forward_frame(Epoch epoch, std::uint64_t number) const;
+  ForwardReceiver::Outcome take_forward(const peer::v1::Forward& forward);
   void propose_change();
   void begin_barrier();
   void persist(consensus::Output& out);

@@ -1,6 +1,7 @@
 #include "node/node.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/check.h"
@@ -90,9 +91,9 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
                       api::Response response) { reply(client, std::move(response)); },
       .reply_part =
           [this](ClientCall client, const api::Header& header, std::vector<api::KeyValue> kvs) {
-            return clients_.part(client, header, std::move(kvs));
+            return reply_part(client, header, std::move(kvs));
           },
-      .room_for = [this](std::uint64_t connection) { return clients_.room_for(connection); },
+      .room_for = [this](std::uint64_t connection) { return room_for(connection); },
       .fatal = [this](const Error& error) { fail_for_good(error); },
   };
   group_ = std::make_unique<Group>(
@@ -318,14 +319,33 @@ Bytes Node::join_reply() {
 
 void Node::ask(api::Request request, std::move_only_function<void(api::Response)> answered) {
   const ClientCall call{kOwner, next_asked_++};
-  asked_.emplace(call.call, std::move(answered));
+  asked_.emplace(call.call, Asked{std::move(answered), {}});
   submit(call, std::move(request));
 }
 
 void Node::reply(ClientCall client, api::Response response) {
   if (client.connection != kOwner) return clients_.reply(client, std::move(response));
   auto asked = asked_.extract(client.call);
-  if (!asked.empty()) asked.mapped()(std::move(response));
+  if (asked.empty()) return;
+  auto& [answered, kvs] = asked.mapped();
+  if (auto* range = std::get_if<api::RangeResponse>(&response.answer); range && !kvs.empty()) {
+    std::ranges::move(range->kvs, std::back_inserter(kvs));
+    range->kvs = std::move(kvs);
+  }
+  answered(std::move(response));
+}
+
+bool Node::reply_part(ClientCall client, const api::Header& header,
+                      std::vector<api::KeyValue> kvs) {
+  if (client.connection != kOwner) return clients_.part(client, header, std::move(kvs));
+  const auto asked = asked_.find(client.call);
+  if (asked == asked_.end()) return false;
+  std::ranges::move(kvs, std::back_inserter(asked->second.kvs));
+  return true;
+}
+
+Room Node::room_for(std::uint64_t connection) {
+  return connection == kOwner ? Room::kAny : clients_.room_for(connection);
 }
 
 // By the cluster's decision: a new voter that still gets the log is none.

@@ -66,6 +66,8 @@ class Node : private PeerHandler {
   void finish_stop();
 
   void submit(ClientCall client, api::Request request);
+  bool reply_part(ClientCall client, const api::Header& header, std::vector<api::KeyValue> kvs);
+  Room room_for(std::uint64_t connection);
   void reply(ClientCall client, api::Response response);
   void change_members(ClientCall client, api::Request request);
   bool is_learner() const;
@@ -85,7 +87,12 @@ class Node : private PeerHandler {
   Clients clients_;
   std::unique_ptr<Group> group_;
   std::map<NodeId, bool> disk_full_;  // what the others reported last
-  std::map<api::CallId, std::move_only_function<void(api::Response)>> asked_;  // by ask()
+  // By ask(), with the first keys of a large range.
+  struct Asked {
+    std::move_only_function<void(api::Response)> answered;
+    std::vector<api::KeyValue> kvs;
+  };
+  std::map<api::CallId, Asked> asked_;
   api::CallId next_asked_ = 1;
   std::uint64_t next_member_ = 0;  // drawn for members that are added
 

@@ -82,7 +82,7 @@ struct Peers::Outbound : io::ConnectionHandler {
     ready = false;
     connection.reset();
     connector.reset();
-    reader = FrameReader();
+    reader = FrameReader(limits::kMaxHelloBytes);
     next_dial = owner.clock_.now() + retry;
     retry = std::min(retry * 2, kLongestRetry);
     ++address;
@@ -93,8 +93,8 @@ struct Peers::Outbound : io::ConnectionHandler {
   const PeerOptions options;
   std::unique_ptr<io::Network::Connector> connector;
   std::unique_ptr<io::Connection> connection;
-  FrameReader reader;
-  bool ready = false;       // the other side accepted our Hello
+  FrameReader reader{limits::kMaxHelloBytes};  // nothing else comes on it
+  bool ready = false;                          // the other side accepted our Hello
   std::size_t address = 0;  // counts the tries; the address is this modulo how many there are
   Instant next_dial;
   std::uint64_t queued = 0;  // bytes, on this connection
@@ -135,6 +135,7 @@ struct Peers::Inbound : io::ConnectionHandler {
     const std::expected<NodeId, Refusal> sender = owner.accept_hello(frame);
     if (!sender) return refuse(sender.error().reason, sender.error().verdict);
     from = *sender;
+    reader.allow(limits::kMaxPeerFrameBytes);
     peer::v1::HelloReply reply;
     reply.set_accepted(true);
     connection->send(encode_frame(FrameType::kHelloReply, reply.SerializeAsString()));
@@ -166,7 +167,7 @@ struct Peers::Inbound : io::ConnectionHandler {
 
   Peers& owner;
   std::unique_ptr<io::Connection> connection;
-  FrameReader reader;
+  FrameReader reader{limits::kMaxHelloBytes};
   NodeId from;          // none before the Hello
   bool closed = false;  // to be destroyed at the next tick
   Instant since;
@@ -185,6 +186,9 @@ Peers::~Peers() = default;
 Result<void> Peers::start() {
   for (const io::Address& address : options_.peer_listen) {
     auto accepted = [this](std::unique_ptr<io::Connection> connection) {
+      const auto ungreeted =
+          std::ranges::count_if(inbound_, [](const auto& entry) { return !entry.second->from; });
+      if (static_cast<std::size_t>(ungreeted) >= limits::kMaxUngreetedPeers) return;
       auto inbound = std::make_unique<Inbound>(*this, std::move(connection));
       inbound->connection->start(inbound.get());
       inbound_.emplace(next_inbound_++, std::move(inbound));

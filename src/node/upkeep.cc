@@ -18,8 +18,8 @@ constexpr std::uint64_t kMaxLogBytes = 512 * limits::kMiB;
 constexpr Duration kSnapshotRetry = seconds(5);
 // A leader whose disk takes longer than this for one append lets somebody else lead.
 constexpr Duration kDiskPatience = seconds(3);
-// Revisions reclaimed per step: well under a millisecond.
-constexpr std::size_t kReclaimStep = 2'000;
+// Takes a few percent of the time.
+constexpr std::int64_t kReclaimPerSecond = 200'000;
 
 }  // namespace
 
@@ -40,7 +40,8 @@ void Group::tick() {
   }
   follow_members();
   reads_.retry();
-  store_.reclaim(kReclaimStep);
+  const Duration tick = shared_.options.tick;
+  store_.reclaim(static_cast<std::size_t>(1 + kReclaimPerSecond * tick.ns / seconds(1).ns));
   if (engine_.leader() != last_leader_) {
     last_leader_ = engine_.leader();
     ++counters_.leader_changes;

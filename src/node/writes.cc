@@ -24,6 +24,10 @@ Writes::Slot* Writes::find(std::uint64_t call) {
   return slot.ended ? nullptr : &slot;
 }
 
+bool Writes::is_waiting(std::uint64_t call) const {
+  return call >= first_ && call < next_call() && !slots_[call - first_].ended;
+}
+
 void Writes::end(Slot& slot) {
   CHECK(!slot.ended);
   slot.ended = true;

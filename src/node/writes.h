@@ -55,6 +55,7 @@ class Writes {
   // Everything sent in an epoch below `applied` is unsent again.
   void put_back_before(Epoch applied);
 
+  bool is_waiting(std::uint64_t call) const;
   // The write has ended; who waits for it, if it was still waiting.
   std::optional<ClientCall> finish(std::uint64_t call);
   std::vector<Expired> expire(Instant now);

@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "base/limits.h"
 #include "server/settings.h"
 #include "server/text.h"
 
@@ -145,6 +146,11 @@ Result<void> read_timing(const Settings& settings, Config& config) {
 Result<void> read_limits(const Settings& settings, Config& config) {
   config.snapshot_count = TRY(number(settings, "snapshot-count"));
   config.max_request_bytes = TRY(positive(settings, "max-request-bytes"));
+  if (config.max_request_bytes > limits::kLargestMaxRequestBytes) {
+    return invalid(settings, "max-request-bytes",
+                   fmt::format("{} is more than the {} bytes that members can send to each other",
+                               config.max_request_bytes, limits::kLargestMaxRequestBytes));
+  }
   config.max_txn_ops = TRY(positive(settings, "max-txn-ops"));
   const std::string quota = settings.text("quota-backend-bytes");
   const char* end = quota.data() + quota.size();

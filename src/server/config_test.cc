@@ -187,6 +187,14 @@ TEST(Config, ValuesAreChecked) {
   EXPECT_EQ(parsed({"--quota-backend-bytes=-1"}).quota_backend_bytes, -1);
 }
 
+TEST(Config, ARequestMustFitIntoAFrameBetweenMembers) {
+  EXPECT_TRUE(parse_config({"--max-request-bytes", "7340032"}, {}).has_value());
+  const auto larger = parse_config({"--max-request-bytes", "10485760"}, {});
+  ASSERT_FALSE(larger.has_value());
+  EXPECT_NE(larger.error().message.find("--max-request-bytes"), std::string::npos);
+  EXPECT_NE(larger.error().message.find("7340032"), std::string::npos);
+}
+
 TEST(Config, AutoCompactionIsByAgeOrByRevisions) {
   EXPECT_EQ(parsed({"--auto-compaction-retention=2"}).auto_compaction.period, seconds(7200));
   EXPECT_EQ(parsed({"--auto-compaction-retention=5m"}).auto_compaction.period, seconds(300));
