@@ -9,6 +9,11 @@ namespace conclave::consensus {
 namespace {
 
 constexpr std::uint8_t kFormat = 1;
+// With thresholds after each quorum's votes, and a successor.
+constexpr std::uint8_t kFlexibleFormat = 2;
+// Proving that unequal thresholds meet costs up to 2^voters steps: nobody reads more from a file or
+// the network. No cluster has as many voters.
+constexpr std::size_t kMaxFlexibleVoters = 12;
 
 template <class Int>
 void put(Bytes& out, Int value) {
@@ -46,15 +51,23 @@ struct Reader {
   }
 };
 
-void put_quorum(Bytes& out, const Quorum& quorum) {
+void put_quorum(Bytes& out, const Quorum& quorum, std::uint8_t format) {
   put(out, static_cast<std::uint32_t>(quorum.votes().size()));
   for (const Vote& vote : quorum.votes()) {
     put(out, vote.id.value);
     put(out, vote.weight);
   }
+  if (format == kFormat) return;
+  put(out, quorum.election_threshold());
+  put(out, quorum.write_threshold());
 }
 
-Quorum take_quorum(Reader& in) {
+void put_ids(Bytes& out, const std::vector<NodeId>& ids) {
+  put(out, static_cast<std::uint32_t>(ids.size()));
+  for (const NodeId id : ids) put(out, id.value);
+}
+
+Quorum take_quorum(Reader& in, std::uint8_t format) {
   std::vector<Vote> votes;
   const std::uint32_t count = in.take_count(sizeof(std::uint64_t) + sizeof(std::uint32_t));
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -64,11 +77,45 @@ Quorum take_quorum(Reader& in) {
     if (!vote.id || vote.weight == 0) in.failed = true;
     votes.push_back(vote);
   }
-  return in.failed ? Quorum{} : Quorum::weighted(std::move(votes));
+  if (in.failed) return {};
+  if (format == kFormat) return Quorum::weighted(std::move(votes));
+  const auto election = in.take<std::uint64_t>();
+  const auto write = in.take<std::uint64_t>();
+  const Quorum majority = Quorum::weighted(votes);
+  // The common case, and cheap: the proof that two thresholds meet is not.
+  if (election == majority.election_threshold() && write == majority.write_threshold()) {
+    return majority;
+  }
+  if (in.failed || votes.size() > kMaxFlexibleVoters) {
+    in.failed = true;
+    return {};
+  }
+  Result<Quorum> quorum = Quorum::flexible(std::move(votes), election, write);
+  if (!quorum) in.failed = true;
+  return quorum ? std::move(*quorum) : Quorum{};
+}
+
+std::vector<NodeId> take_ids(Reader& in) {
+  std::vector<NodeId> ids;
+  const std::uint32_t count = in.take_count(sizeof(std::uint64_t));
+  for (std::uint32_t i = 0; i < count; ++i) ids.push_back(NodeId{in.take<std::uint64_t>()});
+  return ids;
 }
 
 bool strictly_sorted(const std::vector<NodeId>& ids) {
   return std::adjacent_find(ids.begin(), ids.end(), std::greater_equal<>()) == ids.end();
+}
+
+// Sorted, nobody twice, and none of them a voter.
+bool are_learners(const std::vector<NodeId>& learners, const Quorum& voters) {
+  if (!strictly_sorted(learners)) return false;
+  return std::none_of(learners.begin(), learners.end(),
+                      [&voters](NodeId id) { return !id || voters.contains(id); });
+}
+
+bool needs_flexible_format(const Membership& membership) {
+  if (membership.successor || membership.voters.is_flexible()) return true;
+  return membership.outgoing && membership.outgoing->is_flexible();
 }
 
 }  // namespace
@@ -89,9 +136,14 @@ bool Membership::is_learner(NodeId id) const {
 
 std::vector<NodeId> Membership::all() const {
   std::vector<NodeId> ids = learners;
-  for (const Vote& vote : voters.votes()) ids.push_back(vote.id);
-  if (outgoing) {
-    for (const Vote& vote : outgoing->votes()) ids.push_back(vote.id);
+  const auto add_voters = [&ids](const Quorum& quorum) {
+    for (const Vote& vote : quorum.votes()) ids.push_back(vote.id);
+  };
+  add_voters(voters);
+  if (outgoing) add_voters(*outgoing);
+  if (successor) add_voters(successor->voters);
+  if (successor) {
+    ids.insert(ids.end(), successor->learners.begin(), successor->learners.end());
   }
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
@@ -100,6 +152,10 @@ std::vector<NodeId> Membership::all() const {
 
 bool Membership::reached(const std::function<bool(NodeId)>& has) const {
   return voters.reached(has) && (!outgoing || outgoing->reached(has));
+}
+
+bool Membership::elects(const std::function<bool(NodeId)>& has) const {
+  return voters.elects(has) && (!outgoing || outgoing->elects(has));
 }
 
 LogIndex Membership::agreed(const std::function<LogIndex(NodeId)>& index_of) const {
@@ -118,34 +174,44 @@ VoteResult Membership::tally(const std::function<std::optional<bool>(NodeId)>& v
 bool Membership::is_valid() const {
   if (voters.votes().empty()) return false;
   if (outgoing && outgoing->votes().empty()) return false;
-  if (!strictly_sorted(learners)) return false;
-  return std::none_of(learners.begin(), learners.end(),
-                      [this](NodeId id) { return !id || voters.contains(id); });
+  if (!are_learners(learners, voters)) return false;
+  if (!successor) return true;
+  if (outgoing || successor->from.value < 2 || successor->voters.votes().empty()) return false;
+  return are_learners(successor->learners, successor->voters);
 }
 
 Bytes encode(const Membership& membership) {
   CHECK(membership.is_valid());
+  const std::uint8_t format = needs_flexible_format(membership) ? kFlexibleFormat : kFormat;
   Bytes out;
-  put(out, kFormat);
+  put(out, format);
   put(out, static_cast<std::uint8_t>(membership.is_joint()));
-  put_quorum(out, membership.voters);
-  if (membership.outgoing) put_quorum(out, *membership.outgoing);
-  put(out, static_cast<std::uint32_t>(membership.learners.size()));
-  for (const NodeId id : membership.learners) put(out, id.value);
+  put_quorum(out, membership.voters, format);
+  if (membership.outgoing) put_quorum(out, *membership.outgoing, format);
+  put_ids(out, membership.learners);
+  if (format == kFormat) return out;
+  put(out, membership.successor ? membership.successor->from.value : std::uint64_t{0});
+  if (!membership.successor) return out;
+  put_quorum(out, membership.successor->voters, format);
+  put_ids(out, membership.successor->learners);
   return out;
 }
 
 Result<Membership> decode_membership(BytesView bytes) {
   Reader in{bytes};
   const auto format = in.take<std::uint8_t>();
-  if (format != kFormat) return fail(ErrorCode::kCorrupt, "membership: unknown format");
+  if (format != kFormat && format != kFlexibleFormat) {
+    return fail(ErrorCode::kCorrupt, "membership: unknown format");
+  }
   const bool joint = in.take<std::uint8_t>() != 0;
   Membership membership;
-  membership.voters = take_quorum(in);
-  if (joint) membership.outgoing = take_quorum(in);
-  const std::uint32_t learners = in.take_count(sizeof(std::uint64_t));
-  for (std::uint32_t i = 0; i < learners; ++i) {
-    membership.learners.push_back(NodeId{in.take<std::uint64_t>()});
+  membership.voters = take_quorum(in, format);
+  if (joint) membership.outgoing = take_quorum(in, format);
+  membership.learners = take_ids(in);
+  if (const LogIndex from{format == kFormat ? 0 : in.take<std::uint64_t>()}; from) {
+    Membership::Successor successor{from, take_quorum(in, format), {}};
+    successor.learners = take_ids(in);
+    membership.successor = std::move(successor);
   }
   if (in.failed) return fail(ErrorCode::kCorrupt, "membership: cut off or without sense");
   if (!membership.is_valid()) return fail(ErrorCode::kCorrupt, "membership: invalid");

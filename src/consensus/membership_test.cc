@@ -63,7 +63,14 @@ TEST(Membership, EncodingRoundTrips) {
   plain.learners = nodes({7});
   Membership weighted;
   weighted.voters = Quorum::weighted({{NodeId{5}, 3}, {NodeId{4}, 1}});
-  for (const Membership& membership : {plain, weighted, joint({1, 2, 3}, {3, 4, 5})}) {
+  Membership flexible = plain;
+  flexible.voters = *Quorum::flexible({{NodeId{1}}, {NodeId{2}}, {NodeId{3}}}, 3, 1);
+  Membership changing = flexible;
+  changing.successor = {LogIndex{9}, Quorum::majority(nodes({4, 5})), nodes({1, 7})};
+  Membership simple_changing = plain;
+  simple_changing.successor = {LogIndex{2}, flexible.voters, {}};
+  for (const Membership& membership :
+       {plain, weighted, joint({1, 2, 3}, {3, 4, 5}), flexible, changing, simple_changing}) {
     const auto decoded = decode_membership(encode(membership));
     ASSERT_TRUE(decoded.has_value());
     EXPECT_EQ(*decoded, membership);
@@ -84,10 +91,7 @@ TEST(Membership, TheExampleOfTheFormatsPage) {
   EXPECT_EQ(encode(Membership::of_majority(nodes({1, 2}))), Bytes(bytes, sizeof(bytes) - 1));
 }
 
-TEST(Membership, DecodeRefusesWhatEncodeDidNotWrite) {
-  Membership membership = joint({1, 2}, {2, 3});
-  membership.learners = nodes({8});
-  const Bytes good = encode(membership);
+void refuses_any_other(const Bytes& good) {
   for (std::size_t size = 0; size < good.size(); ++size) {
     EXPECT_FALSE(decode_membership(BytesView(good).substr(0, size)).has_value()) << size;
   }
@@ -102,6 +106,25 @@ TEST(Membership, DecodeRefusesWhatEncodeDidNotWrite) {
   }
 }
 
+TEST(Membership, DecodeRefusesWhatEncodeDidNotWrite) {
+  Membership plain = joint({1, 2}, {2, 3});
+  plain.learners = nodes({8});
+  Membership changing = Membership::of_majority(nodes({1, 2}));
+  changing.voters = *Quorum::flexible({{NodeId{1}}, {NodeId{2}}}, 2, 1);
+  changing.successor = {LogIndex{9}, Quorum::majority(nodes({2, 3})), nodes({8})};
+  for (const Membership& membership : {plain, changing}) refuses_any_other(encode(membership));
+}
+
+TEST(Membership, ThresholdsThatNeedNotMeetAreNotRead) {
+  Membership membership = Membership::of_majority(nodes({1, 2}));
+  membership.voters = *Quorum::flexible({{NodeId{1}}, {NodeId{2}}}, 2, 1);
+  Bytes bytes = encode(membership);
+  const std::size_t election = bytes.find(Bytes("\2\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 16), 7);
+  ASSERT_NE(election, Bytes::npos);
+  bytes[election] = 1;
+  EXPECT_FALSE(decode_membership(bytes).has_value());
+}
+
 TEST(Membership, InvalidOnes) {
   EXPECT_FALSE(Membership{}.is_valid()) << "no voters";
   Membership both = Membership::of_majority(nodes({1}));
@@ -109,6 +132,15 @@ TEST(Membership, InvalidOnes) {
   EXPECT_FALSE(both.is_valid()) << "voter and learner";
   both.learners = nodes({3, 2});
   EXPECT_FALSE(both.is_valid()) << "unsorted";
+  Membership changing = joint({1, 2}, {2, 3});
+  changing.successor = {LogIndex{9}, Quorum::majority(nodes({4})), {}};
+  EXPECT_FALSE(changing.is_valid()) << "two ways of changing at once";
+  changing.outgoing.reset();
+  EXPECT_TRUE(changing.is_valid());
+  EXPECT_EQ(changing.all(), nodes({2, 3, 4}));
+  EXPECT_FALSE(changing.is_voter(NodeId{4})) << "not yet";
+  changing.successor->learners = nodes({4});
+  EXPECT_FALSE(changing.is_valid()) << "voter and learner";
 }
 
 }  // namespace

@@ -85,6 +85,84 @@ TEST(Quorum, TallyIsLostOnlyOnceItCannotBeWon) {
   }
 }
 
+// --- flexible quorums ----------------------------------------------------------------------------
+
+std::vector<Vote> weights(std::initializer_list<std::uint32_t> list) {
+  std::vector<Vote> votes;
+  for (const std::uint32_t weight : list) votes.push_back({NodeId{votes.size() + 1}, weight});
+  return votes;
+}
+
+// All pairs of thresholds over all kinds of weights: accepted if and only if no two disjoint sets
+// exist, found here by looking at every pair of subsets.
+TEST(FlexibleQuorum, AcceptedExactlyIfElectionAndWriteQuorumsAlwaysMeet) {
+  Rng rng(4);
+  for (int round = 0; round < 60; ++round) {
+    std::vector<Vote> votes;
+    std::uint64_t total = 0;
+    for (std::uint64_t id = 1, n = rng.between(1, 5); id <= n; ++id) {
+      votes.push_back({NodeId{id}, static_cast<std::uint32_t>(rng.between(1, round % 2 ? 1 : 4))});
+      total += votes.back().weight;
+    }
+    const auto weight_of = [&](std::uint32_t mask) {
+      std::uint64_t weight = 0;
+      for (const Vote& vote : votes) weight += in_mask(mask, vote.id) ? vote.weight : 0;
+      return weight;
+    };
+    const std::uint32_t all = (1u << votes.size()) - 1;
+    for (std::uint64_t election = 1; election <= total; ++election) {
+      for (std::uint64_t write = 1; write <= total; ++write) {
+        bool meet = true;
+        for (std::uint32_t mask = 0; mask <= all; ++mask) {
+          if (weight_of(mask) >= election && weight_of(all & ~mask) >= write) meet = false;
+        }
+        const auto quorum = Quorum::flexible(votes, election, write);
+        ASSERT_EQ(quorum.has_value(), meet) << total << " " << election << " " << write;
+        if (meet) continue;
+        const auto found = counter_example(votes, election, write);
+        std::uint32_t elects = 0;
+        std::uint32_t writes = 0;
+        for (const NodeId id : found->election) elects |= 1u << (id.value - 1);
+        for (const NodeId id : found->write) writes |= 1u << (id.value - 1);
+        EXPECT_EQ(elects & writes, 0u);
+        EXPECT_GE(weight_of(elects), election);
+        EXPECT_GE(weight_of(writes), write);
+      }
+    }
+  }
+}
+
+TEST(FlexibleQuorum, ARefusalNamesTwoDisjointSets) {
+  const auto refused = Quorum::flexible(weights({1, 1, 1, 1}), 2, 2);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(refused.error().message,
+            "an election quorum of 2 and a write quorum of 2, of 4 votes in all, need not share a "
+            "member: {1,2} could elect a leader that knows nothing of what {3,4} stored. Together "
+            "they must be more than 4");
+  EXPECT_FALSE(Quorum::flexible(weights({1, 1, 1}), 0, 3).has_value());
+  EXPECT_FALSE(Quorum::flexible(weights({1, 1, 1}), 1, 4).has_value());
+}
+
+// Weights can do what thresholds alone do not show: with votes of 2 there is no set of weight 3.
+TEST(FlexibleQuorum, WeightsDecideAndNotTheSumOfThresholds) {
+  EXPECT_TRUE(Quorum::flexible(weights({2, 2}), 1, 3).has_value());
+  EXPECT_FALSE(Quorum::flexible(weights({2, 1, 1}), 1, 3).has_value());
+}
+
+TEST(FlexibleQuorum, EachPhaseAsksItsOwnThreshold) {
+  const Quorum quorum = *Quorum::flexible(weights({1, 1, 1, 1, 1}), 4, 2);
+  EXPECT_TRUE(quorum.is_flexible());
+  EXPECT_TRUE(quorum.reached([](NodeId id) { return id.value <= 2; }));
+  EXPECT_FALSE(quorum.elects([](NodeId id) { return id.value <= 3; }));
+  EXPECT_TRUE(quorum.elects([](NodeId id) { return id.value <= 4; }));
+  EXPECT_EQ(quorum.agreed([](NodeId id) { return LogIndex{id.value}; }), LogIndex{4});
+  const auto refused_by_two = [](NodeId id) { return std::optional(id.value > 2); };
+  EXPECT_EQ(quorum.tally(refused_by_two), VoteResult::kLost);
+  EXPECT_FALSE(Quorum::flexible(weights({1, 1, 1}), 2, 2)->is_flexible()) << "the majority's own";
+  EXPECT_EQ(*Quorum::flexible(weights({1, 1, 1}), 2, 2), Quorum::weighted(weights({1, 1, 1})));
+}
+
 TEST(Quorum, AVoterNamedTwiceVotesOnce) {
   const Quorum quorum = Quorum::majority({NodeId{2}, NodeId{1}, NodeId{2}});
   EXPECT_EQ(quorum.votes().size(), 2u);
