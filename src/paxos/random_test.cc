@@ -1,0 +1,277 @@
+// Anything that can happen to a cluster, in an order drawn from a seed: messages lost, repeated and
+// reordered, writes that finish late, crashes that forget what was not durable, membership changes,
+// transfers, snapshots. TestCluster checks safety after every step. Then a calm in which every
+// member must converge, which is liveness.
+//
+// PAXOS_SEED=n runs that one; PAXOS_SEEDS=n runs the first n instead of the few thousand that CI
+// does.
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/rng.h"
+#include "paxos/describe.h"
+#include "paxos/test_cluster.h"
+
+namespace conclave::paxos {
+namespace {
+
+constexpr std::uint64_t kMembers = 5;
+constexpr int kSteps = 1200;
+
+consensus::EngineConfig small_config(Rng& rng) {
+  consensus::EngineConfig config;
+  config.heartbeat_ticks = 2;
+  config.election_ticks = 10;
+  config.max_append_bytes = rng.between(1, 40);
+  config.max_inflight_appends = rng.between(1, 4);
+  config.snapshot_chunk_bytes = static_cast<std::uint32_t>(rng.between(7, 60));
+  return config;
+}
+
+// Any two thresholds that meet, every other time.
+consensus::Quorum some_quorum(Rng& rng, std::vector<consensus::Vote> votes) {
+  std::uint64_t total = 0;
+  for (const consensus::Vote& vote : votes) total += vote.weight;
+  if (rng.one_in(2)) return consensus::Quorum::weighted(std::move(votes));
+  const std::uint64_t election = rng.between(1, total);
+  return *consensus::Quorum::flexible(std::move(votes), election, total - election + 1);
+}
+
+Membership some_members(Rng& rng) {
+  std::vector<consensus::Vote> votes;
+  Membership membership;
+  for (std::uint64_t id = 1; id <= kMembers; ++id) {
+    const std::uint64_t dice = rng.below(10);
+    if (dice < 6) votes.push_back({NodeId{id}, dice == 0 ? 2u : 1u});
+    if (dice == 6) membership.learners.push_back(NodeId{id});
+  }
+  if (votes.empty()) votes.push_back({NodeId{1}, 1});
+  membership.voters = some_quorum(rng, std::move(votes));
+  std::erase_if(membership.learners, [&](NodeId id) { return membership.voters.contains(id); });
+  return membership;
+}
+
+class Storm {
+ public:
+  explicit Storm(std::uint64_t seed)
+      : rng_(seed),
+        cluster_(kMembers, start_members(rng_, seed), small_config(rng_), seed, rng_.between(1, 8)),
+        loss_(rng_.below(31)),
+        reorder_(rng_.below(30)) {}
+
+  void run() {
+    for (int i = 0; i < kSteps; ++i) {
+      something_happens();
+      if (i % 64 == 0) cluster_.check_logs();
+    }
+    calm();
+  }
+
+ private:
+  static Membership start_members(Rng& rng, std::uint64_t seed) {
+    std::vector<consensus::Vote> votes;
+    for (std::uint64_t id = 1; id <= (seed % 2 ? 3 : kMembers); ++id) votes.push_back({{id}, 1});
+    Membership membership;
+    membership.voters = some_quorum(rng, std::move(votes));
+    return membership;
+  }
+
+  NodeId anybody() { return NodeId{rng_.between(1, kMembers)}; }
+
+  void something_happens() {
+    const std::uint64_t dice = rng_.below(1000);
+    const NodeId id = anybody();
+    if (dice < 480) return some_message();
+    if (dice < 490) return cut_or_heal();
+    if (!cluster_.is_up(id)) {
+      if (dice % 8 == 0) cluster_.restart(id);
+      return;
+    }
+    if (dice < 750) return cluster_.act(id, [](Paxos& paxos) { paxos.tick(); });
+    if (dice < 860) return cluster_.persist(id, rng_.between(1, 3));
+    if (dice < 900) return some_job(id);
+    if (dice < 940) return propose(id);
+    if (dice < 965) return cluster_.read(id, ReadId{++reads_});
+    if (dice < 975) return cluster_.compact(id, rng_.below(4));
+    rare(id, dice);
+  }
+
+  void rare(NodeId id, std::uint64_t dice) {
+    if (dice < 980) return cluster_.crash(id, rng_.below(3));
+    if (dice < 985) return cluster_.act(id, [&](Paxos& paxos) { paxos.transfer(anybody()); });
+    if (dice < 990) return cluster_.act(id, [&](Paxos& paxos) { paxos.peer_lost(anybody()); });
+    const Membership target = some_members(rng_);
+    cluster_.act(id, [&](Paxos& paxos) { (void)paxos.change_membership(target); });
+  }
+
+  // Several proposals may share an output, as they do in a node.
+  void propose(NodeId id) {
+    for (std::uint64_t n = rng_.between(1, 3); n > 0; --n) {
+      cluster_.act_quietly(id, [&](Paxos& paxos) {
+        (void)paxos.propose(std::string(rng_.below(20), 'x') + std::to_string(++proposals_));
+      });
+    }
+    cluster_.act(id, [](Paxos&) {});
+  }
+
+  void some_message() {
+    std::vector<TestCluster::Link> links;
+    for (const auto& [link, queue] : cluster_.network()) {
+      if (!queue.empty()) links.push_back(link);
+    }
+    if (links.empty()) return;
+    const TestCluster::Link link = links[rng_.below(links.size())];
+    auto& queue = cluster_.network()[link];
+    const bool out_of_order = rng_.below(100) < reorder_;
+    const std::size_t position = out_of_order ? rng_.below(queue.size()) : 0;
+    if (cut_.contains(link) || rng_.below(100) < loss_ || queue.size() > 50) {
+      queue.erase(queue.begin() + static_cast<std::ptrdiff_t>(position));
+      return;
+    }
+    cluster_.deliver(link, position, rng_.one_in(20));
+  }
+
+  void some_job(NodeId id) {
+    if (!cluster_.member(id).jobs.empty()) cluster_.run_job(id, !rng_.one_in(10));
+  }
+
+  // A partition lasts long enough, on average, for the others to elect somebody.
+  void cut_or_heal() {
+    const NodeId one = anybody();
+    if (rng_.one_in(4)) return cut_.clear();
+    if (rng_.one_in(2)) return isolate(one);
+    cut_.insert({one, anybody()});
+  }
+
+  void isolate(NodeId one) {
+    for (std::uint64_t other = 1; other <= kMembers; ++other) {
+      cut_.insert({one, NodeId{other}});
+      if (rng_.one_in(2)) cut_.insert({NodeId{other}, one});
+    }
+  }
+
+  // Everybody is up and everything works; a new entry must reach all members.
+  void calm() {
+    if (std::getenv("PAXOS_TRACE")) {
+      cluster_.trace = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
+    }
+    for (auto& [id, member] : cluster_.members()) {
+      if (!member.engine) cluster_.restart(id);
+    }
+    LogIndex goal;
+    for (int ticks = 0; ticks < 600; ++ticks) {
+      everybody_ticks();
+      if (!goal || cluster_.history().size() < goal.value) goal = propose_goal();
+      settle();
+      if (goal && has_converged(goal)) return finish();
+    }
+    FAIL() << "no convergence\n" << everybody();
+  }
+
+  std::string everybody() {
+    std::string out;
+    for (auto& [id, member] : cluster_.members()) {
+      out += std::to_string(id.value) + ": " + describe(member.engine->state()) + "\n";
+    }
+    return out;
+  }
+
+  void everybody_ticks() {
+    for (auto& [id, member] : cluster_.members()) {
+      cluster_.act(id, [](Paxos& paxos) { paxos.tick(); });
+    }
+    settle();
+  }
+
+  void settle() {
+    for (bool busy = true; busy;) {
+      busy = false;
+      for (auto& [link, queue] : cluster_.network()) {
+        while (!queue.empty()) {
+          busy = true;
+          cluster_.deliver(link);
+        }
+      }
+      for (auto& [id, member] : cluster_.members()) {
+        busy = busy || !member.writes.empty() || !member.jobs.empty();
+        if (!member.writes.empty()) cluster_.persist(id);
+        if (!member.jobs.empty()) cluster_.run_job(id);
+      }
+    }
+  }
+
+  // None if nobody can take a proposal now.
+  LogIndex propose_goal() {
+    const auto leader = cluster_.leader();
+    LogIndex goal;
+    if (!leader) return goal;
+    cluster_.act(*leader, [&](Paxos& paxos) {
+      if (const auto position = paxos.propose("calm")) goal = position->index;
+    });
+    return goal;
+  }
+
+  bool has_converged(LogIndex goal) {
+    const auto leader = cluster_.leader();
+    if (!leader) return false;
+    const Membership membership = cluster_.member(*leader).engine->membership();
+    if (membership.is_changing()) return false;
+    for (const NodeId id : membership.all()) {
+      if (cluster_.member(id).applied < goal) return false;
+    }
+    return true;
+  }
+
+  void finish() {
+    cluster_.check_logs();
+    // The barriers of the storm end within an election timeout, one way or the other.
+    for (int ticks = 0; ticks < 30; ++ticks) everybody_ticks();
+    for (auto& [id, member] : cluster_.members()) EXPECT_TRUE(member.reads.empty()) << id.value;
+    // And one in the calm has its answer as soon as the messages are through.
+    for (const NodeId id : cluster_.member(*cluster_.leader()).engine->membership().all()) {
+      cluster_.read(id, ReadId{++reads_});
+      settle();
+      EXPECT_TRUE(cluster_.member(id).reads.empty()) << id.value << "\n" << everybody();
+    }
+  }
+
+  Rng rng_;
+  TestCluster cluster_;
+  std::uint64_t loss_;     // percent
+  std::uint64_t reorder_;  // percent
+  std::set<TestCluster::Link> cut_;
+  std::uint64_t proposals_ = 0;
+  std::uint64_t reads_ = 0;
+};
+
+std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
+  const char* value = std::getenv(name);
+  return value ? std::strtoull(value, nullptr, 10) : otherwise;
+}
+
+// A violated invariant aborts: say which seed it was.
+std::uint64_t running_seed = 0;
+
+void name_seed(int) {
+  std::fprintf(stderr, "PAXOS_SEED=%llu\n", static_cast<unsigned long long>(running_seed));
+}
+
+TEST(PaxosRandom, SafeInAnyStormAndLiveInTheCalmAfterIt) {
+  const std::uint64_t only = from_environment("PAXOS_SEED", 0);
+  const std::uint64_t first = only ? only : 1;
+  const std::uint64_t last = only ? only : from_environment("PAXOS_SEEDS", 2000);
+  std::signal(SIGABRT, name_seed);
+  for (std::uint64_t seed = first; seed <= last; ++seed) {
+    running_seed = seed;
+    SCOPED_TRACE("PAXOS_SEED=" + std::to_string(seed));
+    Storm(seed).run();
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace conclave::paxos
