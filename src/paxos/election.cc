@@ -60,6 +60,7 @@ bool own_promise_is_durable(const State& s) {
 
 void ask(State& s, NodeId id, Report& report, bool handover) {
   report.asked_at = s.now;
+  report.next = std::max(report.next, s.commit.next());  // what is committed needs no asking
   const Prepare prepare{report.next, handover};
   if (own_promise_is_durable(s)) return send_now(s, id, prepare);
   // Whoever answers must be sure that this replica cannot prepare the same ballot again.
@@ -207,7 +208,6 @@ void ask_promises(State& s, PhaseOne& phase_one, const Config& config) {
   for (const consensus::Vote& vote : config.membership.voters.votes()) {
     if (vote.id == s.self()) continue;
     const auto [report, is_new] = phase_one.reports.try_emplace(vote.id);
-    if (is_new) report->second.next = s.commit.next();
     const bool due = s.now - report->second.asked_at >= s.config.heartbeat_ticks;
     if (!report->second.done && (is_new || due)) ask(s, vote.id, report->second, handover);
   }
@@ -289,6 +289,7 @@ void handle(State& s, NodeId from, Promise& message) {
     if (take_report(s, *phase_one, pvalue, message.commit)) continue;
     // A new voter has accepted something that the old ones did not know, where this leader wanted
     // to go on with its own: nothing of that has been sent, so it starts anew.
+    advance_commit(s);
     become_follower(s, s.promised, NodeId{});
     s.election_at = s.now + 1;
     return;
@@ -297,10 +298,7 @@ void handle(State& s, NodeId from, Promise& message) {
   report.next = message.next;
   const LogIndex before = s.commit;
   advance_commit(s);
-  if (!report.done) {
-    report.next = std::max(report.next, s.commit.next());
-    ask(s, from, report, s.candidate() && s.candidate()->handover);
-  }
+  if (!report.done) ask(s, from, report, s.candidate() && s.candidate()->handover);
   if (s.candidate()) return decide_phase_one(s);
   if (s.commit > before) note_commit(s);
 }

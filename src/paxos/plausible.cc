@@ -85,9 +85,10 @@ Result<void> check(const State& s, NodeId from, Epoch ballot, const SnapshotChun
   return {};
 }
 
-// Answers to this replica's own Prepare: nothing was accepted in its ballot but what it proposed.
+// Answers to this replica's own Prepare: nothing was accepted in its ballot but what it proposed
+// (unless that was before a restart, and is forgotten: then the answer is of no use).
 Result<void> check(const State& s, NodeId from, Epoch ballot, const Promise& message) {
-  if (ballot != s.promised || s.owner != s.self()) return {};
+  if (ballot != s.promised || s.owner != s.self() || s.follower()) return {};
   if (any_contradicts(s, message.accepted, message.commit)) {
     return implausible(from, "contradicts what is chosen");
   }

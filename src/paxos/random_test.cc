@@ -20,7 +20,7 @@ namespace conclave::paxos {
 namespace {
 
 constexpr std::uint64_t kMembers = 5;
-constexpr int kSteps = 1200;
+constexpr int kSteps = 4000;
 
 consensus::EngineConfig small_config(Rng& rng) {
   consensus::EngineConfig config;
@@ -61,7 +61,9 @@ class Storm {
       : rng_(seed),
         cluster_(kMembers, start_members(rng_, seed), small_config(rng_), seed, rng_.between(1, 8)),
         loss_(rng_.below(31)),
-        reorder_(rng_.below(30)) {}
+        reorder_(rng_.below(30)),
+        haste_(rng_.below(100)),
+        turmoil_(rng_.below(100)) {}
 
   void run() {
     for (int i = 0; i < kSteps; ++i) {
@@ -82,30 +84,37 @@ class Storm {
 
   NodeId anybody() { return NodeId{rng_.between(1, kMembers)}; }
 
+  NodeId somebody_or_the_leader(NodeId somebody) {
+    return rng_.one_in(2) ? somebody : cluster_.leader().value_or(somebody);
+  }
+
   void something_happens() {
     const std::uint64_t dice = rng_.below(1000);
     const NodeId id = anybody();
     if (dice < 480) return some_message();
-    if (dice < 490) return cut_or_heal();
+    if (dice < 490) return rng_.below(100) < turmoil_ ? cut_or_heal() : cut_.clear();
     if (!cluster_.is_up(id)) {
       if (dice % 8 == 0) cluster_.restart(id);
       return;
     }
+    if (dice < 750 && rng_.below(100) < haste_) return some_message();
     if (dice < 750) return cluster_.act(id, [](Paxos& paxos) { paxos.tick(); });
     if (dice < 860) return cluster_.persist(id, rng_.between(1, 3));
     if (dice < 900) return some_job(id);
-    if (dice < 940) return propose(id);
+    if (dice < 940) return propose(rng_.one_in(8) ? id : cluster_.leader().value_or(id));
     if (dice < 965) return cluster_.read(id, ReadId{++reads_});
     if (dice < 975) return cluster_.compact(id, rng_.below(4));
     rare(id, dice);
   }
 
   void rare(NodeId id, std::uint64_t dice) {
-    if (dice < 980) return cluster_.crash(id, rng_.below(3));
+    if (dice < 980 && rng_.below(100) >= turmoil_) return;
+    if (dice < 980) return cluster_.crash(somebody_or_the_leader(id), rng_.below(3));
     if (dice < 985) return cluster_.act(id, [&](Paxos& paxos) { paxos.transfer(anybody()); });
     if (dice < 990) return cluster_.act(id, [&](Paxos& paxos) { paxos.peer_lost(anybody()); });
     const Membership target = some_members(rng_);
-    cluster_.act(id, [&](Paxos& paxos) { (void)paxos.change_membership(target); });
+    const NodeId changer = rng_.one_in(4) ? id : cluster_.leader().value_or(id);
+    cluster_.act(changer, [&](Paxos& paxos) { (void)paxos.change_membership(target); });
   }
 
   // Several proposals may share an output, as they do in a node.
@@ -143,7 +152,7 @@ class Storm {
   void cut_or_heal() {
     const NodeId one = anybody();
     if (rng_.one_in(4)) return cut_.clear();
-    if (rng_.one_in(2)) return isolate(one);
+    if (rng_.one_in(2)) return isolate(somebody_or_the_leader(one));
     cut_.insert({one, anybody()});
   }
 
@@ -243,6 +252,8 @@ class Storm {
   TestCluster cluster_;
   std::uint64_t loss_;     // percent
   std::uint64_t reorder_;  // percent
+  std::uint64_t haste_;    // percent of the ticks in whose place a message arrives: a fast network
+  std::uint64_t turmoil_;  // percent of the partitions and crashes that happen
   std::set<TestCluster::Link> cut_;
   std::uint64_t proposals_ = 0;
   std::uint64_t reads_ = 0;
