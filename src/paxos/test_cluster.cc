@@ -248,9 +248,10 @@ void TestCluster::deliver(Link link, std::size_t position, bool keep) {
   Envelope envelope = *at;
   if (!keep) queue.erase(at);
   if (!is_up(link.second)) return;
-  act(link.second, [&envelope](Paxos& paxos) {
+  act(link.second, [&](Paxos& paxos) {
     const auto stepped = paxos.step(envelope);
-    CHECK(stepped.has_value(), "{}: {}", words(envelope), stepped.error().message);
+    CHECK(stepped.has_value(), "{}: {} ({})", words(envelope), stepped.error().message,
+          describe(paxos.state()));
   });
 }
 
