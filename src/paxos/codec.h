@@ -31,7 +31,7 @@ Result<Message> decode(BytesView bytes);
 consensus::Entry encode_record(const Slot& slot);
 Result<Pvalue> decode_record(consensus::Entry record);
 
-// What a replica must not forget ("Paxos Made Simple", section 2.2), besides its records.
+// What a replica must not forget ("Paxos Made Simple", section 2.5), besides its records.
 struct HardState {
   Epoch promised;
   NodeId owner;     // to whom; whoever the ballot belongs to, if 0

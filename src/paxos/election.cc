@@ -358,7 +358,6 @@ bool start_transfer(State& s, NodeId target) {
   if (!leader || target == s.self() || !s.membership().is_voter(target)) return false;
   if (leader->transfer && leader->transfer->target == target) return true;
   leader->transfer = Transfer{target, s.now + s.config.election_ticks, false};
-  continue_transfer(s);
   return true;
 }
 

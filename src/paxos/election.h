@@ -50,7 +50,8 @@ void lose_leader(State& s, NodeId node);
 
 // Leadership transfer. False if not leader, or the target cannot be.
 bool start_transfer(State& s, NodeId target);
-// Tells the target to go ahead once it has everything.
+// Tells the target to go ahead once it has everything. Called for the leader's outputs, so that it
+// hears of the commit first.
 void continue_transfer(State& s);
 void tick_transfer(State& s);
 

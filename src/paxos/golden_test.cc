@@ -154,6 +154,9 @@ class Script {
     if (verb == "crash") return cluster_->crash(id, count(0));
     if (verb == "restart") return cluster_->restart(id);
     if (verb == "compact") return cluster_->compact(id, count(0));
+    if (verb == "job" && cluster_->member(id).jobs.empty()) {
+      return happened_.push_back("nothing to do");
+    }
     if (verb == "job") return cluster_->run_job(id, rest.empty());
     CHECK(false, "no such command: {}", verb);
   }

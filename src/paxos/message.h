@@ -15,7 +15,7 @@
 
 namespace conclave::paxos {
 
-// A value as it was accepted in a slot ("Paxos Made Moderately Complex", section 3). The slot is
+// A value as it was accepted in a slot ("Paxos Made Moderately Complex", section 2.2). The slot is
 // value.index. value.epoch is the ballot of whoever proposed the value first: part of the value,
 // the same wherever and whenever it is accepted.
 struct Pvalue {

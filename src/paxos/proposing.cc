@@ -204,7 +204,6 @@ void tick_heartbeat(State& s) {
   ++leader.round;
   send_heartbeats(s);
   if (leader.transfer) leader.transfer->told = false;
-  continue_transfer(s);
 }
 
 // --- sending -------------------------------------------------------------------------------------
@@ -391,7 +390,6 @@ void handle(State& s, NodeId from, const Accepted& message) {
   if (peer->snapshot && peer->commit >= peer->snapshot->meta.index) peer->snapshot.reset();
   note_passed_by(*peer, take_acknowledged(s, from, *peer, message.commit, message.slots));
   commit_chosen(s);
-  if (s.leader()) continue_transfer(s);
 }
 
 void handle(State& s, NodeId from, const HeartbeatReply& message) {

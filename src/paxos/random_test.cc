@@ -274,7 +274,7 @@ void name_seed(int) {
 TEST(PaxosRandom, SafeInAnyStormAndLiveInTheCalmAfterIt) {
   const std::uint64_t only = from_environment("PAXOS_SEED", 0);
   const std::uint64_t first = only ? only : 1;
-  const std::uint64_t last = only ? only : from_environment("PAXOS_SEEDS", 2000);
+  const std::uint64_t last = only ? only : from_environment("PAXOS_SEEDS", 1500);
   std::signal(SIGABRT, name_seed);
   for (std::uint64_t seed = first; seed <= last; ++seed) {
     running_seed = seed;

@@ -230,6 +230,8 @@ void TestCluster::apply(NodeId id, const Entry& entry) {
   member.hash = hash_of(member.hash, entry);
   if (entry.index.value > history_.size()) {
     CHECK(entry.index.value == history_.size() + 1);
+    CHECK(history_.empty() || entry.epoch >= history_.back().epoch, "epochs fall at {}",
+          describe(entry));
     history_.push_back(entry);
     if (entry.kind == consensus::EntryKind::kMembership) {
       memberships_.decide(entry.index, *consensus::decode_membership(entry.data));
