@@ -88,6 +88,15 @@ class Storm {
     return rng_.one_in(2) ? somebody : cluster_.leader().value_or(somebody);
   }
 
+  // Perhaps one that has been replaced and does not know it.
+  NodeId somebody_who_leads(NodeId somebody) {
+    std::vector<NodeId> leaders{somebody};
+    for (auto& [id, member] : cluster_.members()) {
+      if (member.engine && member.engine->is_leader()) leaders.push_back(id);
+    }
+    return leaders[rng_.below(leaders.size())];
+  }
+
   void something_happens() {
     const std::uint64_t dice = rng_.below(1000);
     const NodeId id = anybody();
@@ -102,7 +111,7 @@ class Storm {
     if (dice < 860) return cluster_.persist(id, rng_.between(1, 3));
     if (dice < 900) return some_job(id);
     if (dice < 940) return propose(rng_.one_in(8) ? id : cluster_.leader().value_or(id));
-    if (dice < 965) return cluster_.read(id, ReadId{++reads_});
+    if (dice < 965) return cluster_.read(somebody_who_leads(id), ReadId{++reads_});
     if (dice < 975) return cluster_.compact(id, rng_.below(4));
     rare(id, dice);
   }
