@@ -24,7 +24,7 @@ namespace conclave::consensus {
 struct SnapshotMeta {
   LogIndex index;
   Epoch epoch;            // of the entry at `index`
-  Membership membership;  // in force at `index`
+  Membership membership;  // in force at `index`, and its successor if one was decided up to there
 
   bool operator==(const SnapshotMeta&) const = default;
 };
@@ -64,10 +64,13 @@ struct Output {
   // to write.
   Ticket ticket;
   std::optional<Bytes> hard_state;  // opaque: replaces the group's last one
-  std::vector<Entry> append;        // the later record for an index wins
+  // The later record for an index wins (absorb() knows what it means for other indexes). They need not
+  // follow each other: an engine may write what it has while something before it is missing.
+  std::vector<Entry> append;
   std::vector<Envelope> send_after_persist;
 
-  // In log order, each index once. May run ahead of what this member itself has made durable.
+  // In log order, each index once; the same entries on every member, and epochs never fall along
+  // them. May run ahead of what this member itself has made durable.
   std::vector<Entry> committed;
   std::vector<ReadReady> reads_ready;
 
