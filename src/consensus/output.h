@@ -64,8 +64,8 @@ struct Output {
   // to write.
   Ticket ticket;
   std::optional<Bytes> hard_state;  // opaque: replaces the group's last one
-  // The later record for an index wins (absorb() knows what it means for other indexes). They need not
-  // follow each other: an engine may write what it has while something before it is missing.
+  // The later record for an index wins (absorb() knows what it means for other indexes). They need
+  // not follow each other: an engine may write what it has while something before it is missing.
   std::vector<Entry> append;
   std::vector<Envelope> send_after_persist;
 
