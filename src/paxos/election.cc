@@ -15,8 +15,8 @@ namespace {
 using consensus::VoteResult;
 using Answer = std::function<std::optional<bool>(NodeId)>;
 
-// After a broken connection to the leader: long enough that survivors rarely start together, short
-// against any timeout.
+// After a broken connection to the leader, and in its like: long enough that survivors rarely start
+// together, short against any timeout.
 constexpr std::uint64_t kMaxLostLeaderDelay = 8;
 // The range from which waiting times are drawn doubles this often when campaigns fail in a row.
 constexpr int kMaxBackOffs = 3;
@@ -27,6 +27,8 @@ void reset_election_timer(State& s) {
   const std::uint64_t base = s.config.election_ticks;
   s.election_at = s.now + base + s.rng.below(base << std::min(s.failed_campaigns, kMaxBackOffs));
 }
+
+void retry_soon(State& s) { s.election_at = s.now + s.rng.between(1, kMaxLostLeaderDelay); }
 
 // A replica whose store is being replaced has no time to lead.
 bool may_campaign(const State& s) {
@@ -242,7 +244,11 @@ void handle(State& s, NodeId from, const Prepare& message) {
   const bool follows = s.follower() && s.follower()->leader == from;
   if (!follows) become_follower(s, s.promised, NodeId{});
   s.owner = from;
-  if (message.from <= s.log.base().index) return send_now(s, from, Refuse{true});
+  if (message.from <= s.log.base().index) {
+    // Somebody who has more must lead; and this replica, who has, need not wait to be missed.
+    if (!follows) retry_soon(s);
+    return send_now(s, from, Refuse{true});
+  }
   send_after_persist(s, from, promise_from(s, message.from));
 }
 
@@ -305,8 +311,19 @@ void handle(State& s, NodeId from, Promise& message) {
 
 void handle(State& s, NodeId from, const Refuse& message) {
   // A refusal for a higher ballot's sake has ended this candidacy or leadership already.
+  if (!message.behind) return;
+  if (const Leader* leader = s.leader()) {
+    // A voter of a membership that came to light here has gone on without this leader, and
+    // compacted what it would have to know: it cannot lead them.
+    const auto open = s.memberships.open(s.commit);
+    const bool is_complete = std::all_of(open.begin(), open.end(), [&](const Config& config) {
+      return is_prepared(s, leader->phase_one, config);
+    });
+    if (!is_complete) become_follower(s, s.promised, NodeId{});
+    return;
+  }
   Candidate* candidate = s.candidate();
-  if (!candidate || candidate->pre || !message.behind) return;
+  if (!candidate || candidate->pre) return;
   candidate->answers[from] = false;
   decide_phase_one(s);
 }
@@ -338,7 +355,7 @@ void lose_leader(State& s, NodeId node) {
   const Follower* follower = s.follower();
   if (!follower || follower->leader != node) return;
   become_follower(s, s.promised, NodeId{});
-  s.election_at = s.now + s.rng.between(1, kMaxLostLeaderDelay);
+  retry_soon(s);
 }
 
 void tick_quorum_check(State& s) {

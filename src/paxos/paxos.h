@@ -56,7 +56,7 @@ class Paxos {
   // Proposals are refused until the target leads, or an election timeout has passed.
   bool transfer(NodeId target);
   // Of the leader: a follower forgets it and soon asks the others whether they have lost it too. Of
-  // a follower: the leader finds out anew what it has.
+  // a follower: what was on its way to it is sent again.
   void peer_lost(NodeId node);
 
   void snapshot_taken(LogIndex index, LogIndex keep_from);

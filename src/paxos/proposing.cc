@@ -112,10 +112,11 @@ void become_leader(State& s) {
   leader.start = leader.adopted_to.next();
   const auto note_change = [&](LogIndex slot) {
     const bool is_change = found_in(s, leader.phase_one, slot)->kind == EntryKind::kMembership;
-    if (slot > s.commit && is_change) leader.change = std::max(leader.change, slot);
+    if (is_change) leader.change = std::max(leader.change, slot);
   };
-  for (const auto& [slot, pvalue] : adopted) note_change(slot);
-  for (const auto& [slot, value] : s.log.slots()) note_change(slot);
+  const auto& slots = s.log.slots();
+  for (auto at = adopted.upper_bound(s.commit); at != adopted.end(); ++at) note_change(at->first);
+  for (auto at = slots.upper_bound(s.commit); at != slots.end(); ++at) note_change(at->first);
   s.role = std::move(leader);
   update_peers(s);
   for (auto& [id, peer] : s.leader()->peers) peer.recently_active = false;
