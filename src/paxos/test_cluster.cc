@@ -120,6 +120,7 @@ void TestCluster::carry_out(NodeId id, Output out) {
   Member& member = members_.at(id);
   for (Envelope& envelope : out.send_now) {
     if (trace) note(words(envelope));
+    check_said(id, envelope);
     network_[{envelope.from, envelope.to}].push_back(std::move(envelope));
   }
   if (out.ticket) {
@@ -175,11 +176,18 @@ void TestCluster::release_held(NodeId id) {
   }
 }
 
-// What leaves after persist must be on disk by now, or a crash would make a liar of the member.
+// What a message promises must be on disk when it leaves, or a crash would make a liar of the
+// member.
 void TestCluster::check_said(NodeId id, const Envelope& envelope) {
   Member& member = members_.at(id);
   const auto message = decode(envelope.message);
-  const HardState disk = *decode_hard_state(member.hard_state.value());
+  const bool promises = std::holds_alternative<Prepare>(message->body) ||
+                        std::holds_alternative<Promise>(message->body) ||
+                        std::holds_alternative<Accepted>(message->body);
+  if (!promises) return;
+  CHECK(member.hard_state.has_value(), "{} says {} and has nothing on disk", id.value,
+        words(envelope));
+  const HardState disk = *decode_hard_state(*member.hard_state);
   CHECK(disk.promised >= message->ballot, "{} says {} and could forget it", id.value,
         words(envelope));
   member.said = std::max(member.said, message->ballot);
