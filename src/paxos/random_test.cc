@@ -59,7 +59,8 @@ class Storm {
  public:
   explicit Storm(std::uint64_t seed)
       : rng_(seed),
-        cluster_(kMembers, start_members(rng_, seed), small_config(rng_), seed, rng_.between(1, 8)),
+        // Braces: in this order, as each draws from the same generator.
+        cluster_{kMembers, start_members(rng_, seed), small_config(rng_), seed, rng_.between(1, 8)},
         loss_(rng_.below(31)),
         reorder_(rng_.below(30)),
         haste_(rng_.below(100)),
@@ -118,7 +119,10 @@ class Storm {
 
   void rare(NodeId id, std::uint64_t dice) {
     if (dice < 980 && rng_.below(100) >= turmoil_) return;
-    if (dice < 980) return cluster_.crash(somebody_or_the_leader(id), rng_.below(3));
+    if (dice < 980) {
+      const NodeId victim = somebody_or_the_leader(id);
+      return cluster_.crash(victim, rng_.below(3));
+    }
     if (dice < 985) return cluster_.act(id, [&](Paxos& paxos) { paxos.transfer(anybody()); });
     if (dice < 990) return cluster_.act(id, [&](Paxos& paxos) { paxos.peer_lost(anybody()); });
     const Membership target = some_members(rng_);
