@@ -53,10 +53,14 @@ void check_peer(const State& s, const Peer& peer) {
   CHECK(peer.commit_sent <= s.commit);
   CHECK(peer.round <= s.leader()->round);
   std::size_t bytes = 0;
+  std::size_t lost = 0;
   for (const auto& [slot, sent] : peer.unacknowledged) {
     CHECK(slot <= peer.sent);
+    CHECK(sent.message <= peer.messages);
     bytes += sent.bytes;
+    lost += sent.lost ? 1 : 0;
   }
+  CHECK(lost == peer.lost);
   CHECK(bytes == peer.unacknowledged_bytes);
   if (!peer.snapshot) return;
   CHECK(peer.snapshot->meta.index <= s.snapshot.index);

@@ -15,9 +15,9 @@ using consensus::EntryKind;
 
 namespace {
 
-// An accept is probably lost when so many acknowledgements of later ones have come: fewer may have
-// overtaken it (as in TCP, RFC 5681, section 3.2).
-constexpr int kPassedByMeansLost = 3;
+// An accept is probably lost when so many later messages have been acknowledged: fewer may have
+// overtaken it (as in TCP, RFC 6675, section 4).
+constexpr std::size_t kPassedByMeansLost = 3;
 
 // The lowest epoch: of a filler that has nothing before it.
 constexpr Epoch kLowestEpoch{1};
@@ -213,25 +213,37 @@ namespace {
 
 std::size_t size_of(const State& s, LogIndex slot) { return s.log.at(slot).value.data.size() + 1; }
 
+void set_lost(Peer& peer, Sent& sent, bool lost) {
+  if (sent.lost == lost) return;
+  sent.lost = lost;
+  peer.lost = lost ? peer.lost + 1 : peer.lost - 1;
+}
+
 void forget_sent(Peer& peer, std::map<LogIndex, Sent>::iterator& sent) {
+  set_lost(peer, sent->second, false);
   peer.unacknowledged_bytes -= sent->second.bytes;
   sent = peer.unacknowledged.erase(sent);
 }
 
-// The slots whose accepts are to be sent now: what seems lost, then what is new, as far as the peer
-// takes more. What is committed is not sent again: a peer that lacks it will ask.
-std::vector<LogIndex> due_slots(State& s, Peer& peer) {
+// What seems lost. What is committed is not sent again: a peer that lacks it will ask.
+std::vector<LogIndex> lost_slots(const State& s, Peer& peer) {
   std::vector<LogIndex> due;
-  for (auto sent = peer.unacknowledged.begin(); sent != peer.unacknowledged.end();) {
-    if (!sent->second.lost) {
-      ++sent;
-    } else if (sent->first <= s.commit) {
+  for (auto sent = peer.unacknowledged.begin(); peer.lost > due.size();) {
+    const bool is_due = sent->second.lost && sent->first > s.commit;
+    if (is_due) due.push_back(sent->first);
+    if (sent->second.lost && !is_due) {
       forget_sent(peer, sent);
     } else {
-      due.push_back(sent->first);
       ++sent;
     }
   }
+  return due;
+}
+
+// The slots whose accepts are to be sent now: what seems lost, then what is new, as far as the peer
+// takes more.
+std::vector<LogIndex> due_slots(State& s, Peer& peer) {
+  std::vector<LogIndex> due = lost_slots(s, peer);
   peer.sent = std::max(peer.sent, s.commit);
   const std::size_t limit = s.config.max_append_bytes * s.config.max_inflight_appends;
   while (peer.sent < s.leader()->opened) {
@@ -250,11 +262,13 @@ void send_accept(State& s, NodeId id, Peer& peer, const std::vector<LogIndex>& s
   s.out.send_now.push_back(
       {s.config.group, s.self(), id, encode_accept(s.promised, s.commit, s.log, slots)});
   peer.commit_sent = s.commit;
+  ++peer.messages;
   for (const LogIndex slot : slots) {
     Sent& sent = peer.unacknowledged.at(slot);
     sent.at = s.now;
+    sent.message = peer.messages;
     sent.passed_by = 0;
-    sent.lost = false;
+    set_lost(peer, sent, false);
   }
 }
 
@@ -319,7 +333,7 @@ void send_accepts(State& s) {
 void lose_peer(State& s, NodeId node) {
   Peer* peer = peer_of(s, node);
   if (!peer) return;
-  for (auto& [slot, sent] : peer->unacknowledged) sent.lost = true;
+  for (auto& [slot, sent] : peer->unacknowledged) set_lost(*peer, sent, true);
 }
 
 // --- counting ------------------------------------------------------------------------------------
@@ -356,28 +370,34 @@ void note_commit(State& s) {
 
 namespace {
 
-// The peer has everything up to `commit`, and `slots`. The highest of those that were not known to
-// be there.
-LogIndex take_acknowledged(State& s, NodeId id, Peer& peer, LogIndex commit,
-                           const std::vector<Range>& slots) {
-  LogIndex newest;
+// The peer has everything up to `commit`, and `slots`. The messages that told it what was not known
+// to be there, each once.
+std::set<std::uint64_t> take_acknowledged(State& s, NodeId id, Peer& peer, LogIndex commit,
+                                          const std::vector<Range>& slots) {
+  std::set<std::uint64_t> messages;
   const auto take = [&](LogIndex first, LogIndex last) {
     auto sent = peer.unacknowledged.lower_bound(first);
     while (sent != peer.unacknowledged.end() && sent->first <= last) {
-      newest = std::max(newest, sent->first);
+      messages.insert(sent->second.message);
       note_accepted(s, id, sent->first);
       forget_sent(peer, sent);
     }
   };
   take(LogIndex{}, commit);
   for (const Range& range : slots) take(range.first, range.last);
-  return newest;
+  return messages;
 }
 
-void note_passed_by(Peer& peer, LogIndex newest) {
+// What was sent before messages that have arrived is late. It is taken for lost when enough have
+// passed it by, or the last one that was sent: nothing would follow to tell.
+void note_passed_by(Peer& peer, const std::set<std::uint64_t>& arrived) {
+  if (arrived.empty()) return;
+  const bool was_last = *arrived.rbegin() == peer.messages;
   for (auto& [slot, sent] : peer.unacknowledged) {
-    if (slot >= newest) return;
-    if (++sent.passed_by >= kPassedByMeansLost) sent.lost = true;
+    const auto later = arrived.upper_bound(sent.message);
+    sent.passed_by += static_cast<std::size_t>(std::distance(later, arrived.end()));
+    const bool late = sent.passed_by > 0 && was_last;
+    if (late || sent.passed_by >= kPassedByMeansLost) set_lost(peer, sent, true);
   }
 }
 
@@ -399,7 +419,7 @@ void handle(State& s, NodeId from, const HeartbeatReply& message) {
   peer->recently_active = true;
   peer->round = std::max(peer->round, message.round);
   for (auto& [slot, sent] : peer->unacknowledged) {
-    if (s.now - sent.at >= s.config.heartbeat_ticks) sent.lost = true;
+    if (s.now - sent.at >= s.config.heartbeat_ticks) set_lost(*peer, sent, true);
   }
 }
 

@@ -84,8 +84,9 @@ struct SnapshotTransfer {
 struct Sent {
   Tick at = 0;
   std::size_t bytes = 0;
-  int passed_by = 0;  // acknowledgements of later slots that came since
-  bool lost = false;  // probably: send again
+  std::uint64_t message = 0;  // in which it went last, by Peer::messages
+  std::size_t passed_by = 0;  // later messages that have been acknowledged since
+  bool lost = false;          // probably: send again
 };
 
 struct Peer {
@@ -94,6 +95,8 @@ struct Peer {
   LogIndex commit_sent;  // the highest commit told
   std::map<LogIndex, Sent> unacknowledged;
   std::size_t unacknowledged_bytes = 0;
+  std::size_t lost = 0;        // of these
+  std::uint64_t messages = 0;  // with accepts, sent so far
   std::vector<Range> missing;  // it asked for what was chosen there
   std::uint64_t round = 0;     // newest heartbeat round it answered
   bool recently_active = false;
