@@ -35,7 +35,7 @@ Result<Pvalue> decode_record(consensus::Entry record);
 struct HardState {
   Epoch promised;
   NodeId owner;     // to whom; whoever the ballot belongs to, if 0
-  LogIndex commit;  // a hint that may lag; what it covers was durable here
+  LogIndex commit;  // may lag; what it covers is durable when this is
 
   bool operator==(const HardState&) const = default;
 };

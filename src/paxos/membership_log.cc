@@ -55,9 +55,6 @@ void MembershipLog::decide(LogIndex index, Membership membership) {
   configs_.push_back({index.plus(window_), std::move(membership)});
 }
 
-void MembershipLog::compact_to(LogIndex index) {
-  configs_.erase(configs_.begin(), find(index));
-  configs_.front().from = std::max(configs_.front().from, index);
-}
+void MembershipLog::compact_to(LogIndex index) { configs_.erase(configs_.begin(), find(index)); }
 
 }  // namespace conclave::paxos

@@ -152,6 +152,12 @@ std::vector<LogIndex> note_persisted(State& s, Ticket ticket) {
 
 namespace {
 
+// Whether after a restart this replica would still know that the membership in force is: its
+// predecessors may have left by then.
+bool knows_its_voters(const State& s) {
+  return std::max(s.hard_state.commit, s.snapshot.index).next() >= s.in_force().from;
+}
+
 // What has to be written: all of it in one step, under one ticket.
 void hand_out_writes(State& s) {
   Output& out = s.out;
@@ -162,13 +168,11 @@ void hand_out_writes(State& s) {
     write.records.push_back({index, slot.ballot});
   }
 
-  // The commit hint is only worth a write when there is one anyway. It never names more than is
-  // durable, so that it holds whatever part of later writes survives.
+  // The commit hint is mostly not worth a write of its own. It may name what this very write holds:
+  // writes become durable in their order, each as a whole.
   HardState now{s.promised, s.owner, s.hard_state.commit};
-  const bool new_promise = now != s.hard_state;
-  if (new_promise || !out.append.empty()) {
-    now.commit = std::max(now.commit, s.durable);
-  }
+  const bool must_write = now != s.hard_state || !out.append.empty() || !knows_its_voters(s);
+  if (must_write) now.commit = s.commit;
   if (now != s.hard_state) {
     out.hard_state = encode(now);
     s.hard_state = now;

@@ -57,13 +57,14 @@ Entry take_value_for(State& s, LogIndex slot) {
   return value;
 }
 
-// The first slot of a new membership waits until a write quorum of it has everything before: from
-// then on it needs nobody of the old one, who may leave.
+// The first slot of a new membership waits until a write quorum of it has everything before, and
+// cannot forget that it has: from then on it needs nobody of the old one, who may leave.
 bool may_take_over(const State& s, const Config& config) {
   const LogIndex before = config.from.prev();
   if (s.commit < before) return false;
+  const LogIndex own = std::max(s.durable_hard_state.commit, s.snapshot.index);
   return config.membership.reached([&](NodeId id) {
-    if (id == s.self()) return true;
+    if (id == s.self()) return own >= before;
     const auto peer = s.leader()->peers.find(id);
     return peer != s.leader()->peers.end() && peer->second.commit >= before;
   });
