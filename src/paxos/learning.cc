@@ -28,19 +28,28 @@ void follow_commit(State& s, LogIndex target) {
   advance_commit(s);
 }
 
-// The slots in (from, to] that satisfy `has`, as runs, from the lowest on.
-template <class Has>
-std::vector<Range> runs(const State& s, LogIndex from, Has has) {
-  std::vector<Range> out;
-  for (auto slot = s.log.slots().upper_bound(from); slot != s.log.slots().end(); ++slot) {
-    if (!has(slot->second)) continue;
-    if (out.empty() || out.back().last.next() != slot->first) {
-      out.push_back({slot->first, slot->first});
-    } else {
-      out.back().last = slot->first;
-    }
+void add_to(std::vector<Range>& runs, LogIndex slot) {
+  if (runs.empty() || runs.back().last.next() != slot) {
+    runs.push_back({slot, slot});
+  } else {
+    runs.back().last = slot;
   }
-  return out;
+}
+
+// What an acknowledgement lists: everything the leader may still count, so that one that was lost
+// does no harm; and what is new, whether it counts or not, so that the leader need not send it
+// again.
+std::vector<Range> acknowledged(const State& s, const std::set<LogIndex>& fresh) {
+  std::vector<Range> runs;
+  const LogIndex counted = std::max(s.commit, s.follower()->target);
+  for (auto slot = fresh.upper_bound(s.commit); slot != fresh.end() && *slot <= counted; ++slot) {
+    add_to(runs, *slot);
+  }
+  const auto& slots = s.log.slots();
+  for (auto slot = slots.upper_bound(counted); slot != slots.end(); ++slot) {
+    if (slot->second.ballot == s.promised || slot->second.chosen) add_to(runs, slot->first);
+  }
+  return runs;
 }
 
 }  // namespace
@@ -50,6 +59,7 @@ void handle(State& s, NodeId from, Accept& message) {
   for (consensus::Entry& value : message.values) {
     const LogIndex index = value.index;
     if (index <= s.commit) continue;
+    s.follower()->to_acknowledge.insert(index);
     const Slot* slot = s.log.find(index);
     if (slot && (slot->ballot == s.promised || slot->chosen)) continue;
     Slot& accepted = accept(s, s.promised, std::move(value));
@@ -85,8 +95,8 @@ void send_ack(State& s) {
   if (!follower.ack_due) return;
   CHECK(follower.leader);
   follower.ack_due = false;
-  const auto has = [&s](const Slot& slot) { return slot.ballot == s.promised || slot.chosen; };
-  send_after_persist(s, follower.leader, Accepted{s.commit, runs(s, s.commit, has)});
+  const std::set<LogIndex> fresh = std::exchange(follower.to_acknowledge, {});
+  send_after_persist(s, follower.leader, Accepted{s.commit, acknowledged(s, fresh)});
 }
 
 void ask_for_missing(State& s) {
@@ -98,10 +108,12 @@ void ask_for_missing(State& s) {
   const auto add = [&](LogIndex last) {
     if (next <= last && ask.missing.size() < kMaxRunsAskedFor) ask.missing.push_back({next, last});
   };
-  for (const Range& run : runs(s, s.commit, [](const Slot& slot) { return slot.chosen; })) {
-    if (run.first > follower.target) break;
-    add(run.first.prev());
-    next = run.last.next();
+  const auto& slots = s.log.slots();
+  for (auto slot = slots.upper_bound(s.commit); slot != slots.end(); ++slot) {
+    if (slot->first > follower.target) break;
+    if (!slot->second.chosen) continue;
+    add(slot->first.prev());
+    next = slot->first.next();
   }
   add(follower.target);
   CHECK(!ask.missing.empty());

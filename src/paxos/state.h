@@ -112,6 +112,7 @@ struct Follower {
   Tick ask_again_at = 0;  // a CatchUp is under way until then
   // Sent with the next output.
   bool ack_due = false;
+  std::set<LogIndex> to_acknowledge;  // accepted since the last one
   std::vector<ReadId> reads_to_forward;
   // Forwarded, by our own batch number.
   std::map<std::uint64_t, ReadBatch> forwarded;
