@@ -271,7 +271,8 @@ consensus::EngineStatus Paxos::status() const {
     for (const auto& [id, peer] : leading->peers) {
       const auto state =
           peer.snapshot ? consensus::PeerState::kSnapshot : consensus::PeerState::kReplicate;
-      status.peers.push_back({id, peer.commit, state, peer.recently_active});
+      const LogIndex sent = peer.snapshot ? peer.snapshot->meta.index : LogIndex{};
+      status.peers.push_back({id, peer.commit, state, peer.recently_active, sent});
     }
   } else if (s_.candidate()) {
     status.role = consensus::Role::kCandidate;
