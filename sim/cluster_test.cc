@@ -254,6 +254,21 @@ TEST(ClusterTest, ASnapshotThatFailsIsTriedAgain) {
       cluster.run_until(seconds(5), [&] { return cluster.node(0).stats().snapshots_taken == 1; }));
 }
 
+// Nothing is appended then, so no append can fail.
+TEST(ClusterTest, ALogThatFailsWhileTheDiskIsFullStopsTheMember) {
+  Cluster cluster(10, {.members = 1, .segment_bytes = 64 << 10});
+  start(cluster, 0);
+  ASSERT_TRUE(put_values(cluster, 1, 10, seconds(10)));
+  cluster.disk(0).set_capacity(cluster.disk(0).used_bytes());
+  put_values(cluster, 40, 10'000, seconds(5));
+  ASSERT_TRUE(cluster.running(0));
+  ASSERT_TRUE(cluster.node(0).stats().disk_full);
+  cluster.disk(0).set_capacity(0);
+  cluster.disk(0).fail_next(DiskCall::kNames, "/data/wal", ErrorCode::kIo);
+  cluster.disk(0).fail_next(DiskCall::kWrite, "/data/wal", ErrorCode::kIo);
+  EXPECT_TRUE(cluster.run_until(seconds(5), [&] { return !cluster.running(0); }));
+}
+
 // One storm: crashes, cuts and lossy links drawn from the seed, then a calm.
 void storm(std::uint64_t seed) {
   Rng rng(seed);

@@ -116,6 +116,7 @@ void Node::tick() {
   if (failed_) return;
   timer_ = clock_.after(options_.tick, [this] { tick(); });
   ++ticks_;
+  if (log_->failure()) return fail_for_good(*log_->failure());
   update_peers();
   peers_.tick();
   group_->tick();

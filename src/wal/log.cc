@@ -297,6 +297,8 @@ void Log::append(GroupId group, std::optional<Bytes> hard_state,
 
 void Log::release(GroupId group, LogIndex index) { state_->pool->release(group, index); }
 
+const std::optional<Error>& Log::failure() const { return state_->failure; }
+
 bool Log::is_full() const { return state_->pool->is_full() || state_->retry.has_value(); }
 
 Log::Stats Log::stats() const {

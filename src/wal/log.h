@@ -69,6 +69,9 @@ class Log {
   // owner refuses new writes until this is false again (checked against the disk about once a
   // second).
   bool is_full() const;
+  // Why the log has stopped for good, if it has. Appends hear of it too, but there may be none: a
+  // member whose disk was full refuses writes.
+  const std::optional<Error>& failure() const;
 
   struct Stats {
     std::uint64_t syncs = 0;

@@ -205,7 +205,7 @@ TEST_F(HttpSessionTest, ARangeThatComesInParts) {
                                     {Bytes("\0\xff", 2), "v", 4, 5, 6, 7},
                                     {"abc", "abcdefgh", INT64_MAX, 1, 1, -1},
                                     {"", Bytes(1'000, '\x80'), 0, 0, 0, 0}};
-  for (const std::size_t cut : {0, 1, 3, 4}) {
+  for (const std::size_t cut : {0u, 1u, 3u, 4u}) {
     api::Session::Effects effects;
     session_->on_bytes(request("POST", "/v3/kv/range", "{\"key\":\"YQ==\"}"), effects);
     ASSERT_EQ(effects.calls.size(), 1);
