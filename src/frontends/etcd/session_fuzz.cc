@@ -34,6 +34,19 @@ struct Canned {
   api::Answer operator()(const api::MemberListRequest&) const {
     return api::MemberListResponse{{{NodeId{1}, "m", {"p"}, {"c"}, true}}};
   }
+  api::Answer operator()(const api::MemberAddRequest&) const {
+    const api::Member added{NodeId{1}, "m", {"p"}, {"c"}, true};
+    return api::MemberChangeResponse{added, {added}};
+  }
+  api::Answer operator()(const api::MemberRemoveRequest&) const {
+    return api::MemberChangeResponse{};
+  }
+  api::Answer operator()(const api::MemberUpdateRequest&) const {
+    return api::MemberChangeResponse{};
+  }
+  api::Answer operator()(const api::MemberPromoteRequest&) const {
+    return api::Error{api::ErrorCode::kLearnerNotReady, ""};
+  }
   api::Answer operator()(const api::StatusRequest&) const { return api::StatusResponse{}; }
   api::Answer operator()(const api::HealthRequest&) const { return api::HealthResponse{}; }
   api::Answer operator()(const api::MetricsRequest&) const { return api::MetricsResponse{"m"}; }
