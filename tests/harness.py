@@ -304,9 +304,8 @@ class Cluster:
         self._owns_directory = directory is None
         self.directory = directory or tempfile.mkdtemp(prefix='conclave-test-')
         self.token = token or f'test-{os.path.basename(self.directory)}'
-        self.members = []
-        for number in range(1, members + 1):
-            self.members.append(Member(self, f'm{number}'))
+        self._made = []  # also those that are no longer, or not yet, among the members
+        self.members = [self.new_member(f'm{number}') for number in range(1, members + 1)]
 
     def __enter__(self):
         return self.start()
@@ -321,7 +320,8 @@ class Cluster:
 
     def new_member(self, name):
         """A member that is not started, and that the others do not know of yet."""
-        return Member(self, name)
+        self._made.append(Member(self, name))
+        return self._made[-1]
 
     @property
     def endpoints(self):
@@ -340,7 +340,7 @@ class Cluster:
         return self
 
     def stop(self):
-        for member in self.members:
+        for member in self._made:
             member.close()
             if member.is_running():
                 member.resume()
@@ -588,4 +588,9 @@ def main():
     parser.add_argument('-k', metavar='PATTERN', help='only tests whose name contains this')
     parsed = parser.parse_args()
     apply_arguments(parsed)
-    sys.exit(run_tests(pattern=parsed.k))
+    code = run_tests(pattern=parsed.k)
+    _kill_all()
+    sys.stdout.flush()
+    # Not sys.exit(): the interpreter freezes its daemon threads on the way out, and one of gRPC's
+    # that watches a channel may hold the lock that freeing the channel then waits for.
+    os._exit(code)

@@ -31,7 +31,7 @@ TESTS = [
     'layering_test.py',
 ]
 TAKES_NO_BINARY = ('layering_test.py',)
-LONGEST_SECONDS = 1200
+LONGEST_SECONDS = 600
 
 
 def environment(number):
@@ -62,6 +62,7 @@ def run_one(name, parsed):
         output, _ = process.communicate(timeout=LONGEST_SECONDS)
     except subprocess.TimeoutExpired:
         process.terminate()  # it stops its members then
+        harness.reap(process, timeout=30)
         output, _ = process.communicate()
     harness.reap(process)
     counts = re.findall(r'^(\d+) passed, (\d+) failed$', output, re.M)
