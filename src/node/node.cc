@@ -74,7 +74,7 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
       lock_(std::move(recovered.lock)),
       snapshots_(std::move(recovered.snapshots)),
       log_(std::move(recovered.log)),
-      peers_(options_, incarnation_, clock, network, this),
+      peers_(options_, incarnation_, std::move(recovered.directories), clock, network, this),
       clients_(
           options_.max_client_connections, clock, network, std::move(make_session),
           [this](ClientCall client, api::Request request) { submit(client, std::move(request)); },
@@ -307,7 +307,7 @@ Bytes Node::join_reply() {
     listed->set_name(member.name);
     for (const std::string& url : member.peer_urls) listed->add_peer_urls(url);
     listed->set_is_learner(member.is_learner);
-    listed->set_has_data(store.directory_of(member.id) != 0);
+    listed->set_has_data(store.directory_of(member.id) != 0 || peers_.had_data(member.id));
   }
   if (options_.founders.empty()) {
     for (const PeerOptions& member : options_.members) reply.add_founders(member.id.value);

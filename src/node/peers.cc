@@ -173,13 +173,15 @@ struct Peers::Inbound : io::ConnectionHandler {
   Instant since;
 };
 
-Peers::Peers(const Options& options, std::uint64_t incarnation, io::Clock& clock,
-             io::Network& network, PeerHandler* handler)
+Peers::Peers(const Options& options, std::uint64_t incarnation,
+             std::map<NodeId, std::uint64_t> directories, io::Clock& clock, io::Network& network,
+             PeerHandler* handler)
     : options_(options),
       incarnation_(incarnation),
       clock_(clock),
       network_(network),
-      handler_(handler) {}
+      handler_(handler),
+      seen_directories_(std::move(directories)) {}
 
 Peers::~Peers() = default;
 
@@ -326,20 +328,21 @@ void Peers::deliver(NodeId from, const Frame& frame) {
   handler_->on_engine_message(std::move(envelope));
 }
 
+Peers::Outbound* Peers::open_link(NodeId peer) {
+  const auto found = outbound_.find(peer);
+  if (found == outbound_.end() || !found->second->ready) return nullptr;
+  const bool full = found->second->connection->unsent_bytes() > limits::kMaxPeerUnsentBytes;
+  return full ? nullptr : found->second.get();
+}
+
 void Peers::send(NodeId to, FrameType type, BytesView payload) {
-  const auto found = outbound_.find(to);
-  if (found == outbound_.end() || !found->second->ready) return;
-  io::Connection& connection = *found->second->connection;
-  if (connection.unsent_bytes() > limits::kMaxPeerUnsentBytes) return;
-  found->second->send(encode_frame(type, payload));
+  if (Outbound* link = open_link(to)) link->send(encode_frame(type, payload));
 }
 
 void Peers::send(const consensus::Envelope& envelope) {
-  const auto found = outbound_.find(envelope.to);
-  if (found == outbound_.end() || !found->second->ready) return;
-  io::Connection& connection = *found->second->connection;
-  if (connection.unsent_bytes() > limits::kMaxPeerUnsentBytes) return;
-  found->second->send(encode_engine_frame(envelope.group.value, envelope.message));
+  if (Outbound* link = open_link(envelope.to)) {
+    link->send(encode_engine_frame(envelope.group.value, envelope.message));
+  }
 }
 
 void Peers::broadcast(FrameType type, BytesView payload) {
@@ -361,6 +364,18 @@ void Peers::tick() {
     const bool silent = !inbound.from && now - inbound.since > kHelloTimeout;
     return silent || (inbound.closed && now - inbound.since > seconds(1));
   });
+  if (told_urls_.size() > table_.peers.size() + limits::kMaxPeerCallers) forget_strangers();
+}
+
+// Whoever called once and is neither a member nor calling now.
+void Peers::forget_strangers() {
+  const std::set<NodeId> calling = callers();
+  const auto is_strange = [&](const auto& entry) {
+    return !table_.peers.contains(entry.first) && !calling.contains(entry.first);
+  };
+  std::erase_if(told_urls_, is_strange);
+  std::erase_if(heard_at_, is_strange);
+  std::erase_if(seen_directories_, is_strange);
 }
 
 bool Peers::is_active(NodeId peer) const {

@@ -55,8 +55,10 @@ class PeerHandler {
 
 class Peers {
  public:
+  // `directories`: what is known of members' data directories beyond what update() will tell.
   // `handler` and `options` outlive the Peers.
-  Peers(const Options& options, std::uint64_t incarnation, io::Clock& clock, io::Network& network,
+  Peers(const Options& options, std::uint64_t incarnation,
+        std::map<NodeId, std::uint64_t> directories, io::Clock& clock, io::Network& network,
         PeerHandler* handler);
   ~Peers();
 
@@ -81,6 +83,8 @@ class Peers {
   std::set<NodeId> callers() const;
   // Grows whenever somebody calls or hangs up.
   std::uint64_t calls() const { return calls_; }
+  // It was a member with data once, by what it told this one or the log.
+  bool had_data(NodeId peer) const { return seen_directories_.contains(peer); }
   // Where a member told that it can be dialled; empty if it never dialled us.
   std::vector<io::Address> told_addresses(NodeId peer) const;
 
@@ -88,6 +92,9 @@ class Peers {
   struct Outbound;
   struct Inbound;
 
+  // The link on which something can be sent to `peer` now; nullptr: it would be dropped.
+  Outbound* open_link(NodeId peer);
+  void forget_strangers();
   void dial(Outbound& link);
   void deliver(NodeId from, const Frame& frame);
   struct Refusal;
@@ -101,7 +108,7 @@ class Peers {
   io::Network& network_;
   PeerHandler* handler_;
   PeerTable table_;
-  std::map<NodeId, std::uint64_t> seen_directories_;  // in this run
+  std::map<NodeId, std::uint64_t> seen_directories_;
   std::map<NodeId, std::vector<std::string>> told_urls_;
   std::uint64_t calls_ = 0;
   std::map<NodeId, Instant> heard_at_;

@@ -200,6 +200,7 @@ Result<Recovered> recover(Options& options, io::Disk& disk, io::Clock& clock) {
   if (meta) saved.snapshot = *meta;
   store::Store store = meta ? TRY(loader.finish()) : store::Store(limits);
 
+  std::map<NodeId, std::uint64_t> directories;
   wal::Replay replay{
       .on_hard_state =
           [&](GroupId group, Bytes state) {
@@ -207,7 +208,11 @@ Result<Recovered> recover(Options& options, io::Disk& disk, io::Clock& clock) {
           },
       .on_entry =
           [&](GroupId group, consensus::Entry entry) {
-            if (group == kCoordinationGroup) Engine::absorb(saved, std::move(entry));
+            if (group != kCoordinationGroup) return;
+            if (entry.kind == consensus::EntryKind::kCommand) {
+              for (const auto& told : store::told_directories(entry.data)) directories.insert(told);
+            }
+            Engine::absorb(saved, std::move(entry));
           },
   };
   auto log = TRY(wal::Log::open(disk, clock, options.data_dir, identity,
@@ -218,6 +223,7 @@ Result<Recovered> recover(Options& options, io::Disk& disk, io::Clock& clock) {
                    .snapshots = std::move(snapshots),
                    .log = std::move(log),
                    .saved = std::move(saved),
+                   .directories = std::move(directories),
                    .store = std::move(store)};
 }
 

@@ -9,6 +9,7 @@
 //   wal/          the log of all groups        (wal/log.h)
 //   snap/         snapshots of each group      (wal/snapshot_file.h)
 
+#include <map>
 #include <memory>
 
 #include "base/result.h"
@@ -27,6 +28,8 @@ struct Recovered {
   wal::SnapshotDir snapshots;
   std::unique_ptr<wal::Log> log;
   consensus::Saved saved;  // of the coordination group
+  // By member, what the log tells of: known before the entries are committed (again).
+  std::map<NodeId, std::uint64_t> directories;
   store::Store store;
 };
 

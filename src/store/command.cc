@@ -38,6 +38,10 @@ bool is_version_of(std::uint8_t version, CommandKind kind) {
   return version == kCommandVersion;
 }
 
+bool is_of_kind(BytesView command, CommandKind kind) {
+  return command.size() > 1 && static_cast<CommandKind>(command[1]) == kind;
+}
+
 void encode_head(Encoder& out, CommandKind kind, const Origin& origin,
                  const std::optional<api::RequestId>& id, std::uint8_t version = kCommandVersion) {
   out.u8(version);
@@ -243,10 +247,7 @@ Bytes encode_command(const Origin& origin, const MemberChange& change) {
   return bytes;
 }
 
-bool is_member_change(BytesView command) {
-  return command.size() > 1 && static_cast<std::uint8_t>(command[1]) ==
-                                   static_cast<std::uint8_t>(CommandKind::kMemberChange);
-}
+bool is_member_change(BytesView command) { return is_of_kind(command, CommandKind::kMemberChange); }
 
 std::optional<AskedChange> decode_member_change(BytesView bytes) {
   if (!is_member_change(bytes)) return std::nullopt;
@@ -345,6 +346,22 @@ Result<Command> decode_command(BytesView bytes) {
 Result<BatchHeader> decode_batch_header(BytesView entry) {
   const BatchReader reader = TRY(BatchReader::open(entry));
   return reader.header();
+}
+
+std::vector<std::pair<NodeId, std::uint64_t>> told_directories(BytesView entry) {
+  std::vector<std::pair<NodeId, std::uint64_t>> told;
+  if (entry.size() < kBatchHeaderBytes) return told;
+  Decoder in(entry.substr(kBatchHeaderBytes));
+  while (!in.at_end()) {
+    const BytesView bytes = in.bytes();
+    if (!in.ok()) break;
+    if (!is_of_kind(bytes, CommandKind::kPublishMember)) continue;
+    const Result<Command> command = decode_command(bytes);
+    if (!command) break;
+    const auto& publish = std::get<PublishMember>(command->body);
+    if (publish.directory != 0) told.emplace_back(publish.member.id, publish.directory);
+  }
+  return told;
 }
 
 bool is_valid_command(BytesView command) { return decode_command(command).has_value(); }

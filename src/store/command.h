@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -118,6 +119,9 @@ struct BatchHeader {
   Stamp stamp;
 };
 Result<BatchHeader> decode_batch_header(BytesView entry);
+// The data directories that an entry's commands tell of, by member. What a member tells of itself
+// is true whether or not the entry is ever committed.
+std::vector<std::pair<NodeId, std::uint64_t>> told_directories(BytesView entry);
 // Whether `command` could be decoded: checked at the door, before a forwarded command enters the
 // log.
 bool is_valid_command(BytesView command);

@@ -15,6 +15,24 @@ std::string hex(BytesView bytes) {
   return text;
 }
 
+TEST(Command, AnEntryTellsOfDataDirectories) {
+  const auto publish = [](std::uint64_t id, std::uint64_t directory) {
+    api::Member member{
+        .id = NodeId{id}, .name = "m", .peer_urls = {}, .client_urls = {}, .is_learner = false};
+    return encode_command({NodeId{id}, 1, 1}, PublishMember{std::move(member), directory});
+  };
+  BatchEncoder batch;
+  batch.add(encode_command({NodeId{2}, 1, 5}, parse_request("put key value")));
+  batch.add(publish(1, 0));
+  batch.add(publish(2, 7));
+  batch.add(publish(3, 8));
+  const Bytes entry = batch.finish(Epoch{3}, Stamp{1000});
+  using Told = std::vector<std::pair<NodeId, std::uint64_t>>;
+  EXPECT_EQ(told_directories(entry), (Told{{NodeId{2}, 7}, {NodeId{3}, 8}}));
+  EXPECT_TRUE(told_directories("").empty());
+  EXPECT_TRUE(told_directories(entry.substr(0, entry.size() / 3)).empty());
+}
+
 // The example of docs/formats/commands.md.
 TEST(Command, APutAsBytes) {
   api::Request request = parse_request("put key value prev");
