@@ -67,6 +67,9 @@ void check_leader(const State& s, const Leader& leader) {
     CHECK(id == s.self() || leader.peers.contains(id), "no progress kept for {}", id.value);
   }
   CHECK(!leader.peers.contains(s.self()));
+  // It may have inherited two, of which it does not know yet that the first is committed.
+  const LogIndex own = std::max(s.commit, leader.term_start);
+  CHECK(s.memberships.count_after(own) <= 1, "two changes of the membership at once");
   for (const auto& [id, peer] : leader.peers) {
     CHECK(s.membership().contains(id), "replicates to {}, who is no member", id.value);
     check_peer(s, peer);

@@ -28,6 +28,11 @@ bool MembershipLog::may_be_voter(NodeId id, LogIndex commit) const {
                      [id](const Change& change) { return change.membership.is_voter(id); });
 }
 
+std::size_t MembershipLog::count_after(LogIndex index) const {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      changes_, [index](const Change& change) { return change.index > index; }));
+}
+
 void MembershipLog::append(LogIndex index, consensus::Membership membership) {
   CHECK(index > current_index());
   CHECK(membership.is_valid(), "the membership at {} is invalid", index.value);

@@ -25,6 +25,9 @@ class MembershipLog {
   // that is committed, or will be. REQUIRES: commit is not before the start.
   bool may_be_voter(NodeId id, LogIndex commit) const;
 
+  // How many have entries after `index`.
+  std::size_t count_after(LogIndex index) const;
+
   // REQUIRES: index > current_index().
   void append(LogIndex index, consensus::Membership membership);
   // Forgets memberships whose entries are at or after `index`. REQUIRES: index is after the start.

@@ -199,6 +199,17 @@ TEST(RaftStep, ALateAppendUndoesNothing) {
             std::vector<std::string>{"t3 AppendAck match=1"});
 }
 
+// Raft paper, figure 2, AppendEntries 5: what comes after may be an older leader's.
+TEST(RaftStep, AnAppendCommitsOnlyAsFarAsTheLogsAreKnownToMatch) {
+  Raft raft = follower();
+  ASSERT_TRUE(raft.step(from(3, Epoch{5}, Append{at(1, 1), LogIndex{3}, {}})).has_value());
+  EXPECT_EQ(raft.state().commit, LogIndex{1});
+  ASSERT_TRUE(
+      raft.step(from(3, Epoch{5}, Append{at(1, 1), LogIndex{3}, {entry(2, 3)}})).has_value());
+  EXPECT_EQ(raft.state().commit, LogIndex{2});
+  EXPECT_EQ(raft.state().log.last(), LogIndex{3});
+}
+
 TEST(RaftStep, AStrangerIsAnsweredButNotHeeded) {
   Raft raft = follower();
   ASSERT_TRUE(raft.step(from(99, Epoch{8}, RequestVote{at(9, 7), false})).has_value());
