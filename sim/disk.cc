@@ -43,7 +43,8 @@ class Disk::OpenFile final : public io::File {
     const bool needs_room = offset + data.size() > held;
     const auto room = needs_room ? held + disk_.draw_room() : held;
     const auto fitting = offset < room ? std::min<std::uint64_t>(data.size(), room - offset) : 0;
-    medium_->write(misdirected(offset, fitting), data.substr(0, fitting), disk_.rng_);
+    disk_.note_write(medium_, path_, offset, fitting);
+    medium_->write(drawn_place(offset, fitting), data.substr(0, fitting), disk_.rng_);
     if (fitting < data.size()) return disk_.no_space(path_);
     return {};
   }
@@ -55,6 +56,7 @@ class Disk::OpenFile final : public io::File {
       return met;
     }
     medium_->sync();
+    disk_.misplace_if_due(*medium_);
     return {};
   }
 
@@ -84,13 +86,10 @@ class Disk::OpenFile final : public io::File {
     return disk_.meet_fault(call, path_);
   }
 
-  std::uint64_t misdirected(std::uint64_t offset, std::uint64_t size) {
-    const auto scripted = disk_.take_scripted(DiskCall::kWrite, path_, true);
-    const bool drawn = !scripted && disk_.of_million(disk_.faults_.misdirected);
+  std::uint64_t drawn_place(std::uint64_t offset, std::uint64_t size) {
     const auto last = medium_->size() > size ? medium_->size() - size : 0;
-    if ((!scripted && !drawn) || last == 0) return offset;
+    if (!disk_.of_million(disk_.faults_.misdirected) || last == 0) return offset;
     ++disk_.counts_.misdirected;
-    if (scripted) return std::min(offset + scripted->misdirect_by, last);
     return disk_.rng_.below(last / kSectorBytes + 1) * kSectorBytes + offset % kSectorBytes;
   }
 
@@ -150,6 +149,35 @@ Result<void> Disk::meet_fault(DiskCall call, const std::string& path) {
   if (!scripted && !of_million(rate)) return {};
   ++*count;
   return fail(scripted ? scripted->code : ErrorCode::kIo, path + ": simulated failure");
+}
+
+void Disk::note_write(const std::shared_ptr<Medium>& medium, const std::string& path,
+                      std::uint64_t offset, std::uint64_t size) {
+  if (const auto scripted = take_scripted(DiskCall::kWrite, path, true)) {
+    misplaced_ = {.medium = medium,
+                  .offset = offset,
+                  .was = medium->read(offset, size),
+                  .by = scripted->misdirect_by,
+                  .later = {},
+                  .later_end = 0};
+  } else if (misplaced_ && misplaced_->medium == medium && size > 0) {
+    misplaced_->later = std::min(misplaced_->later.value_or(offset), offset);
+    misplaced_->later_end = std::max(misplaced_->later_end, offset + size);
+  }
+}
+
+void Disk::misplace_if_due(const Medium& synced) {
+  if (!misplaced_ || misplaced_->medium.get() != &synced || !misplaced_->later) return;
+  const Misplaced write = *std::exchange(misplaced_, std::nullopt);
+  const auto end = write.offset + write.was.size();
+  const auto forward = write.offset + write.by;
+  const bool fits = forward >= write.later_end && forward + write.was.size() <= synced.size();
+  if (*write.later < end || (!fits && write.offset < write.by)) return;
+  const Bytes data = synced.read(write.offset, write.was.size());
+  write.medium->write(write.offset, write.was, rng_);
+  write.medium->write(fits ? forward : write.offset - write.by, data, rng_);
+  write.medium->sync();
+  ++counts_.misdirected;
 }
 
 Failure Disk::no_space(const std::string& path) {
@@ -318,6 +346,7 @@ void Disk::end_run() {
   run_->alive = false;
   run_ = std::make_shared<Run>();
   stop_at_ = ~std::uint64_t{0};
+  misplaced_.reset();
   for (auto& lane : lanes_) {
     lane.busy = false;
     lane.hanging = false;
@@ -344,7 +373,7 @@ void Disk::fail_next(DiskCall call, const std::string& path_part, ErrorCode code
   scripted_.push_back({.call = call, .path_part = path_part, .code = code, .misdirect_by = 0});
 }
 
-void Disk::misdirect_next_write(const std::string& path_part, std::uint64_t by) {
+void Disk::misdirect_write(const std::string& path_part, std::uint64_t by) {
   CHECK(by != 0);
   scripted_.push_back({.call = DiskCall::kWrite,
                        .path_part = path_part,

@@ -140,10 +140,16 @@ class Disk final : public io::Disk {
   // behind what such a failure leaves behind: a part of a write, or a part of what a sync should
   // have written.
   void fail_next(DiskCall call, const std::string& path_part, ErrorCode code);
-  // The next write to such a path lands `by` bytes further on (not beyond what the file has).
-  void misdirect_next_write(const std::string& path_part, std::uint64_t by);
-  // What fail_next and misdirect_next_write announced and has not happened yet never will.
-  void forget_scripted() { scripted_.clear(); }
+  // The next write to such a path turns out to have landed `by` bytes further on, or before, once a
+  // later one to the same file is synced: the newest write of a file is spared, since its loss
+  // cannot be told from a power cut. Nothing happens if there is no such write in this run, or no
+  // such place.
+  void misdirect_write(const std::string& path_part, std::uint64_t by);
+  // What fail_next and misdirect_write announced and has not happened yet never will.
+  void forget_scripted() {
+    scripted_.clear();
+    misplaced_.reset();
+  }
   // One bit of the byte at `offset` changes. REQUIRES: the file has that byte.
   void rot(const std::string& path, std::uint64_t offset);
   // The files, by path: where a fault plan picks a place for rot.
@@ -184,6 +190,16 @@ class Disk final : public io::Disk {
     std::uint64_t misdirect_by = 0;  // not a failure but a write to another place
   };
 
+  // A write that will have landed elsewhere.
+  struct Misplaced {
+    std::shared_ptr<Medium> medium;
+    std::uint64_t offset = 0;
+    Bytes was;  // what it overwrote
+    std::uint64_t by = 0;
+    std::optional<std::uint64_t> later;  // where the writes after it begin
+    std::uint64_t later_end = 0;
+  };
+
   Lane& lane_of(io::Lane lane) { return lanes_.at(static_cast<std::size_t>(lane)); }
   void start_next(io::Lane lane);
   void run_job(io::Lane lane, std::shared_ptr<Task> task, Duration after);
@@ -200,6 +216,9 @@ class Disk final : public io::Disk {
   // The failure that this call meets, if any.
   Result<void> meet_fault(DiskCall call, const std::string& path);
   std::optional<Scripted> take_scripted(DiskCall call, const std::string& path, bool misdirected);
+  void note_write(const std::shared_ptr<Medium>& medium, const std::string& path,
+                  std::uint64_t offset, std::uint64_t size);
+  void misplace_if_due(const Medium& synced);
   Result<void> begin(DiskCall call, const std::string& path);
   // A failure, counted.
   Failure no_space(const std::string& path);
@@ -217,6 +236,7 @@ class Disk final : public io::Disk {
   DiskFaults faults_;
   DiskFaultCounts counts_;
   std::vector<Scripted> scripted_;
+  std::optional<Misplaced> misplaced_;
   std::uint64_t capacity_ = 0;
   std::uint64_t calls_ = 0;
   std::uint64_t stop_at_ = ~std::uint64_t{0};

@@ -142,7 +142,7 @@ TEST_F(SnapshotFiles, AnyRottenByteIsFoundAndTheFileNamed) {
     ASSERT_FALSE(loaded.has_value()) << at;
     EXPECT_EQ(loaded.error().code, ErrorCode::kCorrupt) << at;
     EXPECT_THAT(loaded.error().message, HasSubstr("member/snap/3-00000000000000000005.snap"));
-    EXPECT_THAT(loaded.error().message, HasSubstr("add it again"));
+    EXPECT_THAT(loaded.error().message, HasSubstr("conclave member replace"));
   }
 }
 

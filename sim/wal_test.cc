@@ -122,7 +122,7 @@ TEST_F(WalTest, DamageBeforeTheEndIsRefused) {
   EXPECT_EQ(error.code, ErrorCode::kCorrupt);
   EXPECT_THAT(error.message,
               HasSubstr("member/wal/00000000000000000001.log: damaged at offset 8192"));
-  EXPECT_THAT(error.message, HasSubstr("remove the member from the cluster and add it again"));
+  EXPECT_THAT(error.message, HasSubstr("replace it (`conclave member replace`)"));
 }
 
 TEST_F(WalTest, ALostBlockBeforeTheEndIsRefused) {
@@ -173,7 +173,7 @@ TEST_F(WalTest, NoRotBeforeTheLastBatchLosesAnything) {
 TEST_F(WalTest, AMisdirectedWriteIsRefused) {
   open();
   write(2);
-  world.disk().misdirect_next_write("wal/", block(3));
+  world.disk().misdirect_write("wal/", block(3));
   write(3);
   EXPECT_EQ(error_of_reopening().code, ErrorCode::kCorrupt);
 }

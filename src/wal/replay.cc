@@ -11,8 +11,8 @@ namespace conclave::wal {
 namespace {
 
 constexpr const char* kWhatToDo =
-    "To restore this member: stop it, move its data directory away, remove the member from the "
-    "cluster and add it again; it will receive its state from the others";
+    "To restore this member: move its data directory away, replace it (`conclave member replace`) "
+    "and start it again; it will receive its state from the others";
 
 class Replayer {
  public:

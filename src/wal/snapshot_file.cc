@@ -187,8 +187,8 @@ Result<std::optional<consensus::SnapshotMeta>> SnapshotDir::load_newest(
   if (meta.error().code != ErrorCode::kCorrupt) return with_path(path, meta.error());
   return with_path(
       path, meta.error(),
-      ". To restore this member: stop it, move its data directory away, remove the member "
-      "from the cluster and add it again; it will receive its state from the others");
+      ". To restore this member: move its data directory away, replace it (`conclave member "
+      "replace`) and start it again; it will receive its state from the others");
 }
 
 Result<SnapshotDir::Writer> SnapshotDir::create(GroupId group,
