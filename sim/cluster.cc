@@ -89,25 +89,39 @@ node::Options Cluster::options_for(std::size_t member) {
   options.max_append_bytes = options_.max_append_bytes;
   options.max_inflight_appends = options_.max_inflight_appends;
   options.snapshot_chunk_bytes = options_.snapshot_chunk_bytes;
+  if (options_.changing_flags && members_[member].runs > 0) change_flags(options);
   options.seed = rng_.next() ^ ++members_[member].runs;
   options.fatal = [this, member](const Error& why) { members_[member].failure = why; };
   return options;
 }
 
+// What an operator may change from one start to the next.
+void Cluster::change_flags(node::Options& options) {
+  options.snapshot_entries = rng_.one_in(3) ? 0 : rng_.between(5, 300);
+  options.keep_entries = rng_.below(200);
+  options.segment_bytes = 16'384ull << rng_.below(7);
+  options.max_append_bytes = 1 + rng_.below(1 << 16);
+  options.max_inflight_appends = 1 + rng_.below(64);
+  options.snapshot_chunk_bytes = static_cast<std::uint32_t>(rng_.between(512, 1 << 16));
+  options.heartbeat_ticks = static_cast<std::uint32_t>(rng_.between(5, 20));
+  options.election_ticks = static_cast<std::uint32_t>(rng_.between(80, 150));
+}
+
 Result<void> Cluster::start(std::size_t member) { return start_with(member, options_for(member)); }
 
-bool Cluster::has_data(std::size_t member) const {
-  const auto known = node::has_identity(*members_.at(member).disk, "/data");
-  return known && *known;
+Result<bool> Cluster::has_data(std::size_t member) const {
+  return node::has_identity(*members_.at(member).disk, "/data");
 }
 
 Result<void> Cluster::start_existing(std::size_t member) {
   Member& starting = members_.at(member);
   node::Options options = options_for(member);
   options.members_may_differ = true;
-  if (has_data(member)) return start_with(member, std::move(options));
+  const Result<bool> known = has_data(member);
+  if (!known) return not_started(member, known.error());
+  if (*known) return start_with(member, std::move(options));
   const auto from = leader();
-  CHECK(from.has_value());
+  if (!from) return not_started(member, Error{ErrorCode::kIo, "nobody leads"});
   options.members.clear();
   for (const api::Member& listed : node(*from).group().store().members()) {
     const node::PeerUrls urls = TRY(parse_peer_urls(listed.peer_urls));
@@ -152,14 +166,16 @@ Result<void> Cluster::start_with(std::size_t member, node::Options options) {
   Result<std::unique_ptr<node::Node>> node = node::Node::start(
       std::move(options), *starting.clock, *starting.disk, fabric_.host(host(member)),
       [](const std::string& peer) { return etcd::make_session({}, peer); });
-  if (!node) {
-    starting.stopped_because = node.error();
-    end_process(member);
-    disk(member).stopped() ? disk(member).crash() : disk(member).kill();
-    return Failure(std::move(node).error());
-  }
+  if (!node) return not_started(member, node.error());
   starting.node = std::move(*node);
   return {};
+}
+
+Failure Cluster::not_started(std::size_t member, const Error& why) {
+  members_.at(member).stopped_because = why;
+  end_process(member);
+  disk(member).stopped() ? disk(member).crash() : disk(member).kill();
+  return Failure(why);
 }
 
 // Whatever it asked of clock and network will not happen.

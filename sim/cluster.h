@@ -31,6 +31,7 @@ struct ClusterOptions {
   std::size_t max_append_bytes = 1 << 20;
   std::size_t max_inflight_appends = 64;
   std::uint32_t snapshot_chunk_bytes = 512 << 10;
+  bool changing_flags = false;   // a restarted member has other options than before
   std::uint64_t disk_bytes = 0;  // capacity of each member's disk; 0: unlimited
 };
 
@@ -88,11 +89,11 @@ class Cluster {
   // Another host with an empty disk, not started: the number of a member to be.
   std::size_t add_host();
   static std::string peer_url(std::size_t member) { return "http://" + host(member) + ":2380"; }
-  // Whether its disk makes it some member already.
-  bool has_data(std::size_t member) const;
+  // Whether its disk makes it some member already, if that can be read.
+  Result<bool> has_data(std::size_t member) const;
   // Starts it as `--initial-cluster-state existing` does: with an empty disk it first asks the
   // others. Whether it may join shows later, in running() and stopped_because().
-  // REQUIRES: there is a leader, whose list of members it is given.
+  // It is given the leader's list of members; kIo if it needs one and nobody leads.
   Result<void> start_existing(std::size_t member);
   // Why it stopped by itself, or did not start, when it was started last.
   const std::optional<Error>& stopped_because(std::size_t member) const {
@@ -121,6 +122,11 @@ class Cluster {
   void jump_wall(std::size_t member, std::int64_t ms);
   // Of the network, all disks and all members so far.
   FaultCounts fault_counts() const;
+  // Started as existing, and still asking the others.
+  bool joining(std::size_t member) const {
+    return members_.at(member).joining != nullptr && !running(member) &&
+           !members_.at(member).stopped_because;
+  }
   bool running(std::size_t member) const { return members_.at(member).node != nullptr; }
   const node::Node& node(std::size_t member) const { return *members_.at(member).node; }
   // The member that leads the highest epoch, if one does.
@@ -154,7 +160,9 @@ class Cluster {
   };
   Instant draw_clock_origin();
   node::Options options_for(std::size_t member);
+  void change_flags(node::Options& options);
   Result<void> start_with(std::size_t member, node::Options options);
+  Failure not_started(std::size_t member, const Error& why);
   void end_process(std::size_t member);
   void reap();
 

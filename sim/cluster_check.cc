@@ -51,12 +51,14 @@ void ClusterCheck::look_at(std::size_t number) {
 
 void ClusterCheck::begin_run(std::size_t number, const raft::State& state) {
   Member& member = members_[number];
+  if (member.id != state.self()) member = Member{};  // an earlier one's promises were its own
   if (!member.forgiven) {
     check_durability(number, state);
     check_promises(number, state);
   }
   Member fresh;
   fresh.run = cluster_.run(number);
+  fresh.id = state.self();
   fresh.mark = raft::mark(state);
   fresh.base = state.log.base().index;
   fresh.promises = member.promises;
@@ -113,7 +115,8 @@ void ClusterCheck::on_piece(const std::string& from, const std::string& to, Byte
   const bool trace = trace_.wants(Trace::Kind::kMessage);
   if (piece.size() > kSmall && !trace) return;
   const std::optional<std::size_t> member = cluster_.member_at(from);
-  if (!member || !cluster_.member_at(to) || *member >= members_.size()) return;
+  const std::optional<std::size_t> other = cluster_.member_at(to);
+  if (!member || !other || std::max(*member, *other) >= members_.size()) return;
   node::FrameReader reader;
   reader.feed(piece);
   const Result<std::optional<node::Frame>> frame = reader.next();
@@ -125,7 +128,7 @@ void ClusterCheck::on_piece(const std::string& from, const std::string& to, Byte
   if (const auto* vote = std::get_if<raft::VoteReply>(&message->body)) {
     if (!vote->granted || message->term < promises.vote_term) return;
     promises.vote_term = message->term;
-    promises.vote = NodeId{*cluster_.member_at(to) + 1};
+    promises.vote = members_[*other].id;
   } else if (const auto* ack = std::get_if<raft::AppendAck>(&message->body)) {
     if (message->term < promises.ack_term) return;
     promises.ack =
@@ -190,8 +193,9 @@ void ClusterCheck::check_commit(Member& member, const raft::State& state) {
 // The members as they were last seen, running or not.
 void ClusterCheck::check_quorum(const consensus::Membership& membership, Position committed) const {
   const bool on_disk = membership.reached([&](NodeId id) {
-    if (id.value > members_.size()) return false;
-    const Member& member = members_[id.value - 1];
+    const auto found = std::ranges::find(members_, id, &Member::id);
+    if (found == members_.end()) return false;
+    const Member& member = *found;
     if (!member.durable || member.durable->last.index < committed.index) return false;
     if (committed.index <= member.base) return true;
     return member.epochs.at(committed.index.value - member.base.value - 1) == committed.epoch;
@@ -206,10 +210,10 @@ void ClusterCheck::check_quorum(const consensus::Membership& membership, Positio
 void ClusterCheck::check_leader(std::size_t number, const raft::State& state) {
   trace_.note(Trace::Kind::kMember, Cluster::host(number),
               fmt::format("leads term {}, log up to {}", state.term.value, state.log.last().value));
-  const auto [first, is_new] = leaders_.emplace(state.term, number);
-  if (first->second != number) {
-    found("election safety", fmt::format("{} and {} both lead term {}", Cluster::host(number),
-                                         Cluster::host(first->second), state.term.value));
+  const auto [first, is_new] = leaders_.emplace(state.term, state.self());
+  if (first->second != state.self()) {
+    found("election safety", fmt::format("members {} and {} both lead term {}", state.self().value,
+                                         first->second.value, state.term.value));
   }
   for (std::uint64_t i = state.log.base().index.value; i < committed_.size(); ++i) {
     const Committed& entry = committed_[i];

@@ -38,7 +38,7 @@ class ClusterCheck {
   // A piece leaves one host for another, as Fabric::tap tells it.
   void on_piece(const std::string& from, const std::string& to, BytesView piece);
   // The member's disk lost or changed what it had acknowledged, by a fault: its next start may find
-  // less.
+  // less. Over when the host is another member.
   void forgive(std::size_t member) { members_.at(member).forgiven = true; }
 
   std::uint64_t steps() const { return steps_; }
@@ -64,6 +64,7 @@ class ClusterCheck {
   };
   struct Member {
     std::uint64_t run = 0;  // of which the rest is; 0: never seen
+    NodeId id;              // whom the host is a member as
     raft::Mark mark;
     LogIndex base;              // epochs[0] is of base + 1
     std::vector<Epoch> epochs;  // of the log's entries, as checked
@@ -98,7 +99,7 @@ class ClusterCheck {
   const Cluster& cluster_;
   Trace& trace_;
   std::vector<Member> members_;
-  std::map<Epoch, std::size_t> leaders_;
+  std::map<Epoch, NodeId> leaders_;
   std::unordered_map<LogIndex, std::map<Epoch, Known>> entries_;
   std::vector<Committed> committed_;                    // entry i at i - 1
   std::unordered_map<LogIndex, std::uint64_t> hashes_;  // of the store, by applied index

@@ -32,11 +32,13 @@ constexpr std::array kHabits = {
     Habit{FaultKind::kSmallOnly, "links for small messages only", 50, 8'000},
     Habit{FaultKind::kBadLink, "bad links", 50, 8'000},
     Habit{FaultKind::kBreak, "broken connections", 0, 0},
+    Habit{FaultKind::kMembers, "changes of members", 0, 0},
     Habit{FaultKind::kDiskHang, "disk hangs", 50, 8'000},
     Habit{FaultKind::kDiskError, "disk errors", 0, 0},
     Habit{FaultKind::kDiskFull, "full disks", 200, 5'000},
     Habit{FaultKind::kRot, "rotten bits", 0, 0},
     Habit{FaultKind::kMisdirect, "misdirected writes", 0, 0},
+    Habit{FaultKind::kLoseDisk, "disks exchanged", 0, 0},
 };
 
 const Habit& habit_of(FaultKind kind) {
@@ -115,6 +117,7 @@ ClusterOptions draw_cluster(Rng& rng) {
   cluster.snapshot_chunk_bytes =
       rng.one_in(2) ? 512 << 10 : 256 + static_cast<std::uint32_t>(rng.below(8'000));
   cluster.segment_bytes = 16'384ull << rng.below(7);
+  cluster.changing_flags = rng.one_in(3);
   return cluster;
 }
 
@@ -221,10 +224,11 @@ std::string Edits::to_flags() const {
 std::string describe(const Plan& plan) {
   std::string text = fmt::format(
       "seed {}: {} members, snapshots every {} entries ({} kept) in chunks of {}, appends of {} "
-      "bytes ({} ahead), segments of {} KiB, a storm of {:.1f} s\n",
+      "bytes ({} ahead), segments of {} KiB{}, a storm of {:.1f} s\n",
       plan.seed, plan.cluster.members, plan.cluster.snapshot_entries, plan.cluster.keep_entries,
       plan.cluster.snapshot_chunk_bytes, plan.cluster.max_append_bytes,
-      plan.cluster.max_inflight_appends, plan.cluster.segment_bytes / 1024, plan.storm.seconds());
+      plan.cluster.max_inflight_appends, plan.cluster.segment_bytes / 1024,
+      plan.cluster.changing_flags ? ", other flags at each restart" : "", plan.storm.seconds());
   for (const auto& [name, links] : {std::pair{"links", &plan.links}, {"clients", &plan.clients}}) {
     text += fmt::format(
         "{}: {} to {} us, {} bytes/s; of a thousand pieces {} take up to {} ms, {} lost, {} "

@@ -35,12 +35,15 @@ enum class FaultKind : std::uint8_t {
   kSmallOnly,  // large messages do not pass one link, one way
   kBadLink,    // one link, one way, is far worse than the others
   kBreak,      // the connections of one member break
+  // Operations.
+  kMembers,  // somebody asks for a change of members
   // The disk.
   kDiskHang,   // nothing moves for a while
   kDiskError,  // one call fails
   kDiskFull,   // no room for a while
   kRot,        // a bit of an old part of the log, or of a snapshot, changes
   kMisdirect,  // a write of the log lands in another place
+  kLoseDisk,   // an empty disk instead of the member's own
 };
 
 std::string_view name_of(FaultKind kind);

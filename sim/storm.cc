@@ -30,11 +30,10 @@ std::vector<std::pair<std::size_t, std::size_t>> both_ways(std::size_t a, std::s
 Storm::Storm(const Plan& plan, Cluster& cluster, ClusterCheck& check, Trace& trace)
     : plan_(plan),
       cluster_(cluster),
-      check_(check),
       trace_(trace),
+      operator_(cluster, check, trace),
       held_down_(cluster.size()),
-      start_due_(cluster.size()),
-      damaged_(cluster.size()) {}
+      start_due_(cluster.size()) {}
 
 void Storm::note(const std::string& who, const std::string& what) {
   trace_.note(Trace::Kind::kFault, who, what);
@@ -46,7 +45,6 @@ void Storm::begin() {
   cluster_.on_stopped = [this](std::size_t member, const Error& why) {
     note(Cluster::host(member), "stopped by itself: " + why.message);
     ++counts_["stopped by itself"];
-    start_soon(member, milliseconds(500));
   };
   for (std::size_t i = 0; i < cluster_.size(); ++i) {
     cluster_.disk(i).set_latency(io::Lane::kLog, plan_.log_latency);
@@ -55,9 +53,16 @@ void Storm::begin() {
   }
   cluster_.fabric().set_faults(plan_.links);
   cluster_.fabric().set_client_faults(plan_.clients);
+  cluster_.clock().after(milliseconds(700), [this] { tend(); });
   for (std::size_t i = 0; i < plan_.faults.size(); ++i) {
     cluster_.clock().after(plan_.faults[i].at, [this, i] { strike(i); });
   }
+}
+
+// The others strike at once or never.
+bool Storm::waits_for_its_time(FaultKind kind) {
+  return kind == FaultKind::kMembers || kind == FaultKind::kLoseDisk || kind == FaultKind::kRot ||
+         kind == FaultKind::kMisdirect;
 }
 
 void Storm::strike(std::size_t number) {
@@ -65,7 +70,12 @@ void Storm::strike(std::size_t number) {
   const Fault& fault = plan_.faults[number];
   Rng rng(fault.seed);
   std::optional<std::function<void()>> undo = carry_out(fault, rng);
-  if (!undo) return;
+  if (!undo) {
+    if (waits_for_its_time(fault.kind)) {
+      cluster_.clock().after(milliseconds(500), [this, number] { strike(number); });
+    }
+    return;
+  }
   ++counts_[std::string(name_of(fault.kind))];
   if (!*undo) return;
   lasting_.emplace(number, std::move(*undo));
@@ -87,6 +97,7 @@ void Storm::end() {
     cluster_.disk(i).forget_scripted();
   }
   for (auto& [number, undo] : std::exchange(lasting_, {})) undo();
+  operator_.look_for_damage();
   for (std::size_t i = 0; i < cluster_.size(); ++i) start_soon(i, {});
 }
 
@@ -194,14 +205,22 @@ std::optional<std::function<void()>> Storm::carry_out(const Fault& fault, Rng& r
         cluster_.disk(member).set_capacity(0);
       };
     }
+    case FaultKind::kMembers:
+      if (!operator_.change_members(rng)) return std::nullopt;
+      return std::function<void()>();
+    case FaultKind::kLoseDisk:
+      if (!operator_.may_lose_disk(member)) return std::nullopt;
+      operator_.lose_disk(member);
+      start_soon(member, milliseconds(100));
+      return std::function<void()>();
     case FaultKind::kRot:
-      if (!may_damage(member) || !rot(member, rng)) return std::nullopt;
+      if (!operator_.may_damage(member) || !rot(member, rng)) return std::nullopt;
       return std::function<void()>();
     case FaultKind::kMisdirect:
-      if (!may_damage(member)) return std::nullopt;
-      note(Cluster::host(member), "the next write of its log lands elsewhere");
-      cluster_.disk(member).misdirect_next_write(kLogDirectory, kSectorBytes * rng.between(1, 64));
-      damage(member);
+      if (!operator_.may_damage(member)) return std::nullopt;
+      note(Cluster::host(member), "a write of its log will have landed elsewhere");
+      cluster_.disk(member).misdirect_write(kLogDirectory, kSectorBytes * rng.between(1, 64));
+      operator_.damaged(member);
       return std::function<void()>();
     case FaultKind::kHandOver:
       if (!cluster_.running(member)) return std::nullopt;
@@ -254,13 +273,8 @@ bool Storm::rot(std::size_t member, Rng& rng) {
   if (!place) return false;
   note(Cluster::host(member), fmt::format("a bit of {} rots at {}", place->path, place->offset));
   disk.rot(place->path, place->offset);
-  damage(member);
+  operator_.damaged(member);
   return true;
-}
-
-void Storm::damage(std::size_t member) {
-  damaged_[member] = true;
-  check_.forgive(member);
 }
 
 std::function<void()> Storm::small_only(std::size_t from, std::size_t to, std::size_t bytes) {
@@ -317,13 +331,10 @@ std::vector<std::size_t> Storm::shuffled(Rng& rng) const {
   return order;
 }
 
-// A majority keeps whole disks.
-bool Storm::may_damage(std::size_t member) const {
-  const auto damaged = static_cast<std::size_t>(std::count(damaged_.begin(), damaged_.end(), true));
-  return damaged_[member] || damaged + 1 <= (cluster_.size() - 1) / 2;
+void Storm::hold_down(std::size_t member) {
+  held_down_.resize(cluster_.size());
+  ++held_down_[member];
 }
-
-void Storm::hold_down(std::size_t member) { ++held_down_[member]; }
 
 void Storm::release(std::size_t member) {
   --held_down_[member];
@@ -331,32 +342,44 @@ void Storm::release(std::size_t member) {
 }
 
 void Storm::start_soon(std::size_t member, Duration delay) {
+  held_down_.resize(cluster_.size());
+  start_due_.resize(cluster_.size());
   if (start_due_[member]) return;
   start_due_[member] = true;
   cluster_.clock().after(delay, [this, member] {
     start_due_[member] = false;
-    if (held_down_[member] == 0 && !cluster_.running(member)) start(member);
+    const bool up = cluster_.running(member) || cluster_.joining(member);
+    if (held_down_[member] == 0 && !up) start(member);
   });
 }
 
 void Storm::start(std::size_t member) {
-  const Result<void> started = cluster_.start(member);
+  const std::optional<Result<void>> started = operator_.start(member);
+  if (!started) return;
   const std::string host = Cluster::host(member);
-  if (started) {
+  if (*started) {
     note(host, "starts");
+    if (over_) operator_.unharmed(member);
     return;
   }
-  note(host, "does not start: " + started.error().message);
+  const Error& why = started->error();
+  note(host, "does not start: " + why.message);
   ++counts_["refused to start"];
-  switch (started.error().code) {
-    case ErrorCode::kIo:
-    case ErrorCode::kNoSpace:
-      // Its disk failed it meanwhile; a supervisor tries again.
-      return start_soon(member, milliseconds(700));
-    default:
-      if (damaged_[member]) return;  // it found the damage: somebody has to replace it
-      found("recovery", host + " does not start: " + started.error().message);
+  // When its disk failed it meanwhile, a supervisor tries again; damage is the operator's business.
+  if (why.code == ErrorCode::kIo || why.code == ErrorCode::kNoSpace) return;
+  if (operator_.is_damaged(member) || why.code == ErrorCode::kRemoved) return;
+  found("recovery", host + " does not start: " + why.message);
+}
+
+// What a supervisor on each machine and the operator do all the time.
+void Storm::tend() {
+  held_down_.resize(cluster_.size());
+  start_due_.resize(cluster_.size());
+  operator_.tend();
+  for (std::size_t i = 0; i < cluster_.size(); ++i) {
+    if (held_down_[i] == 0 && !cluster_.running(i) && !cluster_.joining(i)) start(i);
   }
+  cluster_.clock().after(milliseconds(700), [this] { tend(); });
 }
 
 }  // namespace conclave::sim

@@ -10,6 +10,7 @@
 
 #include "sim/cluster.h"
 #include "sim/cluster_check.h"
+#include "sim/operator.h"
 #include "sim/plan.h"
 #include "sim/trace.h"
 
@@ -22,15 +23,19 @@ class Storm {
 
   // Starts all members and lets the plan begin.
   void begin();
-  // Undoes what still lasts and starts who is down, but for members whose disk was damaged.
+  // Undoes what still lasts and starts who is down.
   void end();
+  // All is as an operator wants it to be: see Operator::settled().
+  bool settled() const { return operator_.settled(); }
 
   // How often each kind of fault struck somebody.
   const std::map<std::string, std::uint64_t>& counts() const { return counts_; }
+  const std::map<std::string, std::uint64_t>& operations() const { return operator_.counts(); }
 
  private:
   void strike(std::size_t number);
   // What ends the fault; empty if it is over at once. nullopt: there was nobody to strike.
+  static bool waits_for_its_time(FaultKind kind);
   std::optional<std::function<void()>> carry_out(const Fault& fault, Rng& rng);
 
   std::function<void()> crash(std::vector<std::size_t> members, bool power);
@@ -39,7 +44,6 @@ class Storm {
   // Changes a bit where the newest write is not: the loss of what was written last cannot be told
   // from a power cut.
   bool rot(std::size_t member, Rng& rng);
-  void damage(std::size_t member);
   std::function<void()> small_only(std::size_t from, std::size_t to, std::size_t bytes);
   std::function<void()> bad_link(std::size_t from, std::size_t to, Rng& rng);
   std::function<void()> heal_link(std::size_t from, std::size_t to);
@@ -48,21 +52,20 @@ class Storm {
   // Any member; with one chance in three the leader, if there is one.
   std::size_t pick(Rng& rng) const;
   std::vector<std::size_t> shuffled(Rng& rng) const;
-  bool may_damage(std::size_t member) const;
   void hold_down(std::size_t member);
   void release(std::size_t member);
   void start_soon(std::size_t member, Duration delay);
   void start(std::size_t member);
+  void tend();
   void note(const std::string& who, const std::string& what);
 
   const Plan& plan_;
   Cluster& cluster_;
-  ClusterCheck& check_;
   Trace& trace_;
+  Operator operator_;
   std::map<std::size_t, std::function<void()>> lasting_;  // by the fault's place in the plan
   std::vector<std::size_t> held_down_;                    // faults that keep a member down
   std::vector<bool> start_due_;                           // a start is on its way
-  std::vector<bool> damaged_;                             // the disk lost something for ever
   std::map<std::string, std::uint64_t> counts_;
   bool over_ = false;
 };
