@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -170,7 +171,7 @@ class Cluster {
   Rng rng_;
   Clock clock_;
   Fabric fabric_;
-  std::vector<Member> members_;
+  std::deque<Member> members_;  // callbacks keep references while hosts are added
   std::vector<io::Address> client_addresses_;
   ProcessFaultCounts counts_;
 };

@@ -80,8 +80,13 @@ bool Operator::may_damage(std::size_t host) const {
   const auto leader = cluster_.leader();
   if (!leader || !id_of(host) || !damaged_.empty()) return false;
   if (cluster_.clock().now() - changed_at_ < kChangeEnds) return false;
-  const consensus::Membership& membership = cluster_.node(*leader).group().engine().membership();
-  return !membership.is_joint() && membership.voters.votes().size() >= 3;
+  const auto& engine = cluster_.node(*leader).group().engine();
+  const consensus::Membership& membership = engine.membership();
+  if (membership.is_joint() || membership.voters.votes().size() < 3) return false;
+  // What somebody was asked for long ago may still wait in a log, until the leader of a new epoch
+  // has committed all that it found.
+  const consensus::EngineStatus status = engine.status();
+  return status.commit == status.last && engine.snapshot_meta(status.commit).epoch == status.epoch;
 }
 
 bool Operator::may_lose_disk(std::size_t host) const {
