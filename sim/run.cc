@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -14,8 +15,10 @@
 namespace conclave::sim {
 namespace {
 
-// In the calm some call must be answered within this time, until all are done.
+// In the calm some call must be answered within this time, until all are done, and a few times as
+// long as a client may think: what it does next may be to ask nothing, or be refused as it should.
 constexpr Duration kStalled = seconds(20);
+constexpr std::int64_t kThoughts = 3;
 constexpr Duration kConverges = seconds(60);
 constexpr std::size_t kLedThere = 60;
 
@@ -80,6 +83,12 @@ struct World {
     run_for(plan.storm);
     storm.end();
   }
+  Duration stalled() const {
+    Duration longest;
+    for (const WorkloadPlan& workload : plan.workloads) longest = std::max(longest, workload.think);
+    return kStalled + longest * kThoughts;
+  }
+
   void calm() {
     Instant progress = cluster.clock().now();
     std::uint64_t seen = answered();
@@ -88,9 +97,9 @@ struct World {
       const Instant now = cluster.clock().now();
       if (answered() > seen) progress = now;
       seen = answered();
-      if (now - progress > kStalled) {
+      if (now - progress > stalled()) {
         found("progress", fmt::format("no call was answered for {:.0f} s, though all is healed",
-                                      kStalled.seconds()));
+                                      stalled().seconds()));
       }
     }
     const Instant end = cluster.clock().now() + kConverges;
