@@ -199,6 +199,30 @@ TEST(RaftStep, ALateAppendUndoesNothing) {
             std::vector<std::string>{"t3 AppendAck match=1"});
 }
 
+// Found by the simulator, at seed 7344: the end of a snapshot was stored after the log had come
+// past it.
+TEST(RaftStep, ASnapshotThatTheLogHasOvertakenIsNotInstalled) {
+  consensus::EngineConfig wide = config();
+  wide.snapshot_window = 4;
+  Raft raft(wide, fresh(), 1);
+  const SnapshotMeta meta{LogIndex{2}, Epoch{3}, fresh().snapshot.membership};
+  ASSERT_TRUE(raft.step(from(2, Epoch{3}, SnapshotChunk{meta, 0, "ab", false})).has_value());
+  ASSERT_TRUE(raft.step(from(2, Epoch{3}, SnapshotChunk{meta, 2, "cd", true})).has_value());
+  Output out = raft.take_output();
+  ASSERT_EQ(out.snapshot_writes.size(), 1u) << "the other waits for this one";
+  raft.persisted(out.ticket);
+  const Append append{{}, LogIndex{3}, {entry(1, 1), entry(2, 3), entry(3, 3)}};
+  ASSERT_TRUE(raft.step(from(2, Epoch{3}, append)).has_value());
+  out = raft.take_output();
+  EXPECT_EQ(out.committed.size(), 3u);
+  raft.persisted(out.ticket);
+  raft.snapshot_stored(LogIndex{2}, 2, true);
+  out = raft.take_output();
+  EXPECT_TRUE(out.snapshot_writes.empty());
+  EXPECT_FALSE(raft.state().install.has_value());
+  EXPECT_EQ(words(out.send_after_persist), std::vector<std::string>{"t3 AppendAck match=3"});
+}
+
 // Raft paper, figure 2, AppendEntries 5: what comes after may be an older leader's.
 TEST(RaftStep, AnAppendCommitsOnlyAsFarAsTheLogsAreKnownToMatch) {
   Raft raft = follower();

@@ -240,6 +240,11 @@ void chunk_stored(State& s, LogIndex index, std::uint64_t offset, bool ok) {
   }
   current.stored = offset;
   current.writing_to.reset();
+  if (current.meta.index <= s.commit) {
+    // The log has come past it meanwhile: what is applied already must not be replaced by less.
+    s.install.reset();
+    return acknowledge(s, s.commit);
+  }
   if (ok && !current.ahead.empty()) {
     SnapshotChunk chunk = std::move(current.ahead.front());
     current.ahead.pop_front();
