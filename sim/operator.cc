@@ -9,7 +9,7 @@ namespace conclave::sim {
 namespace {
 
 constexpr std::size_t kMostHosts = 6;
-// After this a change that was asked for has ended, or never will have happened.
+// After this a change that was asked for has been answered. It may still wait in somebody's log.
 constexpr Duration kChangeEnds = seconds(12);
 // A new cluster has settled who its members are.
 constexpr Duration kFounded = seconds(4);
@@ -83,8 +83,8 @@ bool Operator::may_damage(std::size_t host) const {
   const auto& engine = cluster_.node(*leader).group().engine();
   const consensus::Membership& membership = engine.membership();
   if (membership.is_joint() || membership.voters.votes().size() < 3) return false;
-  // What somebody was asked for long ago may still wait in a log, until the leader of a new epoch
-  // has committed all that it found.
+  // A change that waits in a log can be committed long after, until the leader of a new epoch has
+  // committed all that it found.
   const consensus::EngineStatus status = engine.status();
   return status.commit == status.last && engine.snapshot_meta(status.commit).epoch == status.epoch;
 }
@@ -116,17 +116,16 @@ void Operator::lose_disk(std::size_t host) {
 }
 
 std::optional<Result<void>> Operator::start(std::size_t host) {
-  const Result<bool> read = cluster_.has_data(host);
-  if (!read) return cluster_.start_existing(host);  // it fails the same way
-  const bool has_data = *read;
+  const Result<bool> has_data = cluster_.has_data(host);
+  if (!has_data) return cluster_.start_existing(host);  // it fails the same way
   // Its start may be cut short before it has written down who it is.
-  const bool first = host < founders_ && !has_data && !had_data_.contains(host);
+  const bool first = host < founders_ && !*has_data && !had_data_.contains(host);
   if (first) {
     Result<void> started = cluster_.start(host);
     if (started) had_data_.insert(host);
     return started;
   }
-  if (has_data) {
+  if (*has_data) {
     had_data_.insert(host);
     return cluster_.start_existing(host);
   }
@@ -151,7 +150,7 @@ void Operator::tend() {
       replace(host, damage->second);
     }
     const bool removed = stopped && stopped->code == ErrorCode::kRemoved;
-    if (removed) empty(host);
+    if (removed) empty_disk(host);
   }
   std::erase_if(damaged_, [&](const auto& entry) {
     const NodeId id = id_of(entry.first);
@@ -161,7 +160,7 @@ void Operator::tend() {
 }
 
 // Moves its data directory away.
-void Operator::empty(std::size_t host) {
+void Operator::empty_disk(std::size_t host) {
   const Result<bool> has_data = cluster_.has_data(host);
   if (!has_data || *has_data) cluster_.lose_disk(host);
 }
@@ -169,7 +168,7 @@ void Operator::empty(std::size_t host) {
 void Operator::replace(std::size_t host, Damage& damage) {
   const NodeId lost = damage.id;
   if (truth() == nullptr || id_of(host) != lost || !lost) return;
-  empty(host);
+  empty_disk(host);
   damage.lost = true;
   api::MemberAddRequest replacement = add_of(host, false);
   replacement.replaces = lost;

@@ -65,7 +65,7 @@ class Operator {
   // As the leader knows it; none if the host is no member, or there is no leader.
   NodeId id_of(std::size_t host) const;
   void ask(std::size_t host, const std::string& what, api::Body body);
-  void empty(std::size_t host);
+  void empty_disk(std::size_t host);
   void replace(std::size_t host, Damage& damage);
 
   Cluster& cluster_;

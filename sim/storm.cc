@@ -14,6 +14,10 @@ namespace conclave::sim {
 namespace {
 
 const std::string kLogDirectory = "/data/wal";
+// How often supervisors and the operator look after the members.
+constexpr Duration kTendEvery = milliseconds(700);
+// A fault that waits for its time.
+constexpr Duration kTryAgain = milliseconds(500);
 
 // Mostly what real clocks do, sometimes far more.
 std::int64_t draw_ppm(Rng& rng) {
@@ -53,13 +57,12 @@ void Storm::begin() {
   }
   cluster_.fabric().set_faults(plan_.links);
   cluster_.fabric().set_client_faults(plan_.clients);
-  cluster_.clock().after(milliseconds(700), [this] { tend(); });
+  cluster_.clock().after(kTendEvery, [this] { tend(); });
   for (std::size_t i = 0; i < plan_.faults.size(); ++i) {
     cluster_.clock().after(plan_.faults[i].at, [this, i] { strike(i); });
   }
 }
 
-// The others strike at once or never.
 bool Storm::waits_for_its_time(FaultKind kind) {
   return kind == FaultKind::kMembers || kind == FaultKind::kLoseDisk || kind == FaultKind::kRot ||
          kind == FaultKind::kMisdirect;
@@ -72,7 +75,7 @@ void Storm::strike(std::size_t number) {
   std::optional<std::function<void()>> undo = carry_out(fault, rng);
   if (!undo) {
     if (waits_for_its_time(fault.kind)) {
-      cluster_.clock().after(milliseconds(500), [this, number] { strike(number); });
+      cluster_.clock().after(kTryAgain, [this, number] { strike(number); });
     }
     return;
   }
@@ -331,8 +334,13 @@ std::vector<std::size_t> Storm::shuffled(Rng& rng) const {
   return order;
 }
 
-void Storm::hold_down(std::size_t member) {
+void Storm::know_all_hosts() {
   held_down_.resize(cluster_.size());
+  start_due_.resize(cluster_.size());
+}
+
+void Storm::hold_down(std::size_t member) {
+  know_all_hosts();
   ++held_down_[member];
 }
 
@@ -342,8 +350,7 @@ void Storm::release(std::size_t member) {
 }
 
 void Storm::start_soon(std::size_t member, Duration delay) {
-  held_down_.resize(cluster_.size());
-  start_due_.resize(cluster_.size());
+  know_all_hosts();
   if (start_due_[member]) return;
   start_due_[member] = true;
   cluster_.clock().after(delay, [this, member] {
@@ -373,13 +380,12 @@ void Storm::start(std::size_t member) {
 
 // What a supervisor on each machine and the operator do all the time.
 void Storm::tend() {
-  held_down_.resize(cluster_.size());
-  start_due_.resize(cluster_.size());
+  know_all_hosts();
   operator_.tend();
   for (std::size_t i = 0; i < cluster_.size(); ++i) {
     if (held_down_[i] == 0 && !cluster_.running(i) && !cluster_.joining(i)) start(i);
   }
-  cluster_.clock().after(milliseconds(700), [this] { tend(); });
+  cluster_.clock().after(kTendEvery, [this] { tend(); });
 }
 
 }  // namespace conclave::sim

@@ -34,8 +34,9 @@ class Storm {
 
  private:
   void strike(std::size_t number);
-  // What ends the fault; empty if it is over at once. nullopt: there was nobody to strike.
+  // Tried again until it can strike; the others strike at once or never.
   static bool waits_for_its_time(FaultKind kind);
+  // What ends the fault; empty if it is over at once. nullopt: there was nobody to strike.
   std::optional<std::function<void()>> carry_out(const Fault& fault, Rng& rng);
 
   std::function<void()> crash(std::vector<std::size_t> members, bool power);
@@ -52,6 +53,8 @@ class Storm {
   // Any member; with one chance in three the leader, if there is one.
   std::size_t pick(Rng& rng) const;
   std::vector<std::size_t> shuffled(Rng& rng) const;
+  // Hosts may have been added.
+  void know_all_hosts();
   void hold_down(std::size_t member);
   void release(std::size_t member);
   void start_soon(std::size_t member, Duration delay);

@@ -28,7 +28,7 @@ struct Recovered {
   wal::SnapshotDir snapshots;
   std::unique_ptr<wal::Log> log;
   consensus::Saved saved;  // of the coordination group
-  // By member, what the log tells of: known before the entries are committed (again).
+  // The data directories that the log tells of, by member: known before the entries are applied.
   std::map<NodeId, std::uint64_t> directories;
   store::Store store;
 };
