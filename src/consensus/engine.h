@@ -112,6 +112,7 @@ concept Engine = requires(E engine, const E& same, const EngineConfig& config, S
 
   { engine.take_output() } -> std::same_as<Output>;
   { same.status() } -> std::same_as<EngineStatus>;
+  // Whoever is needed now; is_changing() until a change that has begun is over for everybody.
   { same.membership() } -> std::same_as<const Membership&>;
 };
 

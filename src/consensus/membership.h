@@ -35,6 +35,8 @@ struct Membership {
 
   bool is_joint() const { return outgoing.has_value(); }
   bool is_changing() const { return outgoing || successor; }
+  // The one that was decided last: the successor alone if there is one.
+  Membership decided() const;
   bool is_voter(NodeId id) const;    // now: not yet one of the successor
   bool is_learner(NodeId id) const;  // and not a voter of either side
   bool contains(NodeId id) const { return is_voter(id) || is_learner(id); }

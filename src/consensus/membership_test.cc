@@ -106,6 +106,15 @@ void refuses_any_other(const Bytes& good) {
   }
 }
 
+TEST(Membership, ASuccessorIsWhatWasDecidedLast) {
+  Membership membership = Membership::of_majority(nodes({1, 2, 3}));
+  EXPECT_EQ(membership.decided(), membership);
+  membership.successor = {LogIndex{9}, Quorum::majority(nodes({4, 5})), nodes({1})};
+  Membership next = Membership::of_majority(nodes({4, 5}));
+  next.learners = nodes({1});
+  EXPECT_EQ(membership.decided(), next);
+}
+
 TEST(Membership, DecodeRefusesWhatEncodeDidNotWrite) {
   Membership plain = joint({1, 2}, {2, 3});
   plain.learners = nodes({8});

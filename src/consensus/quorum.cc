@@ -105,6 +105,16 @@ Result<Quorum> Quorum::flexible(std::vector<Vote> votes, std::uint64_t election,
   return quorum;
 }
 
+Quorum Quorum::with_votes(std::vector<Vote> votes) const {
+  if (!is_flexible() || votes.empty()) return weighted(std::move(votes));
+  Quorum quorum;
+  quorum.votes_ = tidy(std::move(votes));
+  const std::uint64_t total = total_of(quorum.votes_);
+  quorum.write_ = std::min(write_, total);
+  quorum.election_ = std::clamp(election_, total - quorum.write_ + 1, total);
+  return quorum;
+}
+
 bool Quorum::is_flexible() const {
   const std::uint64_t majority = votes_.empty() ? 0 : total_of(votes_) / 2 + 1;
   return election_ != majority || write_ != majority;

@@ -56,6 +56,10 @@ class Quorum {
   static Result<Quorum> flexible(std::vector<Vote> votes, std::uint64_t election,
                                  std::uint64_t write);
 
+  // The same rule for other voters: a majority stays one; otherwise the same weight writes, as far
+  // as there is so much, and the same elects, or more where the two need not meet.
+  Quorum with_votes(std::vector<Vote> votes) const;
+
   const std::vector<Vote>& votes() const { return votes_; }  // sorted by id
   std::uint64_t election_threshold() const { return election_; }
   std::uint64_t write_threshold() const { return write_; }

@@ -163,6 +163,18 @@ TEST(FlexibleQuorum, EachPhaseAsksItsOwnThreshold) {
   EXPECT_EQ(*Quorum::flexible(weights({1, 1, 1}), 2, 2), Quorum::weighted(weights({1, 1, 1})));
 }
 
+TEST(Quorum, TheRuleStaysWhenTheVotersChange) {
+  const Quorum majority = Quorum::weighted(weights({1, 1, 1}));
+  EXPECT_EQ(majority.with_votes(weights({1, 1, 1, 1})), Quorum::weighted(weights({1, 1, 1, 1})));
+  const Quorum flexible = *Quorum::flexible(weights({1, 1, 1, 1, 1}), 4, 2);
+  EXPECT_EQ(flexible.with_votes(weights({1, 1, 1, 1, 1, 1})),
+            *Quorum::flexible(weights({1, 1, 1, 1, 1, 1}), 5, 2));
+  EXPECT_EQ(flexible.with_votes(weights({1})), *Quorum::flexible(weights({1}), 1, 1));
+  const Quorum slack = *Quorum::flexible(weights({1, 1, 1, 1, 1}), 4, 3);
+  EXPECT_EQ(slack.with_votes(slack.votes()), slack);
+  EXPECT_EQ(slack.with_votes(weights({1, 1, 1})), *Quorum::flexible(weights({1, 1, 1}), 3, 3));
+}
+
 TEST(Quorum, AVoterNamedTwiceVotesOnce) {
   const Quorum quorum = Quorum::majority({NodeId{2}, NodeId{1}, NodeId{2}});
   EXPECT_EQ(quorum.votes().size(), 2u);

@@ -6,6 +6,8 @@
 // value never changes, the quorums of the two phases meet) are checked where all replicas can be
 // seen: the tests' cluster and the simulator's.
 
+#include <vector>
+
 #include "paxos/state.h"
 
 namespace conclave::paxos {
@@ -24,7 +26,8 @@ struct Mark {
   HardState durable_hard_state;
   Ticket last_ticket;
   bool leads = false;
-  LogIndex opened;  // if it leads
+  LogIndex opened;                 // if it leads
+  std::vector<Position> to_write;  // accepted, not handed out yet: slot and ballot, sorted
 };
 Mark mark(const State& s);
 

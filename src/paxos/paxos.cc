@@ -85,7 +85,7 @@ void restore(State& s, Saved& saved) {
   advance_commit(s);
   CHECK(s.commit >= s.hard_state.commit, "slot {} is missing, though {} was committed",
         s.commit.value + 1, s.hard_state.commit.value);
-  s.announced = s.memberships.snapshot_at(s.commit.next());
+  s.announced = s.memberships.snapshot_at(s.commit);
 }
 
 // A message of a lower ballot: its sender is told of ours, if it would otherwise go on in vain.

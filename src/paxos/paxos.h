@@ -49,8 +49,9 @@ class Paxos {
   // others once for all that wait. Ends within an election timeout.
   void read_barrier(ReadId id);
 
-  // The change is decided when its membership comes back in Output::committed, and in force when
-  // membership() has no successor any more, at most a window of slots later.
+  // The change is decided when its membership comes back in Output::committed, and over when
+  // membership() has no successor any more: the first slot that it decides is chosen, at most a
+  // window of slots later and one.
   std::expected<consensus::Position, consensus::ChangeError> change_membership(
       const consensus::Membership& target);
   // Proposals are refused until the target leads, or an election timeout has passed.

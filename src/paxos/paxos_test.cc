@@ -336,7 +336,7 @@ TEST(PaxosInterface, AMembershipSaysWhatFollowsIt) {
   ASSERT_TRUE(paxos.change_membership(fresh({2}).snapshot.membership).has_value());
   paxos.persisted(paxos.take_output().ticket);
   EXPECT_EQ(paxos.commit(), LogIndex{5}) << "no-ops bring the change about";
-  EXPECT_EQ(describe(paxos.membership()), "2");
+  EXPECT_EQ(describe(paxos.membership()), "1 from 6 on 2");
   EXPECT_EQ(describe(paxos.snapshot_meta(LogIndex{3}).membership), "1 from 6 on 2");
   EXPECT_EQ(describe(paxos.snapshot_meta(LogIndex{1}).membership), "1");
   EXPECT_TRUE(paxos.is_leader()) << "until member 2 has everything";

@@ -74,7 +74,9 @@ void settle(State& s, Slot& slot) {
   s.memberships.decide(index, std::move(*membership));
 }
 
-void announce(State& s) { s.announced = s.memberships.snapshot_at(s.commit.next()); }
+// The one that decided the last slot: its voters are needed until the first slot of the next one is
+// chosen (may_take_over).
+void announce(State& s) { s.announced = s.memberships.snapshot_at(s.commit); }
 
 // Writes complete in order, but slots may be written in any.
 void advance_durable(State& s) {
@@ -84,14 +86,15 @@ void advance_durable(State& s) {
 }  // namespace
 
 void advance_commit(State& s) {
-  const LogIndex old_config = s.in_force().from;
+  const LogIndex old_config = s.memberships.at(s.commit).from;
   const LogIndex old_newest = s.memberships.newest().from;
   for (Slot* slot; (slot = s.log.find(s.commit.next())) != nullptr && slot->chosen;) {
     settle(s, *slot);
     s.commit = s.commit.next();
   }
   advance_durable(s);
-  const bool same = s.in_force().from == old_config && s.memberships.newest().from == old_newest;
+  const bool same =
+      s.memberships.at(s.commit).from == old_config && s.memberships.newest().from == old_newest;
   if (!same) announce(s);
 }
 

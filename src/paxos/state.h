@@ -186,7 +186,7 @@ struct State {
   // The learner.
   LogIndex commit;  // everything up to here is chosen, and known
   MembershipLog memberships;
-  Membership announced;   // in force for the next slot, with its successor
+  Membership announced;   // which decided the last committed slot, with its successor
   SnapshotMeta snapshot;  // the newest durable one; index 0 if none
   std::variant<Follower, Candidate, Leader> role;
   std::optional<Install> install;

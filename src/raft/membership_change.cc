@@ -43,7 +43,8 @@ std::expected<Position, ChangeError> start_change(State& s, const Membership& ta
   const bool settled = !current.is_joint() && s.memberships.current_index() <= s.commit &&
                        s.commit >= leader->term_start;
   if (!settled || leader->transfer) return std::unexpected(ChangeError::kInProgress);
-  if (!target.is_valid() || target.is_joint() || target == current) {
+  const bool makes_sense = target.is_valid() && !target.is_changing() && target != current;
+  if (!makes_sense || target.voters.is_flexible()) {
     return std::unexpected(ChangeError::kInvalid);
   }
   if (target.voters == current.voters) return append_membership(s, target);

@@ -348,6 +348,10 @@ TEST(RaftInterface, ChangesThatMakeNoSense) {
   Membership joint = two;
   joint.outgoing = two.voters;
   EXPECT_EQ(raft.change_membership(joint).error(), consensus::ChangeError::kInvalid);
+  Membership flexible = two;
+  flexible.voters = *consensus::Quorum::flexible({{kSelf}, {NodeId{2}}}, 2, 1);
+  EXPECT_EQ(raft.change_membership(flexible).error(), consensus::ChangeError::kInvalid)
+      << "two elections would not have to meet";
   EXPECT_TRUE(raft.change_membership(two).has_value());
   EXPECT_EQ(raft.change_membership(two).error(), consensus::ChangeError::kInProgress);
 }
