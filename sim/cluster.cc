@@ -79,6 +79,8 @@ node::Options Cluster::options_for(std::size_t member) {
     options.members.push_back(
         node::PeerOptions{id_of(i), host(i), {peer_url(i)}, {io::Address{host(i), kPeerPort}}});
   }
+  options.engine = options_.engine;
+  options.initial_membership = initial_membership();
   options.parse_peer_urls = parse_peer_urls;
   options.client_listen = {io::Address{host(member), kClientPort}};
   options.peer_listen = {io::Address{host(member), kPeerPort}};
@@ -93,6 +95,23 @@ node::Options Cluster::options_for(std::size_t member) {
   options.seed = rng_.next() ^ ++members_[member].runs;
   options.fatal = [this, member](const Error& why) { members_[member].failure = why; };
   return options;
+}
+
+std::optional<consensus::Membership> Cluster::initial_membership() const {
+  if (options_.weights.empty() && options_.election_quorum == 0) return std::nullopt;
+  std::vector<consensus::Vote> votes;
+  for (std::size_t i = 0; i < options_.members; ++i) {
+    votes.push_back({id_of(i), i < options_.weights.size() ? options_.weights[i] : 1});
+  }
+  consensus::Quorum quorum = consensus::Quorum::weighted(votes);
+  if (options_.election_quorum != 0) {
+    auto flexible = consensus::Quorum::flexible(std::move(votes), options_.election_quorum,
+                                                options_.write_quorum);
+    CHECK(flexible.has_value(), "{}", flexible.error().message);
+    quorum = std::move(*flexible);
+  }
+  return consensus::Membership{
+      .voters = std::move(quorum), .outgoing = {}, .learners = {}, .successor = {}};
 }
 
 // What an operator may change from one start to the next.

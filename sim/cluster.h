@@ -24,6 +24,12 @@ namespace conclave::sim {
 
 struct ClusterOptions {
   std::size_t members = 3;
+  node::Consensus engine = node::Consensus::kRaft;
+  // Of the first members, by number; and what elects and writes. 0, or too few: 1, and more than
+  // half.
+  std::vector<std::uint32_t> weights = {};
+  std::uint64_t election_quorum = 0;
+  std::uint64_t write_quorum = 0;
   std::uint64_t snapshot_entries = 0;
   std::uint64_t snapshot_log_bytes = 64 << 20;
   std::uint64_t keep_entries = 5'000;  // in memory after a snapshot
@@ -71,6 +77,7 @@ class Cluster {
   Cluster(std::uint64_t seed, const ClusterOptions& options);
   ~Cluster();
 
+  const ClusterOptions& options() const { return options_; }
   // The world's clock; members have their own.
   Clock& clock() { return clock_; }
   const MemberClock& member_clock(std::size_t member) const { return *members_.at(member).clock; }
@@ -161,6 +168,7 @@ class Cluster {
   };
   Instant draw_clock_origin();
   node::Options options_for(std::size_t member);
+  std::optional<consensus::Membership> initial_membership() const;
   void change_flags(node::Options& options);
   Result<void> start_with(std::size_t member, node::Options options);
   Failure not_started(std::size_t member, const Error& why);

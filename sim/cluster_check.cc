@@ -3,117 +3,32 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <string_view>
 
 #include "node/frame.h"
-#include "raft/describe.h"
 #include "sim/finding.h"
 
 namespace conclave::sim {
-namespace {
-
-std::size_t hash_of(const consensus::Entry& entry) {
-  return std::hash<std::string_view>{}(entry.data) ^ static_cast<std::size_t>(entry.kind);
-}
-
-}  // namespace
 
 ClusterCheck::ClusterCheck(const Cluster& cluster, Trace& trace)
-    : cluster_(cluster), trace_(trace) {}
+    : cluster_(cluster),
+      trace_(trace),
+      engines_(cluster.options().engine == node::Consensus::kRaft
+                   ? make_raft_check(cluster, trace)
+                   : make_paxos_check(cluster, trace)) {}
 
 void ClusterCheck::after_step() {
   ++steps_;
   members_.resize(std::max(members_.size(), cluster_.size()));
   for (std::size_t i = 0; i < members_.size(); ++i) {
-    if (cluster_.running(i)) look_at(i);
-  }
-}
-
-void ClusterCheck::look_at(std::size_t number) {
-  Member& member = members_[number];
-  const raft::State& state = cluster_.node(number).group().engine().state();
-  if (member.run != cluster_.run(number)) begin_run(number, state);
-  const raft::Mark now = raft::mark(state);
-  raft::check_step(member.mark, state);
-  raft::check_state(state);
-  if (state.term != member.mark.term) {
-    highest_term_ = std::max(highest_term_, state.term.value);
-    trace_.note(Trace::Kind::kMember, Cluster::host(number), raft::describe(state));
-  }
-  const bool new_leader = state.leader() && (!member.mark.leads || member.mark.term != state.term);
-  member.mark = now;
-  check_log(member, state);
-  note_durable(member, state);
-  check_commit(member, state);
-  if (new_leader) check_leader(number, state);
-  check_store(number);
-}
-
-void ClusterCheck::begin_run(std::size_t number, const raft::State& state) {
-  Member& member = members_[number];
-  if (member.id != state.self()) member = Member{};  // an earlier one's promises were its own
-  if (!member.forgiven) {
-    check_durability(number, state);
-    check_promises(number, state);
-  }
-  Member fresh;
-  fresh.run = cluster_.run(number);
-  fresh.id = state.self();
-  fresh.mark = raft::mark(state);
-  fresh.base = state.log.base().index;
-  fresh.promises = member.promises;
-  fresh.forgiven = member.forgiven;
-  member = std::move(fresh);
-}
-
-void ClusterCheck::check_durability(std::size_t number, const raft::State& state) const {
-  const std::optional<Durable>& durable = members_[number].durable;
-  if (!durable) return;
-  const raft::HardState& before = durable->hard_state;
-  const bool lost_vote = state.term == before.term && before.vote && state.vote != before.vote;
-  if (state.term < before.term || lost_vote) {
-    found(
-        "durability",
-        fmt::format("{} had stored term {} and a vote for {}, and restarts in term {} with a vote "
-                    "for {}",
-                    Cluster::host(number), before.term.value, before.vote.value, state.term.value,
-                    state.vote.value));
-  }
-  const bool compacted = durable->last.index < state.log.base().index;
-  if (!compacted && state.log.epoch_at(durable->last.index) != durable->last.epoch) {
-    found("durability",
-          fmt::format("{} had stored its log up to {} (term {}), and restarts with {} to {}",
-                      Cluster::host(number), durable->last.index.value, durable->last.epoch.value,
-                      state.log.first().value, state.log.last().value));
-  }
-}
-
-void ClusterCheck::check_promises(std::size_t number, const raft::State& state) const {
-  const Promises& promises = members_[number].promises;
-  const bool forgot_vote =
-      state.term < promises.vote_term ||
-      (state.term == promises.vote_term && promises.vote && state.vote != promises.vote);
-  if (forgot_vote) {
-    found("promises",
-          fmt::format("{} voted for {} in term {}, and restarts in term {} with a vote for {}",
-                      Cluster::host(number), promises.vote.value, promises.vote_term.value,
-                      state.term.value, state.vote.value));
-  }
-  const bool forgot_entries = state.term < promises.ack_term ||
-                              (state.term == promises.ack_term && state.log.last() < promises.ack);
-  if (forgot_entries) {
-    found(
-        "promises",
-        fmt::format("{} acknowledged the log up to {} in term {}, and restarts in term {} with {}",
-                    Cluster::host(number), promises.ack.value, promises.ack_term.value,
-                    state.term.value, state.log.last().value));
+    if (!cluster_.running(i)) continue;
+    engines_->look_at(i);
+    check_store(i);
   }
 }
 
 void ClusterCheck::on_piece(const std::string& from, const std::string& to, BytesView piece) {
-  constexpr std::size_t kSmall = 128;  // what carries entries is larger, and no promise
   const bool trace = trace_.wants(Trace::Kind::kMessage);
-  if (piece.size() > kSmall && !trace) return;
+  if (piece.size() > engines_->largest_promise() && !trace) return;
   const std::optional<std::size_t> member = cluster_.member_at(from);
   const std::optional<std::size_t> other = cluster_.member_at(to);
   if (!member || !other || std::max(*member, *other) >= members_.size()) return;
@@ -121,114 +36,12 @@ void ClusterCheck::on_piece(const std::string& from, const std::string& to, Byte
   reader.feed(piece);
   const Result<std::optional<node::Frame>> frame = reader.next();
   if (!frame || !*frame || (*frame)->type != node::FrameType::kEngine) return;
-  const Result<raft::Message> message = raft::decode((*frame)->payload.substr(8));
-  if (!message) return;
-  if (trace) trace_.note(Trace::Kind::kMessage, from, "to " + to + ": " + raft::describe(*message));
-  Promises& promises = members_[*member].promises;
-  if (const auto* vote = std::get_if<raft::VoteReply>(&message->body)) {
-    if (!vote->granted || message->term < promises.vote_term) return;
-    promises.vote_term = message->term;
-    promises.vote = members_[*other].id;
-  } else if (const auto* ack = std::get_if<raft::AppendAck>(&message->body)) {
-    if (message->term < promises.ack_term) return;
-    promises.ack =
-        message->term == promises.ack_term ? std::max(promises.ack, ack->match) : ack->match;
-    promises.ack_term = message->term;
-  }
-}
-
-// Compares what is new in the log with what anybody ever had at the same index and term.
-void ClusterCheck::check_log(Member& member, const raft::State& state) {
-  const raft::Log& log = state.log;
-  if (log.base().index > member.base) {
-    const std::uint64_t dropped = log.base().index.value - member.base.value;
-    const std::size_t gone = std::min<std::size_t>(dropped, member.epochs.size());
-    member.epochs.erase(member.epochs.begin(),
-                        member.epochs.begin() + static_cast<std::ptrdiff_t>(gone));
-    member.base = log.base().index;
-  }
-  const std::size_t size = log.last().value - member.base.value;
-  std::size_t same = std::min(size, member.epochs.size());
-  while (same > 0 && member.epochs[same - 1] != log.epoch_at(member.base.plus(same))) --same;
-  member.epochs.resize(same);
-  for (std::size_t i = same; i < size; ++i) {
-    const consensus::Entry& entry = log.at(member.base.plus(i + 1));
-    const Known known{hash_of(entry), *log.epoch_at(member.base.plus(i))};
-    const auto [first, is_new] = entries_[entry.index].emplace(entry.epoch, known);
-    if (first->second.hash != known.hash || first->second.previous != known.previous) {
-      found("log matching", fmt::format("two different entries at index {} of term {}",
-                                        entry.index.value, entry.epoch.value));
-    }
-    member.epochs.push_back(entry.epoch);
-  }
-}
-
-void ClusterCheck::check_commit(Member& member, const raft::State& state) {
-  if (state.commit == member.committed) return;
-  // What only a snapshot holds was committed by somebody who had the entries.
-  if (state.log.base().index.value > committed_.size()) {
-    found("state machine safety",
-          fmt::format("a snapshot up to {}, but only {} entries were ever committed",
-                      state.log.base().index.value, committed_.size()));
-  }
-  for (LogIndex i = std::max(member.committed, state.log.base().index).next(); i <= state.commit;
-       i = i.next()) {
-    const consensus::Entry& entry = state.log.at(i);
-    const Committed now{entry.epoch, hash_of(entry), state.term};
-    if (i.value == committed_.size() + 1) {
-      check_quorum(state.membership(), {entry.index, entry.epoch});
-      committed_.push_back(now);
-      continue;
-    }
-    const Committed& before = committed_[i.value - 1];
-    if (before.epoch != now.epoch || before.hash != now.hash) {
-      found("state machine safety",
-            fmt::format("entry {} was committed with term {}, and again, as another, with term {}",
-                        i.value, before.epoch.value, now.epoch.value));
-    }
-  }
-  member.committed = state.commit;
-}
-
-// The members as they were last seen, running or not.
-void ClusterCheck::check_quorum(const consensus::Membership& membership, Position committed) const {
-  const bool on_disk = membership.reached([&](NodeId id) {
-    const auto found = std::ranges::find(members_, id, &Member::id);
-    if (found == members_.end()) return false;
-    const Member& member = *found;
-    if (!member.durable || member.durable->last.index < committed.index) return false;
-    if (committed.index <= member.base) return true;
-    return member.epochs.at(committed.index.value - member.base.value - 1) == committed.epoch;
-  });
-  if (on_disk) return;
-  found("quorum on disk",
-        fmt::format("entry {} of term {} is called committed before a quorum has it "
-                    "on disk",
-                    committed.index.value, committed.epoch.value));
-}
-
-void ClusterCheck::check_leader(std::size_t number, const raft::State& state) {
-  trace_.note(Trace::Kind::kMember, Cluster::host(number),
-              fmt::format("leads term {}, log up to {}", state.term.value, state.log.last().value));
-  const auto [first, is_new] = leaders_.emplace(state.term, state.self());
-  if (first->second != state.self()) {
-    found("election safety", fmt::format("members {} and {} both lead term {}", state.self().value,
-                                         first->second.value, state.term.value));
-  }
-  for (std::uint64_t i = state.log.base().index.value; i < committed_.size(); ++i) {
-    const Committed& entry = committed_[i];
-    if (entry.seen_in >= state.term) continue;
-    if (state.log.epoch_at(LogIndex{i + 1}) == entry.epoch) continue;
-    found(
-        "leader completeness",
-        fmt::format("{} leads term {} without entry {} of term {}, which was committed by term {}",
-                    Cluster::host(number), state.term.value, i + 1, entry.epoch.value,
-                    entry.seen_in.value));
-  }
+  engines_->on_message(*member, *other, (*frame)->payload.substr(8));
 }
 
 void ClusterCheck::check_store(std::size_t number) {
   Member& member = members_[number];
+  if (member.run != cluster_.run(number)) member = {.run = cluster_.run(number), .applied = {}};
   const store::Store& store = cluster_.node(number).group().store();
   const LogIndex applied = store.applied_index();
   if (applied == member.applied) return;
@@ -245,11 +58,6 @@ void ClusterCheck::check_store(std::size_t number) {
                                     "it",
                                     Cluster::host(number), applied.value));
   }
-}
-
-void ClusterCheck::note_durable(Member& member, const raft::State& state) {
-  member.durable = Durable{state.durable_hard_state,
-                           Position{state.durable, *state.log.epoch_at(state.durable)}};
 }
 
 }  // namespace conclave::sim

@@ -86,7 +86,7 @@ TEST(MembersTest, ALearnerIsAddedWhileWritesGoOnAndPromoted) {
   EXPECT_EQ(refused(ask(cluster, *cluster.leader(), api::MemberPromoteRequest{id})),
             api::ErrorCode::kLearnerNotReady);
   join(cluster, late);
-  EXPECT_EQ(cluster.node(late).group().engine().state().self(), id);
+  EXPECT_EQ(cluster.node(late).group().engine().raft()->state().self(), id);
   change(cluster, api::MemberPromoteRequest{id});
   ASSERT_TRUE(cluster.run_until(seconds(120), [&] { return workload.done(); }));
   EXPECT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.converged(); }));

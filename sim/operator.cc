@@ -82,7 +82,10 @@ bool Operator::may_damage(std::size_t host) const {
   if (cluster_.clock().now() - changed_at_ < kChangeEnds) return false;
   const auto& engine = cluster_.node(*leader).group().engine();
   const consensus::Membership& membership = engine.membership();
-  if (membership.is_joint() || membership.voters.votes().size() < 3) return false;
+  const auto is_other = [id = id_of(host)](NodeId other) { return other != id; };
+  if (membership.is_changing() || !membership.reached(is_other) || !membership.elects(is_other)) {
+    return false;
+  }
   // A change that waits in a log can be committed long after, until the leader of a new epoch has
   // committed all that it found.
   const consensus::EngineStatus status = engine.status();
@@ -194,7 +197,7 @@ bool Operator::settled() const {
   const consensus::Membership& membership =
       cluster_.node(*cluster_.leader()).group().engine().membership();
   return running == store->members().size() && membership.all().size() == running &&
-         !membership.is_joint();
+         !membership.is_changing();
 }
 
 }  // namespace conclave::sim

@@ -1,10 +1,13 @@
 #include "sim/plan.h"
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 #include <utility>
+
+#include "node/options.h"
 
 namespace conclave::sim {
 namespace {
@@ -75,7 +78,7 @@ LinkFaults draw_links(Rng& rng) {
   links.resets = sometimes(rng, 1'000);
   links.lost = sometimes(rng, 300);
   links.repeated = sometimes(rng, 500);
-  links.replayed = sometimes(rng, 200);
+  links.replayed = sometimes(rng, 500);
   links.reordered = sometimes(rng, 300);
   links.late = sometimes(rng, 100);
   return links;
@@ -106,6 +109,19 @@ DiskFaults draw_disks(Rng& rng) {
   return disks;
 }
 
+// Any pair that has to meet will do for Paxos.
+void draw_quorums(Rng& rng, ClusterOptions& cluster) {
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < cluster.members; ++i) {
+    cluster.weights.push_back(rng.one_in(3) ? static_cast<std::uint32_t>(rng.between(2, 3)) : 1);
+    total += cluster.weights.back();
+  }
+  const std::uint64_t write = rng.between(1, total);
+  if (cluster.engine != node::Consensus::kPaxos || rng.one_in(3)) return;
+  cluster.write_quorum = write;
+  cluster.election_quorum = rng.between(total - write + 1, total);
+}
+
 ClusterOptions draw_cluster(Rng& rng) {
   ClusterOptions cluster;
   const std::uint64_t dice = rng.below(10);
@@ -118,6 +134,8 @@ ClusterOptions draw_cluster(Rng& rng) {
       rng.one_in(2) ? 512 << 10 : 256 + static_cast<std::uint32_t>(rng.below(8'000));
   cluster.segment_bytes = 16'384ull << rng.below(7);
   cluster.changing_flags = rng.one_in(3);
+  if (rng.one_in(2)) cluster.engine = node::Consensus::kPaxos;
+  if (rng.one_in(4)) draw_quorums(rng, cluster);
   return cluster;
 }
 
@@ -200,6 +218,10 @@ Plan edited(Plan plan, const Edits& edits) {
     workload.operations =
         std::min(workload.operations, edits.operations.value_or(workload.operations));
   }
+  if (edits.engine) plan.cluster.engine = *edits.engine;
+  if (plan.cluster.engine == node::Consensus::kRaft) {
+    plan.cluster.election_quorum = plan.cluster.write_quorum = 0;
+  }
   if (edits.calm_links) plan.links = plan.clients = LinkFaults{};
   if (edits.calm_disks) plan.disks = DiskFaults{};
   return plan;
@@ -215,19 +237,31 @@ std::string Edits::to_flags() const {
   }
   if (clients) flags += fmt::format(" --clients {}", *clients);
   if (operations) flags += fmt::format(" --operations {}", *operations);
+  if (engine) flags += fmt::format(" --engine {}", node::name_of(*engine));
   if (workload) flags += " --workload " + *workload;
   if (calm_links) flags += " --calm-links";
   if (calm_disks) flags += " --calm-disks";
   return flags;
 }
 
+std::string describe_quorums(const ClusterOptions& cluster) {
+  std::string text(node::name_of(cluster.engine));
+  if (!cluster.weights.empty())
+    text += fmt::format(", weights {}", fmt::join(cluster.weights, ","));
+  if (cluster.write_quorum == 0) return text;
+  return text +
+         fmt::format(", {} elect and {} write", cluster.election_quorum, cluster.write_quorum);
+}
+
 std::string describe(const Plan& plan) {
   std::string text = fmt::format(
-      "seed {}: {} members, snapshots every {} entries ({} kept) in chunks of {}, appends of {} "
+      "seed {}: {} members with {}, snapshots every {} entries ({} kept) in chunks of {}, appends "
+      "of {} "
       "bytes ({} ahead), segments of {} KiB{}, a storm of {:.1f} s\n",
-      plan.seed, plan.cluster.members, plan.cluster.snapshot_entries, plan.cluster.keep_entries,
-      plan.cluster.snapshot_chunk_bytes, plan.cluster.max_append_bytes,
-      plan.cluster.max_inflight_appends, plan.cluster.segment_bytes / 1024,
+      plan.seed, plan.cluster.members, describe_quorums(plan.cluster),
+      plan.cluster.snapshot_entries, plan.cluster.keep_entries, plan.cluster.snapshot_chunk_bytes,
+      plan.cluster.max_append_bytes, plan.cluster.max_inflight_appends,
+      plan.cluster.segment_bytes / 1024,
       plan.cluster.changing_flags ? ", other flags at each restart" : "", plan.storm.seconds());
   for (const auto& [name, links] : {std::pair{"links", &plan.links}, {"clients", &plan.clients}}) {
     text += fmt::format(

@@ -73,6 +73,7 @@ struct Edits {
   std::optional<std::size_t> clients;                // of each workload, at most
   std::optional<std::size_t> operations;             // of each client, at most
   std::optional<std::string> workload;               // only this one
+  std::optional<node::Consensus> engine;
   bool calm_links = false;
   bool calm_disks = false;
 

@@ -41,6 +41,7 @@ class Options:
 
     binary = os.environ.get('CONCLAVE_BINARY', os.path.join(ROOT, 'build', 'conclave'))
     quick = False
+    consensus = None  # the default
 
 
 def is_etcd(binary=None):
@@ -206,8 +207,13 @@ class Member:
                 '--initial-cluster-token',
                 self.cluster.token,
             ]
+            + self._consensus()
             + self.cluster.flags
         )
+
+    def _consensus(self):
+        wanted = Options.consensus and not is_etcd(self.binary)
+        return ['--consensus', Options.consensus] if wanted else []
 
     def start(self):
         assert not self.is_running(), f'{self.name} is already running'
@@ -537,12 +543,14 @@ def arguments(description):
         help='the server to test: build/conclave, or a stock etcd',
     )
     parser.add_argument('--quick', action='store_true', help='fewer repetitions')
+    parser.add_argument('--consensus', choices=['raft', 'paxos'], help='the engine of the clusters')
     return parser
 
 
 def apply_arguments(parsed):
     Options.binary = shutil.which(parsed.binary) or parsed.binary
     Options.quick = parsed.quick
+    Options.consensus = parsed.consensus
     if not os.access(Options.binary, os.X_OK):
         sys.exit(
             f'{parsed.binary} is not there: build it (scripts/build), or name it with --binary'

@@ -23,6 +23,7 @@ TESTS = [
     'survival_test.py',
     'bad_input_test.py',
     'members_test.py',
+    'consensus_test.py',
     'differential_test.py',
     'etcdctl_test.py',
     'idempotency_test.py',
@@ -48,6 +49,7 @@ def run_one(name, parsed):
     command = [sys.executable, os.path.join(DIRECTORY, name)]
     if name not in TAKES_NO_BINARY:
         command += ['--binary', harness.Options.binary] + (['--quick'] if parsed.quick else [])
+        command += ['--consensus', parsed.consensus] if parsed.consensus else []
     print(f'  starting {name}', flush=True)
     start = time.monotonic()
     process = harness.spawn(

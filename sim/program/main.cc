@@ -12,6 +12,7 @@
 #include <set>
 #include <thread>
 
+#include "node/options.h"
 #include "sim/program/many.h"
 #include "sim/program/shrink.h"
 #include "sim/run.h"
@@ -31,6 +32,7 @@ struct Flags {
   std::string trace;
   std::string history;
   std::string only_faults;
+  std::string engine;
   Edits edits;
 };
 
@@ -102,10 +104,13 @@ int main_of(int argc, char** argv) {
   app.add_option("--clients", flags.edits.clients, "at most so many clients of each workload");
   app.add_option("--operations", flags.edits.operations, "at most so many calls of each client");
   app.add_option("--workload", flags.edits.workload, "this workload only");
+  app.add_option("--engine", flags.engine, "clusters of this engine only: raft or paxos")
+      ->check(CLI::IsMember({"raft", "paxos"}));
   app.add_flag("--calm-links", flags.edits.calm_links, "links that lose and delay nothing");
   app.add_flag("--calm-disks", flags.edits.calm_disks, "disks that fail no call at random");
   try {
     app.parse(argc, argv);
+    if (!flags.engine.empty()) flags.edits.engine = node::consensus_of(flags.engine);
     if (!flags.only_faults.empty()) flags.edits.only_faults = parse_list(flags.only_faults);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;

@@ -265,10 +265,12 @@ class Many {
 std::string report(const Plan& plan, const Edits& edits, const RunResult& result) {
   if (!result.finding) {
     return fmt::format(
-        "seed {} ok: {} members, {:.1f} virtual s, {} calls answered, {} entries, {} elections, {} "
+        "seed {} ok: {} members with {}, {:.1f} virtual s, {} calls answered, {} entries, {} "
+        "elections, {} "
         "faults\n",
-        plan.seed, plan.cluster.members, result.virtual_time.seconds(), result.answered,
-        result.committed, result.elections, result.struck);
+        plan.seed, plan.cluster.members, node::name_of(plan.cluster.engine),
+        result.virtual_time.seconds(), result.answered, result.committed, result.elections,
+        result.struck);
   }
   const Finding& finding = *result.finding;
   std::string text = fmt::format("seed {} FAILED after {:.3f} virtual s\n  {}: {}\n", plan.seed,

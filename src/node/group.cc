@@ -33,10 +33,10 @@ Group::Group(GroupId id, GroupState state, Shared shared)
     : id_(id),
       shared_(std::move(shared)),
       store_(std::move(state.store)),
-      engine_(engine_config(id, shared_.options), std::move(state.saved),
+      engine_(shared_.options.engine, engine_config(id, shared_.options), std::move(state.saved),
               shared_.options.seed ^ id.value),
       reads_(first_read_id(shared_.options, shared_.incarnation)),
-      applied_membership_(engine_.snapshot_meta(store_.applied_index()).membership),
+      applied_membership_(engine_.snapshot_meta(store_.applied_index()).membership.decided()),
       auto_compaction_(shared_.options.compact_period, shared_.options.compact_keep_revisions),
       snapshot_(store_.applied_index()),
       alive_(std::make_shared<char>()) {
@@ -62,6 +62,7 @@ Group::Group(GroupId id, GroupState state, Shared shared)
                  std::optional<store::Store> store) {
             if (ok && store) snapshot_installed(meta, std::move(*store));
             engine_.snapshot_stored(meta.index, end, ok);
+            answer_settled();
             want_turn();
           },
   };

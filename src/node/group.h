@@ -23,7 +23,7 @@
 #include "io/disk.h"
 #include "node/auto_compaction.h"
 #include "node/cluster_clock.h"
-#include "node/engine_choice.h"
+#include "node/engine.h"
 #include "node/forwarding.h"
 #include "node/options.h"
 #include "node/peers.h"

@@ -152,6 +152,16 @@ Result<Options> Joining::options_from(const Bytes& answer) const {
                             "--initial-cluster has {}",
                             to_text(theirs), to_text(ours)));
   }
+  const std::string engine = reply.engine().empty() ? "raft" : reply.engine();
+  if (engine != name_of(options_.engine)) {
+    return fail(ErrorCode::kMismatch,
+                fmt::format("the cluster was created with --consensus {}, not {}", engine,
+                            name_of(options_.engine)));
+  }
+  joined.initial_membership.reset();
+  if (!reply.initial_membership().empty()) {
+    joined.initial_membership = TRY(consensus::decode_membership(reply.initial_membership()));
+  }
   joined.cluster = ClusterId{reply.cluster()};
   joined.joined_at = LogIndex{reply.applied()};
   joined.founders.clear();

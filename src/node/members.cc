@@ -12,6 +12,7 @@
 // know. A refusal goes through the log as well, and so finds its client.
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/check.h"
@@ -27,23 +28,33 @@ using Verdict = store::MemberChange::Verdict;
 // A learner has to have this much of what the leader has before it may vote (etcd: 90 %).
 constexpr std::uint64_t kReadyTenths = 9;
 
+// 1 of one that does not vote yet.
+std::uint32_t weight_of(NodeId id, const consensus::Membership& membership) {
+  const auto vote = std::ranges::find(membership.voters.votes(), id, &consensus::Vote::id);
+  return vote == membership.voters.votes().end() ? 1 : vote->weight;
+}
+
+// What the cluster began with says how many votes are enough, however its members change.
+const consensus::Quorum& rule_of(const Options& options, const consensus::Membership& current) {
+  return options.initial_membership ? options.initial_membership->voters : current.voters;
+}
+
 // The members as the store wants them. Voters that stay keep their weight; one that is new and has
 // never told its name gets the log first, and no vote that the others would have to wait for
 // (thesis, section 4.2.1).
 consensus::Membership wanted(const std::vector<api::Member>& members,
-                             const consensus::Membership& current) {
+                             const consensus::Membership& current, const consensus::Quorum& rule) {
   std::vector<consensus::Vote> votes;
   consensus::Membership membership;
   for (const api::Member& member : members) {
-    const auto vote = std::ranges::find(current.voters.votes(), member.id, &consensus::Vote::id);
-    const bool votes_now = vote != current.voters.votes().end();
+    const bool votes_now = current.voters.contains(member.id);
     if (member.is_learner || (member.name.empty() && !votes_now)) {
       membership.learners.push_back(member.id);
     } else {
-      votes.push_back({member.id, votes_now ? vote->weight : 1});
+      votes.push_back({member.id, weight_of(member.id, current)});
     }
   }
-  membership.voters = consensus::Quorum::weighted(std::move(votes));
+  membership.voters = rule.with_votes(std::move(votes));
   return membership;
 }
 
@@ -135,7 +146,7 @@ void Group::apply_membership(const consensus::Entry& entry) {
   Result<consensus::Membership> membership = consensus::decode_membership(entry.data);
   CHECK(membership.has_value(), "the membership at {}: {}", entry.index.value,
         membership.error().message);  // the engine has read it already
-  applied_membership_ = std::move(*membership);
+  applied_membership_ = membership->decided();
   if (applied_membership_.is_joint()) return;
   LOG(kInfo, "members from index {} on: {} voters, {} learners", entry.index.value,
       applied_membership_.voters.votes().size(), applied_membership_.learners.size());
@@ -144,7 +155,9 @@ void Group::apply_membership(const consensus::Entry& entry) {
 // The engine's votes are those that the store wants, for good.
 bool Group::is_settled() const {
   return store_.founded() && !applied_membership_.is_joint() &&
-         applied_membership_ == wanted(store_.members(), applied_membership_);
+         !engine_.membership().is_changing() &&
+         applied_membership_ == wanted(store_.members(), applied_membership_,
+                                       rule_of(shared_.options, applied_membership_));
 }
 
 bool Group::was_removed() const {
@@ -160,8 +173,13 @@ void Group::follow_members() {
   if (!store_.founded()) return found_members();
   if (is_settled()) return;
   // Refused while the last change is under way, or if this is it: asked again at the next tick.
-  const auto begun = engine_.change_membership(wanted(store_.members(), engine_.membership()));
-  if (!begun) return;
+  const auto begun = engine_.change_membership(wanted(
+      store_.members(), engine_.membership(), rule_of(shared_.options, engine_.membership())));
+  if (!begun) {
+    const bool refused = begun.error() == consensus::ChangeError::kInvalid;
+    if (refused) LOG(kError, "the engine does not take the members that the store wants");
+    return;
+  }
   LOG(kInfo, "changing the members at index {}", begun->index.value);
   want_turn();
 }
@@ -170,7 +188,7 @@ void Group::follow_members() {
 void Group::found_members() {
   if (shared_.clock.now() < found_again_ || no_space_ || shared_.log.is_full()) return;
   const consensus::Membership& membership = engine_.membership();
-  if (membership.is_joint()) return;
+  if (membership.is_changing()) return;
   store::FoundMembers found;
   for (const NodeId id : membership.all()) {
     api::Member member{.id = id,
@@ -259,24 +277,29 @@ Verdict Group::judge_add(const store::MemberChange& change) const {
 
 Verdict Group::judge_removal(NodeId id) const {
   if (!shared_.options.strict_reconfig_check) return Verdict::kGranted;
-  std::size_t staying = 0;
-  std::size_t started = 0;
-  std::size_t reachable = 0;
+  std::vector<consensus::Vote> staying;
+  std::set<NodeId> started;
   const auto leaving = std::ranges::find(store_.members(), id, &api::Member::id);
   const bool is_known = leaving != store_.members().end();
   if (is_known && leaving->is_learner) return Verdict::kGranted;
   for (const api::Member& member : store_.members()) {
     if (member.is_learner || member.id == id) continue;
-    ++staying;
-    if (!member.name.empty()) ++started;
-    if (is_reachable(member.id)) ++reachable;
+    staying.push_back({member.id, weight_of(member.id, engine_.membership())});
+    if (!member.name.empty()) started.insert(member.id);
   }
-  const std::size_t quorum = staying / 2 + 1;
-  if (started < quorum) return Verdict::kNotEnoughStarted;
+  const consensus::Quorum quorum =
+      rule_of(shared_.options, engine_.membership()).with_votes(std::move(staying));
+  const auto suffice = [&quorum](const auto& has) {
+    return quorum.reached(has) && quorum.elects(has);
+  };
+  if (!suffice([&](NodeId voter) { return started.contains(voter); })) {
+    return Verdict::kNotEnoughStarted;
+  }
   if (!is_known) return Verdict::kGranted;  // the store says what is wrong
   // Where a quorum can be reached now, one that cannot may always go. (etcd grants that without
   // looking, also to a leader that has just lost its quorum.)
-  return reachable < quorum ? Verdict::kUnhealthy : Verdict::kGranted;
+  const bool safe = suffice([this](NodeId voter) { return is_reachable(voter); });
+  return safe ? Verdict::kGranted : Verdict::kUnhealthy;
 }
 
 Verdict Group::judge_promotion(NodeId id) const {

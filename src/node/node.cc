@@ -313,6 +313,10 @@ Bytes Node::join_reply() {
     for (const PeerOptions& member : options_.members) reply.add_founders(member.id.value);
   }
   for (const NodeId id : options_.founders) reply.add_founders(id.value);
+  reply.set_engine(std::string(name_of(options_.engine)));
+  if (options_.initial_membership) {
+    reply.set_initial_membership(consensus::encode(*options_.initial_membership));
+  }
   return reply.SerializeAsString();
 }
 
@@ -379,7 +383,9 @@ void Node::change_members(ClientCall client, api::Request request) {
   if (auto* add = std::get_if<api::MemberAddRequest>(&request.body)) {
     good = bring_into_form(add->peer_urls);
     constexpr std::uint64_t kPurpose = 0x6d656d626572;
-    add->id = NodeId{Rng(incarnation_ ^ kPurpose ^ (++next_member_ << 48)).next() | 1};
+    do {
+      add->id = NodeId{Rng(incarnation_ ^ kPurpose ^ (++next_member_ << 48)).next() | 1};
+    } while (!group_->engine().may_add(add->id));
   } else if (auto* update = std::get_if<api::MemberUpdateRequest>(&request.body)) {
     good = bring_into_form(update->peer_urls);
   }

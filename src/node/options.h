@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "api/request.h"
@@ -12,11 +14,27 @@
 #include "base/limits.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "consensus/membership.h"
 #include "io/network.h"
 
 namespace conclave::node {
 
 struct Stats;
+
+// The engines there are.
+enum class Consensus : std::uint8_t { kRaft, kPaxos };
+
+// As in flags and in member.json.
+constexpr std::string_view name_of(Consensus consensus) {
+  return consensus == Consensus::kRaft ? "raft" : "paxos";
+}
+// nullopt: there is no such engine.
+constexpr std::optional<Consensus> consensus_of(std::string_view name) {
+  for (const Consensus each : {Consensus::kRaft, Consensus::kPaxos}) {
+    if (name == name_of(each)) return each;
+  }
+  return std::nullopt;
+}
 
 struct PeerOptions {
   NodeId id;
@@ -47,6 +65,9 @@ struct Options {
   // log begins with, and the log index at which `members` were all there are.
   std::vector<NodeId> founders;
   LogIndex joined_at;
+  Consensus engine = Consensus::kRaft;
+  // What the log begins with, if that is not a majority of the first members.
+  std::optional<consensus::Membership> initial_membership;
   std::uint64_t directory = 0;  // the data directory's id: recover() fills it in
   std::function<Result<PeerUrls>(const std::vector<std::string>&)> parse_peer_urls;
   std::vector<std::string> client_urls;  // advertised

@@ -249,6 +249,7 @@ Bytes Peers::hello_for(NodeId to) const {
   hello.set_to(to.value);
   hello.set_incarnation(incarnation_);
   hello.set_directory(options_.directory);
+  hello.set_engine(std::string(name_of(options_.engine)));
   for (const PeerOptions& member : options_.members) {
     if (member.id != options_.self) continue;
     for (const std::string& url : member.peer_urls) hello.add_peer_urls(url);
@@ -269,6 +270,11 @@ std::expected<NodeId, Peers::Refusal> Peers::accept_hello(const Frame& frame) {
   if (hello.protocol() != kProtocol) {
     return refuse(
         fmt::format("peer protocol {} is not spoken here, {} is", hello.protocol(), kProtocol));
+  }
+  const std::string engine = hello.engine().empty() ? "raft" : hello.engine();
+  if (engine != name_of(options_.engine)) {
+    return refuse(fmt::format("member {:x} runs with --consensus {}, this member with {}",
+                              hello.from(), engine, name_of(options_.engine)));
   }
   if (hello.cluster() != options_.cluster.value) {
     return refuse(fmt::format("member {:x} is of cluster {:x}, this member of cluster {:x}",

@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "base/rng.h"
-#include "node/engine_choice.h"
+#include "node/engine.h"
 #include "peer.pb.h"
 #include "store/snapshot.h"
 
@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::uint32_t kIdentityFormat = 2;
 constexpr std::uint32_t kFormatWithoutDirectory = 1;
-constexpr const char* kEngineName = "raft";
 
 using PeerList = google::protobuf::RepeatedPtrField<peer::v1::MemberIdentity::Peer>;
 
@@ -37,7 +36,10 @@ peer::v1::MemberIdentity identity_of(const Options& options) {
   identity.set_member(options.self.value);
   identity.set_name(options.name);
   identity.set_cluster_token(options.cluster_token);
-  identity.set_engine(kEngineName);
+  identity.set_engine(std::string(name_of(options.engine)));
+  if (options.initial_membership) {
+    identity.set_initial_membership(consensus::encode(*options.initial_membership));
+  }
   identity.set_directory(options.directory);
   if (options.founders.empty()) {
     write_peers(options.members, *identity.mutable_initial_members());
@@ -86,8 +88,9 @@ Result<void> check_identity(const peer::v1::MemberIdentity& found, const Options
   if (found.format() != kIdentityFormat && found.format() != kFormatWithoutDirectory) {
     return refuse(fmt::format("format {} is not known to this version", found.format()));
   }
-  if (found.engine() != kEngineName) {
-    return refuse(fmt::format("created with --consensus {}, not {}", found.engine(), kEngineName));
+  if (found.engine() != name_of(options.engine)) {
+    return refuse(fmt::format("created with --consensus {}, not {}", found.engine(),
+                              name_of(options.engine)));
   }
   if (found.name() != options.name) {
     return refuse(fmt::format("belongs to member \"{}\", not \"{}\"", found.name(), options.name));
@@ -125,6 +128,10 @@ Result<void> take_identity(const peer::v1::MemberIdentity& found, Options& optio
       found.cluster() == options.cluster.value && found.member() == options.self.value;
   const bool joined = found.joined_members_size() > 0;
   options.directory = found.directory();
+  options.initial_membership.reset();
+  if (!found.initial_membership().empty()) {
+    options.initial_membership = TRY(consensus::decode_membership(found.initial_membership()));
+  }
   if (same && !joined) return {};
   options.cluster = ClusterId{found.cluster()};
   options.self = NodeId{found.member()};
@@ -170,6 +177,10 @@ Result<void> establish_identity(Options& options, io::Disk& disk) {
 }
 
 consensus::SnapshotMeta initial_meta(const Options& options) {
+  if (options.initial_membership) {
+    return consensus::SnapshotMeta{
+        .index = {}, .epoch = {}, .membership = *options.initial_membership};
+  }
   std::vector<NodeId> ids = options.founders;
   if (ids.empty()) {
     for (const PeerOptions& member : options.members) ids.push_back(member.id);
@@ -209,10 +220,9 @@ Result<Recovered> recover(Options& options, io::Disk& disk, io::Clock& clock) {
       .on_entry =
           [&](GroupId group, consensus::Entry entry) {
             if (group != kCoordinationGroup) return;
-            if (entry.kind == consensus::EntryKind::kCommand) {
-              for (const auto& told : store::told_directories(entry.data)) directories.insert(told);
-            }
-            Engine::absorb(saved, std::move(entry));
+            const Bytes command = Engine::command_in(options.engine, entry);
+            for (const auto& told : store::told_directories(command)) directories.insert(told);
+            Engine::absorb(options.engine, saved, std::move(entry));
           },
   };
   auto log = TRY(wal::Log::open(disk, clock, options.data_dir, identity,

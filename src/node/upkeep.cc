@@ -206,7 +206,7 @@ void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store
     long_read_.reset();
   }
   store_ = std::move(store);
-  applied_membership_ = meta.membership;
+  applied_membership_ = meta.membership.decided();
   snapshot_ = meta.index;
   recent_entries_.clear();
   bytes_since_snapshot_ = 0;
@@ -217,7 +217,6 @@ void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store
     answer(client, api::Error{api::ErrorCode::kTimeout, {}});
   }
   shared_.log.release(id_, meta.index);
-  answer_settled();
 }
 
 void Group::move_snapshots(consensus::Output& out) {

@@ -101,6 +101,9 @@ std::expected<DevOptions, Usage> parse_dev_options(std::vector<std::string> argu
   app.add_option("--data-dir", options.data_dir,
                  "Where data and logs are kept; a temporary directory, removed at exit, if not "
                  "given.");
+  app.add_option("--consensus", options.consensus, "The engine: raft or paxos.")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"raft", "paxos"}));
   app.add_option("--base-port", options.base_port,
                  "First member's client port; its peers use the next one, the second member "
                  "10 more, and so on. If not given: 2379, 22379, 32379, ...")

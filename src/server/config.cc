@@ -17,6 +17,7 @@ namespace conclave::server {
 namespace {
 
 constexpr std::int64_t kMaxElectionMs = 50'000;  // etcd's
+constexpr std::uint64_t kMostWeight = 1'000;
 constexpr std::uint64_t kMaxSizeFlag = std::uint64_t{1} << 31;
 
 // Adds to an error which setting it is about.
@@ -107,6 +108,43 @@ Result<void> check_initial_cluster(const Settings& settings, const Config& confi
   return {};
 }
 
+Result<void> read_weights(const Settings& settings, Config& config) {
+  constexpr std::string_view kFlag = "weights";
+  const std::string weights = settings.text(kFlag);
+  if (weights.empty()) return {};
+  for (const std::string_view member : split(weights, ',')) {
+    const auto equals = member.find('=');
+    const std::string name(trim(member.substr(0, equals)));
+    const bool has_weight = equals != std::string_view::npos;
+    const auto weight = parse_number(has_weight ? trim(member.substr(equals + 1)) : "");
+    if (!weight || *weight == 0 || *weight > kMostWeight) {
+      return invalid(settings, kFlag,
+                     fmt::format("\"{}\" does not have the form name=weight, with a weight from 1 "
+                                 "to {}",
+                                 member, kMostWeight));
+    }
+    if (!config.weights.emplace(name, static_cast<std::uint32_t>(*weight)).second) {
+      return invalid(settings, kFlag, fmt::format("\"{}\" is there twice", name));
+    }
+  }
+  return {};
+}
+
+// Whether the quorums make sense together is only known with the members' ids: see serve.cc.
+Result<void> read_quorums(const Settings& settings, Config& config) {
+  const std::string engine = settings.text("consensus");
+  const auto known = node::consensus_of(engine);
+  if (!known) {
+    return invalid(settings, "consensus",
+                   fmt::format("\"{}\" is not known; raft and paxos are", engine));
+  }
+  config.consensus = *known;
+  TRY(read_weights(settings, config));
+  config.election_quorum = TRY(number(settings, "election-quorum"));
+  config.write_quorum = TRY(number(settings, "write-quorum"));
+  return {};
+}
+
 Result<void> read_cluster(const Settings& settings, Config& config) {
   TRY(read_initial_cluster(settings, config));
   TRY(check_initial_cluster(settings, config));
@@ -119,10 +157,7 @@ Result<void> read_cluster(const Settings& settings, Config& config) {
   if (state == "existing") config.initial_cluster_state = Config::ClusterState::kExisting;
   config.strict_reconfig_check = TRY(
       of(settings, "strict-reconfig-check", parse_bool(settings.text("strict-reconfig-check"))));
-  if (const std::string engine = settings.text("consensus"); engine != "raft") {
-    return invalid(settings, "consensus", fmt::format("\"{}\" is not known; raft is", engine));
-  }
-  return {};
+  return read_quorums(settings, config);
 }
 
 Result<void> read_timing(const Settings& settings, Config& config) {

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "node/options.h"
 #include "server/url.h"
 
 namespace conclave::server {
@@ -29,7 +30,6 @@ struct AutoCompaction {
 struct Config {
   enum class Wanted { kServe, kHelp, kVersion };  // the rest is only meaningful for kServe
   enum class ClusterState { kNew, kExisting };
-  enum class Consensus { kRaft };
 
   Wanted wanted = Wanted::kServe;
   std::string name;
@@ -51,7 +51,12 @@ struct Config {
   std::size_t max_request_bytes = 0;
   std::size_t max_txn_ops = 0;
   AutoCompaction auto_compaction;
-  Consensus consensus = Consensus::kRaft;
+  node::Consensus consensus = node::Consensus::kRaft;
+  // What the cluster begins with, if that is not a majority of its members: the weights of those
+  // that do not weigh 1, and the weights that elect and write (0: more than half).
+  std::map<std::string, std::uint32_t> weights;
+  std::uint64_t election_quorum = 0;
+  std::uint64_t write_quorum = 0;
   LogLevel log_level = LogLevel::kInfo;
 
   std::vector<std::string> warnings;  // for the log, once there is one

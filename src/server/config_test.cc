@@ -178,7 +178,11 @@ TEST(Config, ValuesAreChecked) {
   EXPECT_THAT(refused({"--heartbeat-interval=300"}), HasSubstr("less than 5 times"));
   EXPECT_THAT(refused({"--election-timeout=50001"}), HasSubstr("more than 50000 ms"));
   EXPECT_THAT(refused({"--initial-cluster-state=old"}), HasSubstr("neither new nor existing"));
-  EXPECT_THAT(refused({"--consensus=paxos"}), HasSubstr("--consensus: \"paxos\" is not known"));
+  EXPECT_THAT(refused({"--consensus=zab"}), HasSubstr("--consensus: \"zab\" is not known"));
+  EXPECT_THAT(refused({"--weights=default"}), HasSubstr("does not have the form name=weight"));
+  EXPECT_THAT(refused({"--weights=default=0"}), HasSubstr("with a weight from 1 to 1000"));
+  EXPECT_THAT(refused({"--weights=default=2,default=1"}), HasSubstr("is there twice"));
+  EXPECT_THAT(refused({"--write-quorum=some"}), HasSubstr("--write-quorum"));
   EXPECT_THAT(refused({"--log-level=loud"}), HasSubstr("\"loud\" is not debug"));
   EXPECT_THAT(refused({"--max-txn-ops=0"}), HasSubstr("--max-txn-ops"));
   EXPECT_THAT(refused({"--quota-backend-bytes=1G"}), HasSubstr("\"1G\""));

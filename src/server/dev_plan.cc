@@ -55,6 +55,7 @@ Result<std::vector<DevMember>> plan_members(const DevOptions& options) {
     member.client_port = static_cast<std::uint16_t>(port);
     member.peer_port = static_cast<std::uint16_t>(port + 1);
     member.data_dir = options.data_dir + "/" + member.name;
+    member.consensus = options.consensus;
     member.log_path = options.data_dir + "/" + member.name + ".log";
     members.push_back(std::move(member));
   }
@@ -75,7 +76,8 @@ std::vector<std::string> serve_arguments(const DevMember& member,
           "--listen-peer-urls=" + member.peer_url(),
           "--initial-advertise-peer-urls=" + member.peer_url(),
           "--initial-cluster=" + cluster,
-          "--initial-cluster-token=conclave-dev"};
+          "--initial-cluster-token=conclave-dev",
+          "--consensus=" + member.consensus};
 }
 
 Result<void> check_ports_free(const std::vector<DevMember>& members) {

@@ -17,11 +17,11 @@ NodeId member_id(const std::vector<Url>& peer_urls, const std::string& token) {
   return NodeId{nonzero_hash(join(peer_urls) + "\n" + token)};
 }
 
-ClusterId cluster_id(std::vector<NodeId> members) {
+ClusterId cluster_id(std::vector<NodeId> members, const std::string& rule) {
   std::ranges::sort(members);
   std::string text;
   for (const NodeId id : members) text += std::to_string(id.value) + "\n";
-  return ClusterId{nonzero_hash(text)};
+  return ClusterId{nonzero_hash(text + rule)};
 }
 
 }  // namespace conclave::server

@@ -13,6 +13,7 @@ namespace conclave::server {
 
 NodeId member_id(const std::vector<Url>& peer_urls, const std::string& token);
 // Never 0, and the same for any order of `members`.
-ClusterId cluster_id(std::vector<NodeId> members);
+// `rule`: what else the members have to agree on; empty for the defaults.
+ClusterId cluster_id(std::vector<NodeId> members, const std::string& rule = "");
 
 }  // namespace conclave::server

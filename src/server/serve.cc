@@ -16,6 +16,7 @@
 #include "io/posix/disk.h"
 #include "io/posix/loop.h"
 #include "io/posix/network.h"
+#include "node/engine.h"
 #include "node/joining.h"
 #include "node/node.h"
 #include "node/recovery.h"
@@ -56,7 +57,38 @@ Result<node::PeerUrls> parse_peer_urls(const std::vector<std::string>& texts) {
   return node::PeerUrls{texts_of(urls), addresses_of(urls)};
 }
 
-void set_members(const Config& config, node::Options& options) {
+// What the log of a new cluster begins with, and what members must agree on to form one. A cluster
+// that is there has its quorums already.
+Result<std::string> set_quorums(const Config& config, node::Options& options) {
+  for (const auto& [name, weight] : config.weights) {
+    if (config.initial_cluster.contains(name)) continue;
+    return fail(ErrorCode::kInvalid,
+                fmt::format("--weights: \"{}\" is not a member of the initial cluster", name));
+  }
+  std::vector<consensus::Vote> votes;
+  for (const node::PeerOptions& member : options.members) {
+    const auto weight = config.weights.find(member.name);
+    votes.push_back({member.id, weight == config.weights.end() ? 1 : weight->second});
+  }
+  consensus::Quorum quorum = consensus::Quorum::weighted(votes);
+  if (config.election_quorum != 0 || config.write_quorum != 0) {
+    const auto or_majority = [&](std::uint64_t given) {
+      return given != 0 ? given : quorum.write_threshold();
+    };
+    quorum = TRY(consensus::Quorum::flexible(std::move(votes), or_majority(config.election_quorum),
+                                             or_majority(config.write_quorum)));
+  }
+  consensus::Membership membership{
+      .voters = std::move(quorum), .outgoing = {}, .learners = {}, .successor = {}};
+  TRY(node::check_first_membership(options.engine, membership));
+  std::string rule = options.engine == node::Consensus::kRaft ? "" : "paxos\n";
+  if (!membership.voters.is_flexible() && config.weights.empty()) return rule;
+  rule += consensus::encode(membership);
+  options.initial_membership = std::move(membership);
+  return rule;
+}
+
+Result<void> set_members(const Config& config, bool founds, node::Options& options) {
   std::vector<NodeId> ids;
   for (const auto& [name, urls] : config.initial_cluster) {
     const NodeId id = member_id(urls, config.initial_cluster_token);
@@ -65,7 +97,10 @@ void set_members(const Config& config, node::Options& options) {
     options.members.push_back(node::PeerOptions{
         .id = id, .name = name, .peer_urls = texts_of(urls), .addresses = addresses_of(urls)});
   }
-  options.cluster = cluster_id(std::move(ids));
+  // A cluster that is there has its quorums already, and what is in the data directory counts.
+  const std::string rule = founds ? TRY(set_quorums(config, options)) : std::string();
+  options.cluster = cluster_id(std::move(ids), rule);
+  return {};
 }
 
 // Ticks are a tenth of a heartbeat, so that jitter and hints can be finer than heartbeats; never
@@ -90,7 +125,8 @@ std::size_t client_connections_allowed() {
   return std::min(limits::kMaxClientConnections, left);
 }
 
-node::Options options_of(const Config& config) {
+// `founds`: it is one of the first members of a new cluster, at its first start.
+Result<node::Options> options_of(const Config& config, bool founds) {
   node::Options options;
   options.name = config.name;
   options.cluster_token = config.initial_cluster_token;
@@ -101,7 +137,8 @@ node::Options options_of(const Config& config) {
   options.peer_listen = addresses_of(config.listen_peer_urls);
   options.parse_peer_urls = parse_peer_urls;
   options.strict_reconfig_check = config.strict_reconfig_check;
-  set_members(config, options);
+  options.engine = config.consensus;
+  TRY(set_members(config, founds, options));
   set_times(config, options);
   options.max_request_bytes = config.max_request_bytes;
   options.max_txn_ops = config.max_txn_ops;
@@ -126,7 +163,18 @@ class Serving {
       : config_(config), clock_(loop_), disk_(loop_), network_(loop_) {}
 
   int run() {
-    node::Options options = options_of(config_);
+    const auto known = node::has_identity(disk_, config_.data_dir);
+    if (!known) {
+      LOG(kError, "cannot start: {}", known.error().message);
+      return 1;
+    }
+    const bool is_new = config_.initial_cluster_state == Config::ClusterState::kNew;
+    Result<node::Options> wanted = options_of(config_, is_new && !*known);
+    if (!wanted) {
+      LOG(kError, "cannot start: {}", wanted.error().message);
+      return 1;
+    }
+    node::Options options = std::move(*wanted);
     options.max_client_connections = client_connections_allowed();
     if (options.max_client_connections < limits::kMaxClientConnections) {
       LOG(kWarn, "the limit of open files allows {} client connections (ulimit -Hn)",
@@ -135,12 +183,7 @@ class Serving {
     options.fatal = [this](const Error& error) { end(exit_code_of(error)); };
     loop_.on_signal(SIGTERM, [this] { stop(); });
     loop_.on_signal(SIGINT, [this] { stop(); });
-    const auto known = node::has_identity(disk_, options.data_dir);
-    if (!known) {
-      LOG(kError, "cannot start: {}", known.error().message);
-      return 1;
-    }
-    if (*known || config_.initial_cluster_state == Config::ClusterState::kNew) {
+    if (*known || is_new) {
       start(std::move(options));
     } else {
       join(std::move(options));
