@@ -87,6 +87,20 @@ class Cluster:
             time.sleep(0.05)
         raise ClusterError(f"{self.system.name}: no member says that it leads; logs in {self.directory}")
 
+    def fail_over(self, request):
+        """Kills the leader; the seconds until another member has acknowledged `request`, a Put."""
+        leader = self.leader()
+        others = [endpoint for endpoint in self.endpoints if endpoint != leader]
+        process = self.processes[self.endpoints.index(leader)]
+        process.kill()
+        began = time.monotonic()
+        for attempt in range(10_000):
+            with contextlib.suppress(grpc.RpcError):
+                self.kv(others[attempt % len(others)]).Put(request, timeout=0.5)
+                return time.monotonic() - began
+            time.sleep(0.002)
+        raise ClusterError(f"{self.system.name}: no write after its leader was killed; logs in {self.directory}")
+
     def cpu_seconds(self):
         """User and system time that the members used since they started, summed."""
         return sum(process_cpu_seconds(process.pid) for process in self.processes)
