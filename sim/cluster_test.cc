@@ -215,8 +215,10 @@ TEST(ClusterTest, ASlowLinkIsNotAStuckOne) {
 }
 
 // Over a link on which a snapshot takes longer than several of the next ones to be written.
-TEST(ClusterTest, AFollowerOnASlowLinkGetsItsSnapshotWhileWritesGoOn) {
-  Cluster cluster(6, {.snapshot_entries = 20, .keep_entries = 10});
+class BothEngines : public testing::TestWithParam<node::Consensus> {};
+
+TEST_P(BothEngines, AFollowerOnASlowLinkGetsItsSnapshotWhileWritesGoOn) {
+  Cluster cluster(6, {.engine = GetParam(), .snapshot_entries = 20, .keep_entries = 10});
   for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
   ASSERT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.leader().has_value(); }));
   cluster.run_for(seconds(1));
@@ -232,6 +234,10 @@ TEST(ClusterTest, AFollowerOnASlowLinkGetsItsSnapshotWhileWritesGoOn) {
   EXPECT_TRUE(cluster.run_until(
       seconds(15), [&] { return cluster.node(late).stats().snapshots_installed >= 1; }));
 }
+
+INSTANTIATE_TEST_SUITE_P(ClusterTest, BothEngines,
+                         testing::Values(node::Consensus::kRaft, node::Consensus::kPaxos),
+                         [](const auto& engine) { return std::string(name_of(engine.param)); });
 
 TEST(ClusterTest, ASnapshotIsDueBeforeTheLogOutgrowsTheStore) {
   Cluster cluster(8, {.members = 1, .snapshot_log_bytes = 100'000});

@@ -29,7 +29,7 @@ struct EngineConfig {
   std::size_t max_append_bytes = 0;  // limits::kMaxAppendBytes
   std::size_t max_inflight_appends = 0;
   std::uint32_t snapshot_chunk_bytes = 0;
-  std::size_t snapshot_window = 0;         // limits::kMaxSnapshotWindow
+  std::size_t snapshot_window = 0;         // limits::kMaxSnapshotWindow; Paxos: always 1
   std::size_t max_transfer_log_bytes = 0;  // limits::kMaxTransferLogBytes
 };
 
@@ -112,7 +112,8 @@ concept Engine = requires(E engine, const E& same, const EngineConfig& config, S
 
   { engine.take_output() } -> std::same_as<Output>;
   { same.status() } -> std::same_as<EngineStatus>;
-  // Whoever is needed now; is_changing() until a change that has begun is over for everybody.
+  // Whoever is needed now. is_changing() while two memberships are: from when a change is in the
+  // log (Raft) or chosen (Paxos), until the new one decides alone.
   { same.membership() } -> std::same_as<const Membership&>;
 };
 

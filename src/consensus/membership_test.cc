@@ -106,6 +106,15 @@ void refuses_any_other(const Bytes& good) {
   }
 }
 
+// The proof that thresholds meet is only needed where they do not add up to more than all.
+TEST(Membership, ManyVotersWithFlexibleQuorumsAreReadBack) {
+  std::vector<Vote> votes;
+  for (std::uint64_t id = 1; id <= 40; ++id) votes.push_back({NodeId{id}, 2});
+  Membership membership;
+  membership.voters = *Quorum::flexible(std::move(votes), 70, 11);
+  EXPECT_EQ(decode_membership(encode(membership)), membership);
+}
+
 TEST(Membership, ASuccessorIsWhatWasDecidedLast) {
   Membership membership = Membership::of_majority(nodes({1, 2, 3}));
   EXPECT_EQ(membership.decided(), membership);

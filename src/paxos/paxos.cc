@@ -29,6 +29,9 @@ EngineConfig with_defaults(EngineConfig config) {
   if (config.max_append_bytes == 0) config.max_append_bytes = limits::kMaxAppendBytes;
   if (config.max_inflight_appends == 0) config.max_inflight_appends = limits::kMaxInflightAppends;
   if (config.snapshot_chunk_bytes == 0) config.snapshot_chunk_bytes = limits::kSnapshotChunkBytes;
+  if (config.max_transfer_log_bytes == 0) {
+    config.max_transfer_log_bytes = limits::kMaxTransferLogBytes;
+  }
   CHECK(config.self);
   CHECK(config.heartbeat_ticks > 0);
   CHECK(config.election_ticks > config.heartbeat_ticks, "elections must be slower than heartbeats");

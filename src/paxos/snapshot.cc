@@ -17,12 +17,41 @@ SnapshotMeta snapshot_meta(const State& s, LogIndex index) {
   return {index, settled_epoch(s, index), s.memberships.snapshot_at(index)};
 }
 
+namespace {
+
+std::size_t bytes_of(const State& s, LogIndex first, LogIndex last) {
+  std::size_t bytes = 0;
+  for (LogIndex slot = first; slot <= last; slot = slot.next()) {
+    bytes += s.log.at(slot).value.data.size();
+  }
+  return bytes;
+}
+
+// How far the log may be dropped: the slots after a snapshot on its way to a peer stay, unless
+// there are too many of them. A transfer slower than the next snapshots would never end.
+LogIndex spare_transfers(State& s, LogIndex drop) {
+  Leader* leader = s.leader();
+  if (!leader) return drop;
+  for (auto& [id, peer] : leader->peers) {
+    if (!peer.snapshot || peer.snapshot->meta.index >= drop) continue;
+    const LogIndex sent = peer.snapshot->meta.index;
+    if (peer.snapshot->begun && bytes_of(s, sent.next(), drop) <= s.config.max_transfer_log_bytes) {
+      drop = sent;
+    } else {
+      peer.snapshot = SnapshotTransfer{.meta = s.snapshot};
+    }
+  }
+  return drop;
+}
+
+}  // namespace
+
 void snapshot_taken(State& s, LogIndex index, LogIndex keep_from) {
   CHECK(index <= s.delivered, "a snapshot of {}, which was never handed out", index.value);
   if (index <= s.snapshot.index) return;  // one that came from the leader is newer
   s.snapshot = snapshot_meta(s, index);
   if (!keep_from) return;
-  const LogIndex drop = std::min(keep_from.prev(), index);
+  const LogIndex drop = spare_transfers(s, std::min(keep_from.prev(), index));
   if (drop > s.log.base().index) compact_log(s, drop);
 }
 
@@ -56,7 +85,7 @@ void send_snapshot(State& s, NodeId id, Peer& peer) {
   s.out.snapshot_reads.push_back(
       {id, transfer.meta.index, transfer.offset, s.config.snapshot_chunk_bytes});
   transfer.wanted = false;
-  transfer.reading = true;
+  transfer.begun = transfer.reading = true;
 }
 
 void tick_snapshots(State& s) {

@@ -75,7 +75,8 @@ struct PhaseOne {
 struct SnapshotTransfer {
   SnapshotMeta meta;
   std::uint64_t offset = 0;  // stored by the peer up to here
-  bool reading = false;      // the owner was asked for the chunk at `offset` and has not answered
+  bool begun = false;        // the owner was asked for a chunk
+  bool reading = false;      // for the one at `offset`, and has not answered
   bool wanted = true;        // ask the owner for the chunk at `offset`
   Tick resend_at = 0;
 };
