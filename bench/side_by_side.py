@@ -137,6 +137,8 @@ def parse_options(comparison):
         parser.error(f"--only {options.only}: no operation is called so")
     if options.rounds < 1 or options.seconds <= 0 or min(options.in_flight) < 1:
         parser.error("--rounds, --seconds and --in-flight must be positive")
+    if comparison.fails_over and options.kills < 1:
+        parser.error("--kills must be positive")
     for in_flight in options.in_flight:
         if in_flight > 8 and in_flight % 8 != 0:
             parser.error(f"--in-flight {in_flight}: must be at most 8, or a multiple of 8")

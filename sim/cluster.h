@@ -78,6 +78,8 @@ class Cluster {
   ~Cluster();
 
   const ClusterOptions& options() const { return options_; }
+  // What the log begins with, if that is not a majority of the first members.
+  std::optional<consensus::Membership> initial_membership() const;
   // The world's clock; members have their own.
   Clock& clock() { return clock_; }
   const MemberClock& member_clock(std::size_t member) const { return *members_.at(member).clock; }
@@ -168,7 +170,6 @@ class Cluster {
   };
   Instant draw_clock_origin();
   node::Options options_for(std::size_t member);
-  std::optional<consensus::Membership> initial_membership() const;
   void change_flags(node::Options& options);
   Result<void> start_with(std::size_t member, node::Options options);
   Failure not_started(std::size_t member, const Error& why);

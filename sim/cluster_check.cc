@@ -41,7 +41,10 @@ void ClusterCheck::on_piece(const std::string& from, const std::string& to, Byte
 
 void ClusterCheck::check_store(std::size_t number) {
   Member& member = members_[number];
-  if (member.run != cluster_.run(number)) member = {.run = cluster_.run(number), .applied = {}};
+  if (member.run != cluster_.run(number)) {
+    member = Member{};
+    member.run = cluster_.run(number);
+  }
   const store::Store& store = cluster_.node(number).group().store();
   const LogIndex applied = store.applied_index();
   if (applied == member.applied) return;
@@ -51,6 +54,7 @@ void ClusterCheck::check_store(std::size_t number) {
                       member.applied.value, applied.value));
   }
   member.applied = applied;
+  check_rule(member, cluster_.node(number).group().applied_membership().voters);
   if (!applied) return;
   const auto [first, is_new] = hashes_.emplace(applied, store.hash());
   if (first->second != store.hash()) {
@@ -58,6 +62,16 @@ void ClusterCheck::check_store(std::size_t number) {
                                     "it",
                                     Cluster::host(number), applied.value));
   }
+}
+
+void ClusterCheck::check_rule(Member& member, const consensus::Quorum& voters) const {
+  if (voters == member.voters) return;
+  member.voters = voters;
+  const auto initial = cluster_.initial_membership();
+  const consensus::Quorum rule = initial ? initial->voters : consensus::Quorum();
+  if (voters == rule.with_votes(voters.votes())) return;
+  found("quorum rule", fmt::format("of {} voters {} elect and {} write", voters.votes().size(),
+                                   voters.election_threshold(), voters.write_threshold()));
 }
 
 }  // namespace conclave::sim

@@ -4,6 +4,7 @@
 //
 //   state machine safety  nobody applies backwards
 //   state hash            members that applied the same index hold the same state
+//   quorum rule           whoever votes, as many decide as the cluster was created with
 
 #include <cstdint>
 #include <memory>
@@ -37,9 +38,11 @@ class ClusterCheck {
   struct Member {
     std::uint64_t run = 0;  // of which the rest is; 0: never seen
     LogIndex applied;
+    consensus::Quorum voters;
   };
 
   void check_store(std::size_t number);
+  void check_rule(Member& member, const consensus::Quorum& voters) const;
 
   const Cluster& cluster_;
   Trace& trace_;

@@ -4,7 +4,8 @@
 //
 //   invariants            the engine's own (raft/invariants.h, paxos/invariants.h), over one state
 //                         and two successive ones
-//   election safety       at most one leader in an epoch (Raft paper, figure 3)
+//   election safety       at most one leader in an epoch (Raft paper, figure 3), and nobody else is
+//                         followed in it (Raft); and it leads once (Paxos)
 //   leader completeness   a new leader has every entry committed in an earlier term; the quorums of
 //                         Paxos's two phases meet
 //   state machine safety  what was committed at an index once is what is committed there for ever
@@ -15,8 +16,7 @@
 //   log matching (Raft)   entries with the same index and term are the same entry, and so is
 //                         everything before them
 //   one value (Paxos)     a ballot has one value per slot, and what a write quorum has on disk
-//   never
-//                         changes
+//                         never changes
 //
 // Cost per step: a comparison of a few words per member that did nothing, and what is new for those
 // that did something.

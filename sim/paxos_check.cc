@@ -286,10 +286,10 @@ void PaxosCheck::check_leader(std::size_t number, const paxos::State& state) {
               fmt::format("leads ballot {}, commit {}", paxos::describe(state.promised),
                           state.commit.value));
   const auto [first, is_new] = leaders_.emplace(state.promised, state.self());
-  if (first->second != state.self()) {
+  if (!is_new) {  // not even the same member: it could have forgotten what it proposed
     found("election safety",
-          fmt::format("members {} and {} both lead ballot {}", state.self().value,
-                      first->second.value, paxos::describe(state.promised)));
+          fmt::format("member {} leads ballot {}, which member {} has led", state.self().value,
+                      paxos::describe(state.promised), first->second.value));
   }
   check_phase_one(number, state);
 }

@@ -15,10 +15,10 @@ class ConsensusTest(unittest.TestCase):
 
     conclave_only = 'etcd has one engine'
 
-    def cluster(self, flags, members=3):
-        self.made = harness.Cluster(members, flags=flags).start()
-        self.addCleanup(self.made.stop)
-        return self.made
+    def found(self, flags, members=3):
+        self.cluster = harness.Cluster(members, flags=flags).start()
+        self.addCleanup(self.cluster.stop)
+        return self.cluster
 
     def writes(self, member, key):
         """Whether the member can have something written now."""
@@ -37,7 +37,7 @@ class ConsensusTest(unittest.TestCase):
         return member.log()
 
     def test_a_member_keeps_its_engine(self):
-        cluster = self.cluster(['--consensus', 'paxos'])
+        cluster = self.found(['--consensus', 'paxos'])
         member = cluster.followers()[0]
         member.kill()
         cluster.flags = ['--consensus', 'raft']
@@ -45,8 +45,26 @@ class ConsensusTest(unittest.TestCase):
         self.assertEqual(member.wait_exit(), 1)
         self.assertIn('created with --consensus paxos, not raft', member.log())
 
+    def test_later_starts_need_no_flags(self):
+        flags = ['--consensus', 'paxos', '--election-quorum', '3', '--write-quorum', '1']
+        cluster = self.found(flags)
+        member = cluster.followers()[0]
+        member.kill()
+        cluster.flags = []
+        member.start()
+        cluster.wait_healthy(LONG)
+        cluster.leader().put('key', 'value')
+        harness.wait_until(lambda: member.value('key') == b'value', LONG, 'the value')
+        kept = 'this one keeps those it was created with'
+        self.assertNotIn(kept, member.log())
+        member.kill()
+        cluster.flags = ['--consensus', 'paxos', '--election-quorum', '2', '--write-quorum', '2']
+        member.start()
+        cluster.wait_healthy(LONG)
+        self.assertIn(kept, member.log())
+
     def test_members_of_other_engines_refuse_each_other(self):
-        cluster = self.cluster(['--consensus', 'paxos'])
+        cluster = self.found(['--consensus', 'paxos'])
         member = cluster.followers()[0]
         member.kill()
         shutil.rmtree(member.data_dir)
@@ -68,7 +86,7 @@ class ConsensusTest(unittest.TestCase):
         self.assertIn('are for --consensus paxos', log)
 
     def test_members_must_agree_on_the_quorums(self):
-        cluster = self.cluster(['--consensus', 'paxos'])
+        cluster = self.found(['--consensus', 'paxos'])
         member = cluster.followers()[0]
         member.kill()
         shutil.rmtree(member.data_dir)
@@ -78,7 +96,7 @@ class ConsensusTest(unittest.TestCase):
 
     def test_a_write_quorum_of_one_writes_alone(self):
         flags = ['--consensus', 'paxos', '--election-quorum', '3', '--write-quorum', '1']
-        cluster = self.cluster(flags)
+        cluster = self.found(flags)
         leader = cluster.leader()
         for member in cluster.followers():
             member.kill()
@@ -92,7 +110,7 @@ class ConsensusTest(unittest.TestCase):
 
     def test_weights_decide(self):
         """Of 2+1+1 votes 3 decide: the first and any other, but not the two others."""
-        cluster = self.cluster(['--weights', 'm1=2'])
+        cluster = self.found(['--weights', 'm1=2'])
         heavy, light, other = cluster.members
         light.kill()
         harness.wait_until(lambda: self.writes(heavy, 'a'), LONG, 'a write by two of them')

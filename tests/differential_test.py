@@ -410,10 +410,17 @@ class Json(Pair):
             for member in self.servers()
         ]
 
+    def version_of(self, member):
+        return requests.get(member.url + '/version', timeout=5, proxies={'http': None})
+
     def test_health_version_metrics(self):
         self.assertEqual(self.http('GET', '/health')[2], {'health': 'true'})
         for member in self.servers():
-            version = requests.get(member.url + '/version', timeout=5, proxies={'http': None})
+            # etcd decides about the cluster's version a moment after its start.
+            harness.wait_until(
+                lambda m=member: 'not_decided' not in self.version_of(m).text, 20, 'a version'
+            )
+            version = self.version_of(member)
             self.assertEqual(version.headers['Content-Type'], 'application/json')
             for name in ('etcdcluster', 'etcdserver'):
                 self.assertRegex(version.json()[name], r'^3\.\d+\.\d+')

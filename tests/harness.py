@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import unittest
 
 import grpc
@@ -596,9 +597,14 @@ def main():
     parser.add_argument('-k', metavar='PATTERN', help='only tests whose name contains this')
     parsed = parser.parse_args()
     apply_arguments(parsed)
-    code = run_tests(pattern=parsed.k)
+    code = 1
+    try:
+        code = run_tests(pattern=parsed.k)
+    except Exception:
+        traceback.print_exc()
     _kill_all()
     sys.stdout.flush()
+    sys.stderr.flush()
     # Not sys.exit(): the interpreter freezes its daemon threads on the way out, and one of gRPC's
     # that watches a channel may hold the lock that freeing the channel then waits for.
     os._exit(code)

@@ -153,11 +153,13 @@ Result<Options> Joining::options_from(const Bytes& answer) const {
                             to_text(theirs), to_text(ours)));
   }
   const std::string engine = reply.engine().empty() ? "raft" : reply.engine();
-  if (engine != name_of(options_.engine)) {
+  const auto known = consensus_of(engine);
+  if (!known || (!options_.any_engine && *known != options_.engine)) {
     return fail(ErrorCode::kMismatch,
                 fmt::format("the cluster was created with --consensus {}, not {}", engine,
                             name_of(options_.engine)));
   }
+  joined.engine = *known;
   joined.initial_membership.reset();
   if (!reply.initial_membership().empty()) {
     joined.initial_membership = TRY(consensus::decode_membership(reply.initial_membership()));

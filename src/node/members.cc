@@ -172,9 +172,11 @@ void Group::follow_members() {
   if (!engine_.is_leader()) return;
   if (!store_.founded()) return found_members();
   if (is_settled()) return;
-  // Refused while the last change is under way, or if this is it: asked again at the next tick.
-  const auto begun = engine_.change_membership(wanted(
-      store_.members(), engine_.membership(), rule_of(shared_.options, engine_.membership())));
+  const consensus::Membership& current = engine_.membership();
+  const auto target = wanted(store_.members(), current, rule_of(shared_.options, current));
+  if (current.is_changing() || target == current) return;  // under way
+  // Refused while an earlier change may be under way: asked again at the next tick.
+  const auto begun = engine_.change_membership(target);
   if (!begun) {
     const bool refused = begun.error() == consensus::ChangeError::kInvalid;
     if (refused) LOG(kError, "the engine does not take the members that the store wants");
@@ -254,6 +256,10 @@ Verdict Group::judge(const store::MemberChange& change) const {
 }
 
 Verdict Group::judge_add(const store::MemberChange& change) const {
+  // Never wrong but by chance: ids are drawn. The next one that is drawn will do.
+  if (!engine_.membership().contains(change.id) && !engine_.may_add(change.id)) {
+    return Verdict::kUnhealthy;
+  }
   if (!shared_.options.strict_reconfig_check) return Verdict::kGranted;
   const auto& members = store_.members();
   const auto leaving = std::ranges::find(members, change.replaces, &api::Member::id);
@@ -296,8 +302,8 @@ Verdict Group::judge_removal(NodeId id) const {
     return Verdict::kNotEnoughStarted;
   }
   if (!is_known) return Verdict::kGranted;  // the store says what is wrong
-  // Where a quorum can be reached now, one that cannot may always go. (etcd grants that without
-  // looking, also to a leader that has just lost its quorum.)
+  // Where those that stay suffice without it, one that cannot be reached may go. (etcd grants that
+  // without looking, also to a leader that has just lost its quorum.)
   const bool safe = suffice([this](NodeId voter) { return is_reachable(voter); });
   return safe ? Verdict::kGranted : Verdict::kUnhealthy;
 }

@@ -26,7 +26,13 @@ enum class Consensus : std::uint8_t { kRaft, kPaxos };
 
 // As in flags and in member.json.
 constexpr std::string_view name_of(Consensus consensus) {
-  return consensus == Consensus::kRaft ? "raft" : "paxos";
+  switch (consensus) {
+    case Consensus::kRaft:
+      return "raft";
+    case Consensus::kPaxos:
+      return "paxos";
+  }
+  return "";
 }
 // nullopt: there is no such engine.
 constexpr std::optional<Consensus> consensus_of(std::string_view name) {
@@ -66,6 +72,7 @@ struct Options {
   std::vector<NodeId> founders;
   LogIndex joined_at;
   Consensus engine = Consensus::kRaft;
+  bool any_engine = false;  // `engine` is only for a new cluster: otherwise the cluster's
   // What the log begins with, if that is not a majority of the first members.
   std::optional<consensus::Membership> initial_membership;
   std::uint64_t directory = 0;  // the data directory's id: recover() fills it in

@@ -88,7 +88,11 @@ Result<void> check_identity(const peer::v1::MemberIdentity& found, const Options
   if (found.format() != kIdentityFormat && found.format() != kFormatWithoutDirectory) {
     return refuse(fmt::format("format {} is not known to this version", found.format()));
   }
-  if (found.engine() != name_of(options.engine)) {
+  const auto engine = consensus_of(found.engine());
+  if (!engine) {
+    return refuse(fmt::format("consensus {} is not known to this version", found.engine()));
+  }
+  if (!options.any_engine && *engine != options.engine) {
     return refuse(fmt::format("created with --consensus {}, not {}", found.engine(),
                               name_of(options.engine)));
   }
@@ -128,9 +132,15 @@ Result<void> take_identity(const peer::v1::MemberIdentity& found, Options& optio
       found.cluster() == options.cluster.value && found.member() == options.self.value;
   const bool joined = found.joined_members_size() > 0;
   options.directory = found.directory();
-  options.initial_membership.reset();
+  options.engine = *consensus_of(found.engine());
+  const auto flags = std::exchange(options.initial_membership, std::nullopt);
   if (!found.initial_membership().empty()) {
     options.initial_membership = TRY(consensus::decode_membership(found.initial_membership()));
+  }
+  if (flags && flags != options.initial_membership) {
+    LOG(kWarn,
+        "--weights, --election-quorum and --write-quorum are of a new cluster: this one keeps "
+        "those it was created with");
   }
   if (same && !joined) return {};
   options.cluster = ClusterId{found.cluster()};

@@ -138,7 +138,7 @@ Result<void> read_quorums(const Settings& settings, Config& config) {
     return invalid(settings, "consensus",
                    fmt::format("\"{}\" is not known; raft and paxos are", engine));
   }
-  config.consensus = *known;
+  if (settings.given("consensus")) config.consensus = *known;
   TRY(read_weights(settings, config));
   config.election_quorum = TRY(number(settings, "election-quorum"));
   config.write_quorum = TRY(number(settings, "write-quorum"));

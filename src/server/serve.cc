@@ -78,11 +78,14 @@ Result<std::string> set_quorums(const Config& config, node::Options& options) {
     quorum = TRY(consensus::Quorum::flexible(std::move(votes), or_majority(config.election_quorum),
                                              or_majority(config.write_quorum)));
   }
+  // In the form that it keeps when members change.
+  quorum = quorum.with_votes(quorum.votes());
   consensus::Membership membership{
       .voters = std::move(quorum), .outgoing = {}, .learners = {}, .successor = {}};
   TRY(node::check_first_membership(options.engine, membership));
   std::string rule = options.engine == node::Consensus::kRaft ? "" : "paxos\n";
-  if (!membership.voters.is_flexible() && config.weights.empty()) return rule;
+  const bool asked = config.election_quorum != 0 || config.write_quorum != 0;
+  if (!asked && config.weights.empty()) return rule;
   rule += consensus::encode(membership);
   options.initial_membership = std::move(membership);
   return rule;
@@ -98,8 +101,9 @@ Result<void> set_members(const Config& config, bool founds, node::Options& optio
         .id = id, .name = name, .peer_urls = texts_of(urls), .addresses = addresses_of(urls)});
   }
   // A cluster that is there has its quorums already, and what is in the data directory counts.
-  const std::string rule = founds ? TRY(set_quorums(config, options)) : std::string();
-  options.cluster = cluster_id(std::move(ids), rule);
+  const Result<std::string> rule = set_quorums(config, options);
+  if (founds && !rule) return Failure(rule.error());
+  options.cluster = cluster_id(std::move(ids), rule.value_or(""));
   return {};
 }
 
@@ -137,7 +141,8 @@ Result<node::Options> options_of(const Config& config, bool founds) {
   options.peer_listen = addresses_of(config.listen_peer_urls);
   options.parse_peer_urls = parse_peer_urls;
   options.strict_reconfig_check = config.strict_reconfig_check;
-  options.engine = config.consensus;
+  options.engine = config.consensus.value_or(node::Consensus::kRaft);
+  options.any_engine = !config.consensus;
   TRY(set_members(config, founds, options));
   set_times(config, options);
   options.max_request_bytes = config.max_request_bytes;
