@@ -625,13 +625,8 @@ Instant Group::deadline(const api::Request& request) const {
   return shared_.clock.now() + timeout;
 }
 
-void Group::add_to(Stats& stats) const {
-  const Stats gathered = stats;
-  stats = counters_;
-  stats.log = gathered.log;
-  stats.disk_full = gathered.disk_full;
-  stats.client_connections = gathered.client_connections;
-  stats.peers_connected = gathered.peers_connected;
+Stats Group::stats() const {
+  Stats stats = counters_;
   stats.engine = engine_.status();
   stats.applied = store_.applied_index();
   stats.snapshot = snapshot_;
@@ -642,6 +637,7 @@ void Group::add_to(Stats& stats) const {
   stats.store_bytes_in_use = store_.size_in_use_bytes();
   stats.writes_waiting = writes_.waiting();
   stats.corrupt = is_corrupt();
+  return stats;
 }
 
 }  // namespace conclave::node

@@ -101,7 +101,8 @@ class Group {
   const store::Store& store() const { return store_; }
   std::size_t waiting() const { return writes_.waiting() + reads_.waiting(); }
   api::Header header() const;
-  void add_to(Stats& stats) const;
+  // All but what the node itself knows: log, disk and connections.
+  Stats stats() const;
 
  private:
   struct Held {

@@ -487,12 +487,13 @@ api::HealthResponse Node::local_health() const {
 }
 
 Stats Node::stats() const {
-  Stats stats;
+  Stats stats = group_->stats();
   stats.log = log_->stats();
   stats.disk_full = log_->is_full();
   stats.client_connections = clients_.connections();
   stats.peers_connected = peers_.connected();
-  group_->add_to(stats);
+  stats.peer_messages_sent = peers_.sent().messages;
+  stats.peer_bytes_sent = peers_.sent().bytes;
   return stats;
 }
 

@@ -342,13 +342,19 @@ Peers::Outbound* Peers::open_link(NodeId peer) {
 }
 
 void Peers::send(NodeId to, FrameType type, BytesView payload) {
-  if (Outbound* link = open_link(to)) link->send(encode_frame(type, payload));
+  if (Outbound* link = open_link(to)) send_on(*link, encode_frame(type, payload));
 }
 
 void Peers::send(const consensus::Envelope& envelope) {
   if (Outbound* link = open_link(envelope.to)) {
-    link->send(encode_engine_frame(envelope.group.value, envelope.message));
+    send_on(*link, encode_engine_frame(envelope.group.value, envelope.message));
   }
+}
+
+void Peers::send_on(Outbound& link, Bytes frame) {
+  ++sent_.messages;
+  sent_.bytes += frame.size();
+  link.send(std::move(frame));
 }
 
 void Peers::broadcast(FrameType type, BytesView payload) {

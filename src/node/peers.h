@@ -75,6 +75,13 @@ class Peers {
   // Redials broken links and gives up stuck ones; about every tick.
   void tick();
 
+  // What was given to links since the start: whole frames, Hellos not counted.
+  struct Sent {
+    std::uint64_t messages = 0;
+    std::uint64_t bytes = 0;
+  };
+  const Sent& sent() const { return sent_; }
+
   std::size_t connected() const;
   // Our link to it works, and it has said something lately.
   bool is_active(NodeId peer) const;
@@ -94,6 +101,7 @@ class Peers {
 
   // The link on which something can be sent to `peer` now; nullptr: it would be dropped.
   Outbound* open_link(NodeId peer);
+  void send_on(Outbound& link, Bytes frame);
   void forget_strangers();
   void dial(Outbound& link);
   void deliver(NodeId from, const Frame& frame);
@@ -111,6 +119,7 @@ class Peers {
   std::map<NodeId, std::uint64_t> seen_directories_;
   std::map<NodeId, std::vector<std::string>> told_urls_;
   std::uint64_t calls_ = 0;
+  Sent sent_;
   std::map<NodeId, Instant> heard_at_;
   bool started_ = false;
   std::vector<std::unique_ptr<io::Listener>> listeners_;

@@ -80,6 +80,10 @@ void add_consensus(Page& page, const node::Stats& stats) {
   page.gauge("conclave_epoch", "The engine's epoch (Raft: term).", number(engine.epoch.value));
   page.gauge("conclave_peers_connected", "Other members this one is connected to.",
              number(stats.peers_connected));
+  page.counter("conclave_peer_sent_messages_total", "Messages sent to other members.",
+               number(stats.peer_messages_sent));
+  page.counter("conclave_peer_sent_bytes_total", "Bytes of messages sent to other members.",
+               number(stats.peer_bytes_sent));
   page.counter("conclave_log_entries_proposed_total",
                "Log entries this member proposed as leader; each carries a batch of writes.",
                number(stats.entries_proposed));
