@@ -7,11 +7,13 @@ sharing between threads.
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +102,16 @@ class Cluster:
                 return time.monotonic() - began
             time.sleep(0.002)
         raise ClusterError(f"{self.system.name}: no write after its leader was killed; logs in {self.directory}")
+
+    def peer_traffic(self):
+        """Messages and bytes that the members sent to each other since they started, summed; None if they do not say."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        pages = [direct.open(f"http://{endpoint}/metrics", timeout=10).read().decode() for endpoint in self.endpoints]
+        counts = [[re.search(rf"^conclave_peer_sent_{what}_total (\S+)$", page, re.M) for page in pages]
+                  for what in ("messages", "bytes")]
+        if not all(found for each in counts for found in each):
+            return None
+        return tuple(sum(float(found[1]) for found in each) for each in counts)
 
     def cpu_seconds(self):
         """User and system time that the members used since they started, summed."""

@@ -26,6 +26,7 @@ import grpc
 from etcd3.etcdrpc import rpc_pb2
 
 import machine
+import plot
 from cluster import Cluster, ClusterError, System
 from h2load import H2loadError, Load, grpc_frame
 
@@ -71,6 +72,8 @@ class Sample:
     cpu_us_per_request: float
     client_cores: float
     peak_memory_bytes: int
+    peer_messages_per_request: float | None  # between members; None: the system does not say
+    peer_bytes_per_request: float | None
     leader_changed: bool
 
 
@@ -84,13 +87,16 @@ class Comparison:
     name: str
     first: tuple
     second: tuple
+    about: str = ""  # more for --help
     fails_over: bool = False  # kill leaders, too
 
 
-def run(comparison):
-    """The whole program; exits with its status."""
+def run(comparison, then=None):
+    """The whole program, and `then` if all went well; exits with its status."""
     with contextlib.suppress(KeyboardInterrupt):
         measure(comparison)
+        if then:
+            then()
         sys.exit(0)
     sys.exit(130)
 
@@ -111,13 +117,16 @@ def measure(comparison):
     facts["fdatasync_us"] = {"p50": machine.percentile(fdatasync, 0.50), "p99": machine.percentile(fdatasync, 0.99)}
     print_report(options, systems, samples, facts)
     print_failovers(failovers)
+    print_traffic(options, systems, samples)
     write_json(Path(options.json), options, systems, samples, failovers, facts)
+    for figure in draw(Path(options.json), options, systems, samples, failovers):
+        print(f"Figure: {figure}")
     print(f"\nEvery sample of every round: {options.json}")
 
 
 def parse_options(comparison):
     (first, _), (second, _) = comparison.first, comparison.second
-    parser = argparse.ArgumentParser(prog=f"scripts/bench {comparison.name}", description=f"{first} and {second} side by side")
+    parser = argparse.ArgumentParser(prog=f"scripts/bench {comparison.name}", description=f"{first} and {second} side by side", epilog=comparison.about)
     parser.add_argument("--seconds", type=float, default=10, help="length of one scenario, about")
     parser.add_argument("--rounds", type=int, default=3, help="how often each system runs each scenario")
     parser.add_argument("--in-flight", type=int, nargs="+", default=IN_FLIGHT, metavar="N")
@@ -175,16 +184,24 @@ def run_scenario(options, cluster, operation, in_flight, round_number):
     requests = max(in_flight, round(rate * options.seconds))
     revision = settled_revision(kv)
     expected = operation.ask(kv)
+    traffic_before = cluster.peer_traffic()
     cpu_before = cluster.cpu_seconds()
     run = load.run(requests)
     cpu_s = cluster.cpu_seconds() - cpu_before
+    messages, peer_bytes = traffic_per_request(traffic_before, cluster.peer_traffic(), requests)
     if operation.writes:
         verify_writes(requests, settled_revision(kv) - revision - 1)
     else:
         verify_reads(run, expected)
     return Sample(operation.name, in_flight, cluster.system.name, round_number, requests, run.requests_per_s,
                   run.p50_us, run.p99_us, cpu_s / requests * 1e6, run.client_cpu_seconds / run.seconds,
-                  cluster.peak_memory_bytes(), leader_changed=cluster.leader() != leader)
+                  cluster.peak_memory_bytes(), messages, peer_bytes, leader_changed=cluster.leader() != leader)
+
+
+def traffic_per_request(before, after, requests):
+    if before is None or after is None:
+        return None, None
+    return tuple((now - then) / requests for then, now in zip(before, after))
 
 
 def run_failovers(options, systems, scratch):
@@ -199,6 +216,48 @@ def run_failovers(options, systems, scratch):
                 seconds[system.name].append(cluster.fail_over(rpc_pb2.PutRequest(key=KEY, value=VALUE)))
     progress("")
     return seconds
+
+
+def print_traffic(options, systems, samples):
+    """Nothing if a system does not say."""
+    if any(s.peer_messages_per_request is None for s in samples):
+        return
+    print("\nBetween members, per request: messages and bytes (without TCP's own); median of the rounds")
+    for operation in options.operations:
+        for in_flight in options.in_flight:
+            columns = []
+            for system in systems:
+                median = median_of(samples, operation, in_flight, system.name)
+                columns.append(f"{system.name:>9} {median.peer_messages_per_request:>6.2f} messages "
+                               f"{median.peer_bytes_per_request:>7,.0f} bytes")
+            print(f"  {operation.name:<20} {in_flight:>4} in flight  {'  '.join(columns)}")
+
+
+def draw(json_path, options, systems, samples, failovers):
+    """Figures beside the numbers; yields their paths."""
+    counts = tuple(options.in_flight)
+
+    def over_in_flight(name, title, unit, values):
+        panels = []
+        for operation in options.operations:
+            panels.append(plot.Panel(operation.name, counts, tuple(
+                plot.Series(f"{system.name} {word}".strip(),
+                            tuple(of(median_of(samples, operation, count, system.name)) for count in counts),
+                            number, dashed)
+                for number, system in enumerate(systems) for word, of, dashed in values)))
+        path = json_path.with_name(f"{json_path.stem}-{name}.svg")
+        return plot.figure(path, title, "requests in flight", unit, panels, log=True)
+
+    yield over_in_flight("throughput", "Three members on this machine: throughput", "requests/s",
+                         (("", lambda s: s.requests_per_s, False),))
+    yield over_in_flight("latency", "Three members on this machine: latency", "ms",
+                         (("p50", lambda s: s.p50_us / 1000, False), ("p99", lambda s: s.p99_us / 1000, True)))
+    if failovers:
+        bars = tuple(plot.Series(name, (statistics.median(seconds),), number, tops=(max(seconds),))
+                     for number, (name, seconds) in enumerate(failovers.items()))
+        yield plot.figure(json_path.with_name(f"{json_path.stem}-failover.svg"),
+                          "SIGKILL of the leader", "", "s",
+                          [plot.Panel("to the next write: median, longest", ("",), bars)], bars=True)
 
 
 def print_failovers(failovers):
@@ -284,7 +343,8 @@ def report_row(first, second):
 def median_of(samples, operation, in_flight, name):
     mine = [s for s in samples if (s.operation, s.in_flight, s.system) == (operation.name, in_flight, name)]
     fields = {key: statistics.median(getattr(s, key) for s in mine)
-              for key in ("requests_per_s", "p50_us", "p99_us", "cpu_us_per_request")}
+              for key in ("requests_per_s", "p50_us", "p99_us", "cpu_us_per_request", "peer_messages_per_request",
+                          "peer_bytes_per_request") if getattr(mine[0], key) is not None}
     return Sample(**{**asdict(mine[0]), **fields})
 
 

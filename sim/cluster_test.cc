@@ -27,6 +27,36 @@ TEST(ClusterTest, ThreeMembersElectALeaderAndAnswer) {
   EXPECT_TRUE(cluster.run_until(seconds(5), [&] { return cluster.converged(); }));
 }
 
+TEST(ClusterTest, MembersCountWhatTheySendToEachOther) {
+  Cluster cluster(1, {});
+  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
+  const auto connected = [&] {
+    for (std::size_t i = 0; i < 3; ++i)
+      if (cluster.node(i).stats().peers_connected != 2) return false;
+    return cluster.leader().has_value();
+  };
+  ASSERT_TRUE(cluster.run_until(seconds(10), connected));
+  const auto counted = [&] {
+    std::pair<std::uint64_t, std::uint64_t> sum;
+    for (std::size_t i = 0; i < 3; ++i) {
+      sum.first += cluster.node(i).stats().peer_messages_sent;
+      sum.second += cluster.node(i).stats().peer_bytes_sent;
+    }
+    return sum;
+  };
+  auto expected = counted();
+  cluster.fabric().tap = [&](const std::string& from, const std::string& to, BytesView piece) {
+    if (!cluster.member_at(from) || !cluster.member_at(to)) return;
+    ++expected.first;
+    expected.second += piece.size();
+  };
+  const auto before = expected;
+  Registers workload(cluster, 1, 3, 20);
+  ASSERT_TRUE(cluster.run_until(seconds(60), [&] { return workload.done(); }));
+  EXPECT_EQ(counted(), expected);
+  EXPECT_GT(expected.first, before.first + 60);
+}
+
 TEST(ClusterTest, AcknowledgedWritesSurviveThatAllMembersCrashAtOnce) {
   Cluster cluster(2, {});
   for (std::size_t i = 0; i < 3; ++i) start(cluster, i);

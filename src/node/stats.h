@@ -62,7 +62,7 @@ struct Stats {
   std::uint64_t peers_connected = 0;
   std::uint64_t peer_messages_sent = 0;
   std::uint64_t peer_bytes_sent = 0;  // frames as they are sent; TCP's own are not counted
-  Histogram persist;  // log append handed over until durable
+  Histogram persist;                  // log append handed over until durable
 };
 
 }  // namespace conclave::node
