@@ -69,7 +69,7 @@ class Results:
         return found[0] if found else None
 
     def in_flight(self):
-        return sorted({s["in_flight"] for s in self.samples if s["operation"] == "write"})
+        return self.document["in_flight"]
 
     def failovers_s(self, network, engine, loss):
         return [f["ns"] / 1e9 for f in self.document["failovers"]

@@ -7,6 +7,8 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <fstream>
 
@@ -145,7 +147,10 @@ class Program {
         if (!sample(scenario, {.operation = read, .asked_place = place})) return false;
       }
     }
-    for (scenario.leader_place = 1; scenario.leader_place < places; ++scenario.leader_place) {
+    const bool first_done =
+        std::find(flags_.in_flight.begin(), flags_.in_flight.end(), 1) != flags_.in_flight.end();
+    scenario.leader_place = first_done ? 1 : 0;
+    for (; scenario.leader_place < places; ++scenario.leader_place) {
       if (!sample(scenario, {})) return false;
     }
     return true;
@@ -194,10 +199,10 @@ class Program {
 
   bool write() const {
     const std::string text = fmt::format(
-        "{{\n \"seed\": {},\n \"virtual_ns\": {},\n \"networks\": [\n{}\n ],\n \"samples\": "
-        "[\n{}\n ],\n \"failovers\": [\n{}\n ]\n}}\n",
-        flags_.seed, virtual_time_.ns, fmt::join(networks_, ",\n"), fmt::join(samples_, ",\n"),
-        fmt::join(failovers_, ",\n"));
+        "{{\n \"seed\": {},\n \"in_flight\": [{}],\n \"virtual_ns\": {},\n \"networks\": "
+        "[\n{}\n ],\n \"samples\": [\n{}\n ],\n \"failovers\": [\n{}\n ]\n}}\n",
+        flags_.seed, fmt::join(flags_.in_flight, ", "), virtual_time_.ns,
+        fmt::join(networks_, ",\n"), fmt::join(samples_, ",\n"), fmt::join(failovers_, ",\n"));
     if (flags_.json == "-") {
       fmt::print("{}", text);
       return true;
