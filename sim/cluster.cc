@@ -80,7 +80,7 @@ node::Options Cluster::options_for(std::size_t member) {
         node::PeerOptions{id_of(i), host(i), {peer_url(i)}, {io::Address{host(i), kPeerPort}}});
   }
   options.engine = options_.engine;
-  options.initial_membership = initial_membership();
+  options.initial_membership = first_membership(options_);
   options.parse_peer_urls = parse_peer_urls;
   options.client_listen = {io::Address{host(member), kClientPort}};
   options.peer_listen = {io::Address{host(member), kPeerPort}};
@@ -97,21 +97,26 @@ node::Options Cluster::options_for(std::size_t member) {
   return options;
 }
 
-std::optional<consensus::Membership> Cluster::initial_membership() const {
-  if (options_.weights.empty() && options_.election_quorum == 0) return std::nullopt;
+std::optional<consensus::Membership> Cluster::first_membership(const ClusterOptions& options) {
+  const bool by_majority = options.weights.empty() && options.election_quorum == 0;
+  if (by_majority && options.witnesses.empty()) return std::nullopt;
   std::vector<consensus::Vote> votes;
-  for (std::size_t i = 0; i < options_.members; ++i) {
-    votes.push_back({id_of(i), i < options_.weights.size() ? options_.weights[i] : 1});
+  for (std::size_t i = 0; i < options.members; ++i) {
+    votes.push_back({id_of(i), i < options.weights.size() ? options.weights[i] : 1});
   }
   consensus::Quorum quorum = consensus::Quorum::weighted(votes);
-  if (options_.election_quorum != 0) {
-    auto flexible = consensus::Quorum::flexible(std::move(votes), options_.election_quorum,
-                                                options_.write_quorum);
+  if (options.election_quorum != 0) {
+    auto flexible = consensus::Quorum::flexible(std::move(votes), options.election_quorum,
+                                                options.write_quorum);
     CHECK(flexible.has_value(), "{}", flexible.error().message);
     quorum = std::move(*flexible);
   }
-  return consensus::Membership{
+  consensus::Membership membership{
       .voters = std::move(quorum), .outgoing = {}, .learners = {}, .successor = {}};
+  for (const std::size_t witness : options.witnesses) {
+    membership.witnesses.push_back(id_of(witness));
+  }
+  return membership;
 }
 
 // What an operator may change from one start to the next.
@@ -327,15 +332,18 @@ bool Cluster::run_until(Duration limit, const std::function<bool()>& done) {
 }
 
 bool Cluster::converged() const {
-  std::optional<std::pair<LogIndex, std::uint64_t>> common;
+  std::optional<LogIndex> applied;
+  std::array<std::optional<std::uint64_t>, 2> hashes;  // of full members, of witnesses
   for (std::size_t i = 0; i < members_.size(); ++i) {
     if (!running(i)) continue;
     const store::Store& store = node(i).group().store();
-    const std::pair state{store.applied_index(), store.hash()};
-    if (common && *common != state) return false;
-    common = state;
+    std::optional<std::uint64_t>& hash = hashes.at(is_witness(i) ? 1 : 0);
+    if (applied && *applied != store.applied_index()) return false;
+    if (hash && *hash != store.hash()) return false;
+    applied = store.applied_index();
+    hash = store.hash();
   }
-  return common.has_value();
+  return applied.has_value();
 }
 
 }  // namespace conclave::sim

@@ -30,6 +30,7 @@ struct ClusterOptions {
   std::vector<std::uint32_t> weights = {};
   std::uint64_t election_quorum = 0;
   std::uint64_t write_quorum = 0;
+  std::vector<std::size_t> witnesses = {};  // of the first members, by number
   std::uint64_t snapshot_entries = 0;
   std::uint64_t snapshot_log_bytes = 64 << 20;
   std::uint64_t keep_entries = 5'000;  // in memory after a snapshot
@@ -78,10 +79,9 @@ class Cluster {
   ~Cluster();
 
   const ClusterOptions& options() const { return options_; }
-  // What the log begins with, if that is not a majority of the first members.
-  std::optional<consensus::Membership> initial_membership() const;
   // The world's clock; members have their own.
   Clock& clock() { return clock_; }
+  const Clock& clock() const { return clock_; }
   const MemberClock& member_clock(std::size_t member) const { return *members_.at(member).clock; }
   Fabric& fabric() { return fabric_; }
   Disk& disk(std::size_t member) { return *members_.at(member).disk; }
@@ -137,6 +137,8 @@ class Cluster {
     return members_.at(member).joining != nullptr && !running(member) &&
            !members_.at(member).stopped_because;
   }
+  // REQUIRES: it runs.
+  bool is_witness(std::size_t member) const { return node(member).group().is_witness(); }
   bool running(std::size_t member) const { return members_.at(member).node != nullptr; }
   const node::Node& node(std::size_t member) const { return *members_.at(member).node; }
   // The member that leads the highest epoch, if one does.
@@ -153,7 +155,10 @@ class Cluster {
   // Runs until `done` or until `limit` has passed; whether `done`.
   bool run_until(Duration limit, const std::function<bool()>& done);
 
-  // All running members have applied the same index and hold the same state.
+  // What such a cluster begins with; nullopt: a majority of its first members.
+  static std::optional<consensus::Membership> first_membership(const ClusterOptions& options);
+
+  // All running members have applied the same index and hold the same state, witnesses theirs.
   bool converged() const;
 
  private:

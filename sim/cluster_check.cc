@@ -8,6 +8,11 @@
 #include "sim/finding.h"
 
 namespace conclave::sim {
+namespace {
+
+constexpr std::uint64_t kMostSteps = 1'000'000;  // some hundred times those of a busy second
+
+}  // namespace
 
 ClusterCheck::ClusterCheck(const Cluster& cluster, Trace& trace)
     : cluster_(cluster),
@@ -17,12 +22,26 @@ ClusterCheck::ClusterCheck(const Cluster& cluster, Trace& trace)
                    : make_paxos_check(cluster, trace)) {}
 
 void ClusterCheck::after_step() {
-  ++steps_;
+  count_step();
   members_.resize(std::max(members_.size(), cluster_.size()));
   for (std::size_t i = 0; i < members_.size(); ++i) {
     if (!cluster_.running(i)) continue;
     engines_->look_at(i);
     check_store(i);
+  }
+}
+
+// Members that answer each other's messages at once, for ever, make progress of no kind that the
+// other checks would miss.
+void ClusterCheck::count_step() {
+  ++steps_;
+  const Instant now = cluster_.clock().now();
+  if (now - second_begins_ >= seconds(1)) {
+    second_begins_ = now;
+    steps_in_second_ = 0;
+  }
+  if (++steps_in_second_ > kMostSteps) {
+    found("no spinning", fmt::format("{} steps within a second", steps_in_second_));
   }
 }
 
@@ -56,7 +75,8 @@ void ClusterCheck::check_store(std::size_t number) {
   member.applied = applied;
   check_rule(member, cluster_.node(number).group().applied_membership().voters);
   if (!applied) return;
-  const auto [first, is_new] = hashes_.emplace(applied, store.hash());
+  auto& hashes = cluster_.is_witness(number) ? witness_hashes_ : hashes_;
+  const auto [first, is_new] = hashes.emplace(applied, store.hash());
   if (first->second != store.hash()) {
     found("state hash", fmt::format("{} holds another state at index {} than the first who applied "
                                     "it",
@@ -67,7 +87,7 @@ void ClusterCheck::check_store(std::size_t number) {
 void ClusterCheck::check_rule(Member& member, const consensus::Quorum& voters) const {
   if (voters == member.voters) return;
   member.voters = voters;
-  const auto initial = cluster_.initial_membership();
+  const auto initial = Cluster::first_membership(cluster_.options());
   const consensus::Quorum rule = initial ? initial->voters : consensus::Quorum();
   if (voters == rule.with_votes(voters.votes())) return;
   found("quorum rule", fmt::format("of {} voters {} elect and {} write", voters.votes().size(),

@@ -5,6 +5,7 @@
 //   state machine safety  nobody applies backwards
 //   state hash            members that applied the same index hold the same state
 //   quorum rule           whoever votes, as many decide as the cluster was created with
+//   no spinning           a second brings no more work than members and clients could ever have
 
 #include <cstdint>
 #include <memory>
@@ -41,6 +42,7 @@ class ClusterCheck {
     consensus::Quorum voters;
   };
 
+  void count_step();
   void check_store(std::size_t number);
   void check_rule(Member& member, const consensus::Quorum& voters) const;
 
@@ -49,7 +51,10 @@ class ClusterCheck {
   std::unique_ptr<EngineCheck> engines_;
   std::vector<Member> members_;
   std::unordered_map<LogIndex, std::uint64_t> hashes_;  // of the store, by applied index
+  std::unordered_map<LogIndex, std::uint64_t> witness_hashes_;
   std::uint64_t steps_ = 0;
+  Instant second_begins_;  // of which the next is
+  std::uint64_t steps_in_second_ = 0;
 };
 
 }  // namespace conclave::sim

@@ -29,6 +29,11 @@ bool is_refusal(wire::GrpcCode code) {
   }
 }
 
+// It has not even tried, and another member may.
+bool is_from_witness(const EtcdClient::Reply& reply) {
+  return reply.error.find("is a witness") != std::string::npos;
+}
+
 }  // namespace
 
 EtcdClient::EtcdClient(Options options, io::Clock& clock, io::Network& network)
@@ -100,7 +105,7 @@ void EtcdClient::on_bytes(BytesView bytes) {
   if (!answer.ended && !answer.reset_error) return;
   Reply reply = reply_of(answer);
   http2_->forget(stream_);
-  if (reply.unknown()) disconnect();
+  if (reply.unknown() || is_from_witness(reply)) disconnect();
   finish(std::move(reply));
 }
 
@@ -117,7 +122,8 @@ EtcdClient::Reply EtcdClient::reply_of(const wire::Http2TestClient::Answer& answ
   reply.code = static_cast<wire::GrpcCode>(code);
   reply.error = field("grpc-message");
   if (reply.code != wire::GrpcCode::kOk) {
-    reply.fate = is_refusal(reply.code) ? Reply::Fate::kRefused : Reply::Fate::kUnknown;
+    const bool refused = is_refusal(reply.code) || is_from_witness(reply);
+    reply.fate = refused ? Reply::Fate::kRefused : Reply::Fate::kUnknown;
     return reply;
   }
   const wire::GrpcMessage front = wire::front_message(answer.body, answer.body.size());

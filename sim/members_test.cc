@@ -187,6 +187,87 @@ TEST(MembersTest, AMemberThatLostItsDiskIsRefusedAndReplacedInOneStep) {
   expect_linearizable(workload.history(), 15);
 }
 
+// With a snapshot, as the log that it lacks is not kept; and then it can be the one that counts.
+void replace_a_witness(node::Consensus engine, std::uint64_t seed) {
+  Cluster cluster(seed,
+                  {.engine = engine, .witnesses = {2}, .snapshot_entries = 30, .keep_entries = 5});
+  elect(cluster);
+  EXPECT_TRUE(cluster.is_witness(2));
+  EXPECT_EQ(refused(ask(cluster, 2, api::PutRequest{})), api::ErrorCode::kWitness);
+  Registers workload(cluster, seed, 4, 400);
+  ASSERT_TRUE(cluster.run_until(seconds(120), [&] { return workload.done(); }));
+  expect_linearizable(workload.history(), seed);
+  ASSERT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.converged(); }));
+  EXPECT_EQ(cluster.node(2).group().store().key_count(), 0u);
+  EXPECT_EQ(cluster.node(2).group().store().members(), cluster.node(0).group().store().members());
+
+  api::MemberAddRequest replacement = add_of(2, false);
+  replacement.replaces = id_of(cluster, 2);
+  cluster.lose_disk(2);
+  ASSERT_TRUE(change(cluster, replacement).member.has_value());
+  join(cluster, 2);
+  const auto votes = [&] {
+    const auto& membership = cluster.node(*cluster.leader()).group().engine().membership();
+    return cluster.converged() && membership.is_voter(id_of(cluster, 2));
+  };
+  ASSERT_TRUE(cluster.run_until(seconds(30), votes));
+  cluster.run_for(seconds(1));  // until then the two that voted before are both needed
+  EXPECT_TRUE(cluster.is_witness(2));
+  EXPECT_EQ(cluster.node(2).stats().snapshots_installed, 1u);
+  EXPECT_EQ(cluster.node(2).group().store().key_count(), 0u);
+
+  cluster.crash(*cluster.leader());
+  ASSERT_TRUE(cluster.run_until(seconds(20), [&] { return cluster.leader().has_value(); }));
+  const std::size_t left = *cluster.leader();
+  EXPECT_NE(left, 2u);
+  api::PutRequest put;
+  put.key = "left";
+  EXPECT_FALSE(refused(ask(cluster, left, put)));
+}
+
+TEST(MembersTest, AWitnessIsReplacedByAWitness) {
+  replace_a_witness(node::Consensus::kRaft, 21);
+  replace_a_witness(node::Consensus::kPaxos, 22);
+}
+
+TEST(MembersTest, ARemovalThatLeavesWitnessesAloneIsRefused) {
+  Cluster cluster(23, {.members = 5, .witnesses = {3, 4}});
+  for (std::size_t i = 0; i < 5; ++i) start(cluster, i);
+  ASSERT_TRUE(cluster.run_until(seconds(20), [&] {
+    return cluster.leader() && cluster.node(*cluster.leader()).group().store().founded();
+  }));
+  cluster.run_for(seconds(2));
+  change(cluster, api::MemberRemoveRequest{id_of(cluster, 0)});
+  const auto is_refused = [&] {  // by the next leader, once there is one
+    const auto leader = cluster.leader();
+    return leader && refused(ask(cluster, *leader, api::MemberRemoveRequest{id_of(cluster, 1)})) ==
+                         api::ErrorCode::kNotEnoughStarted;
+  };
+  EXPECT_TRUE(cluster.run_until(seconds(10), is_refused));
+  change(cluster, api::MemberRemoveRequest{id_of(cluster, 4)});
+  change(cluster, api::MemberRemoveRequest{id_of(cluster, 1)});
+}
+
+// A newcomer that has not started has no vote yet, and will have one: what would be wrong then is
+// refused now.
+TEST(MembersTest, ARemovalThatWouldLeaveWitnessesAloneLaterIsRefused) {
+  Cluster cluster(24, {.members = 5, .witnesses = {3, 4}});
+  for (std::size_t i = 0; i < 5; ++i) start(cluster, i);
+  ASSERT_TRUE(cluster.run_until(seconds(20), [&] {
+    return cluster.leader() && cluster.node(*cluster.leader()).group().store().founded();
+  }));
+  cluster.run_for(seconds(2));
+  api::MemberAddRequest replacement = add_of(3, false);
+  replacement.replaces = id_of(cluster, 3);
+  change(cluster, replacement);
+  const std::size_t first = *cluster.leader() == 0 ? 1 : 0;
+  change(cluster, api::MemberRemoveRequest{id_of(cluster, first)});
+  const std::size_t second = *cluster.leader() == 2 ? 1 - first : 2;
+  EXPECT_EQ(
+      refused(ask(cluster, *cluster.leader(), api::MemberRemoveRequest{id_of(cluster, second)})),
+      api::ErrorCode::kNotEnoughStarted);
+}
+
 // Whoever has restarted alone has applied nothing yet, and knows it from its log all the same.
 TEST(MembersTest, AMemberThatLostItsDiskIsRefusedByOneThatHasJustRestarted) {
   Cluster cluster(18, {});

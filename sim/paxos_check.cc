@@ -14,6 +14,7 @@
 #include "paxos/election.h"
 #include "paxos/invariants.h"
 #include "paxos/paxos.h"
+#include "paxos/phase_one.h"
 #include "sim/engine_check.h"
 #include "sim/finding.h"
 
@@ -23,10 +24,29 @@ namespace {
 using consensus::Entry;
 using consensus::Position;
 
-// Of a value, whichever ballot it is accepted in.
-std::size_t hash_of(const Entry& entry) {
-  return std::hash<std::string_view>{}(entry.data) ^ static_cast<std::size_t>(entry.kind) ^
-         (entry.epoch.value * 0x9e3779b97f4a7c15);
+// A value, whichever ballot it is accepted in.
+struct Value {
+  Epoch epoch;
+  consensus::EntryKind kind = consensus::EntryKind::kNoop;  // kCommand of a witness's too
+  std::optional<std::size_t> data;                          // its hash; none: a witness has it
+};
+
+Value value_of(const Entry& entry) {
+  Value value{.epoch = entry.epoch, .kind = consensus::full_kind(entry.kind), .data = {}};
+  if (value.kind == entry.kind) value.data = std::hash<std::string_view>{}(entry.data);
+  return value;
+}
+
+bool is_same(const Value& a, const Value& b) {
+  const bool differ = a.data && b.data && *a.data != *b.data;
+  return a.epoch == b.epoch && a.kind == b.kind && !differ;
+}
+
+// The same, and what one of them lacks is `known` from now on.
+bool learn_same(Value& known, const Value& other) {
+  if (!is_same(known, other)) return false;
+  if (!known.data) known.data = other.data;
+  return true;
 }
 
 // It learns like a learner that sees all disks: a value that a write quorum has on disk in one
@@ -46,7 +66,7 @@ class PaxosCheck final : public EngineCheck {
   // A write on its way to a disk.
   struct Write {
     Ticket ticket;
-    std::vector<std::pair<Position, std::size_t>> records;  // slot and ballot; hash of the value
+    std::vector<std::pair<Position, Value>> records;  // slot and ballot
     std::optional<paxos::HardState> hard_state;
   };
   // What the others were told.
@@ -73,11 +93,11 @@ class PaxosCheck final : public EngineCheck {
   };
   struct Chosen {
     Epoch ballot;
-    std::size_t hash = 0;
+    Value value;
     std::set<NodeId> by;
   };
   struct Committed {
-    std::size_t hash = 0;
+    Value value;
     Epoch settled;
   };
 
@@ -89,8 +109,9 @@ class PaxosCheck final : public EngineCheck {
   void check_durability(std::size_t number, const paxos::State& state) const;
   void check_promises(std::size_t number, const paxos::State& state) const;
   void note_writes(Member& member, const paxos::State& state);
-  void note_proposed(Position place, std::size_t hash);
-  void note_record(NodeId id, Position place, std::size_t hash);
+  static void check_data(const paxos::State& state, const Entry& value);
+  void note_proposed(Position place, const Value& value);
+  void note_record(NodeId id, Position place, const Value& value);
   void check_leader(std::size_t number, const paxos::State& state);
   void check_opened(std::size_t number, const paxos::State& state);
   void check_phase_one(std::size_t number, const paxos::State& state) const;
@@ -102,7 +123,7 @@ class PaxosCheck final : public EngineCheck {
   std::vector<Member> members_;
   std::map<Epoch, NodeId> leaders_;
   std::optional<paxos::MembershipLog> memberships_;  // that decide, as all members' logs say
-  std::map<Position, std::size_t> proposed_;         // by slot and ballot
+  std::map<Position, Value> proposed_;               // by slot and ballot
   std::map<Position, std::set<NodeId>> accepted_;    // on disk, by slot and ballot
   std::map<LogIndex, Chosen> chosen_;
   std::vector<Committed> committed_;  // slot i at i - 1
@@ -151,7 +172,7 @@ void PaxosCheck::begin_run(std::size_t number, const paxos::State& state) {
   // Some of it may have reached the disk in the moment of the crash.
   for (const auto& [index, slot] : state.log.slots()) {
     fresh.accepted[index] = slot.ballot;
-    note_record(fresh.id, {index, slot.ballot}, hash_of(slot.value));
+    note_record(fresh.id, {index, slot.ballot}, value_of(slot.value));
   }
   members_[number] = std::move(fresh);
 }
@@ -186,7 +207,7 @@ void PaxosCheck::check_promises(std::size_t number, const paxos::State& state) c
     if (slot == nullptr || slot->ballot >= ballot) return slot != nullptr;
     // What it knew to be chosen it need not accept again.
     const auto chosen = chosen_.find(index);
-    return chosen != chosen_.end() && chosen->second.hash == hash_of(slot->value);
+    return chosen != chosen_.end() && is_same(chosen->second.value, value_of(slot->value));
   };
   for (const LogIndex index : promises.accepted) {
     if (has(index, promises.accepted_in)) continue;
@@ -198,7 +219,9 @@ void PaxosCheck::check_promises(std::size_t number, const paxos::State& state) c
     const paxos::Slot* slot = state.log.find(i);
     const auto chosen = chosen_.find(i);
     const bool knows = chosen != chosen_.end();
-    if (slot != nullptr && (!knows || chosen->second.hash == hash_of(slot->value))) continue;
+    const bool has_it =
+        slot != nullptr && (!knows || is_same(chosen->second.value, value_of(slot->value)));
+    if (has_it) continue;
     found("promises", fmt::format("{} had everything up to {}, and restarts without slot {}",
                                   Cluster::host(number), promises.commit.value, i.value));
   }
@@ -238,7 +261,8 @@ void PaxosCheck::note_writes(Member& member, const paxos::State& state) {
     for (const Position& record : write.records) {
       const paxos::Slot* slot = state.log.find(record.index);
       if (slot == nullptr || slot->ballot != record.epoch) continue;  // overtaken in the same turn
-      noted.records.emplace_back(record, hash_of(slot->value));
+      check_data(state, slot->value);
+      noted.records.emplace_back(record, value_of(slot->value));
       note_proposed(record, noted.records.back().second);
     }
     member.writes.push_back(std::move(noted));
@@ -249,31 +273,37 @@ void PaxosCheck::note_writes(Member& member, const paxos::State& state) {
     const Write write = std::move(member.writes.front());
     member.writes.pop_front();
     if (write.hard_state) member.promised = write.hard_state->promised;
-    for (const auto& [place, hash] : write.records) {
+    for (const auto& [place, value] : write.records) {
       member.accepted[place.index] = place.epoch;
-      note_record(member.id, place, hash);
+      note_record(member.id, place, value);
     }
   }
   member.accepted.erase(member.accepted.begin(),
                         member.accepted.upper_bound(state.log.base().index));
 }
 
-void PaxosCheck::note_proposed(Position place, std::size_t hash) {
-  const auto [first, is_new] = proposed_.emplace(place, hash);
-  if (first->second == hash) return;
+// A witness has no data, and nobody else lacks any.
+void PaxosCheck::check_data(const paxos::State& state, const Entry& value) {
+  if (state.config.is_witness) CHECK(value.kind != consensus::EntryKind::kCommand);
+  if (!state.config.is_witness) CHECK(value.kind != consensus::EntryKind::kWitnessed);
+}
+
+void PaxosCheck::note_proposed(Position place, const Value& value) {
+  const auto [first, is_new] = proposed_.emplace(place, value);
+  if (learn_same(first->second, value)) return;
   found("one value", fmt::format("slot {} has two values in ballot {}", place.index.value,
                                  paxos::describe(place.epoch)));
 }
 
-void PaxosCheck::note_record(NodeId id, Position place, std::size_t hash) {
-  note_proposed(place, hash);
+void PaxosCheck::note_record(NodeId id, Position place, const Value& value) {
+  note_proposed(place, value);
   std::set<NodeId>& by = accepted_[place];
   if (!by.insert(id).second || place.index <= LogIndex{}) return;
   const consensus::Membership& who = memberships_->at(place.index).membership;
   if (!who.reached([&by](NodeId voter) { return by.contains(voter); })) return;
   const auto [first, is_new] =
-      chosen_.emplace(place.index, Chosen{.ballot = place.epoch, .hash = hash, .by = by});
-  if (first->second.hash == hash) return;
+      chosen_.emplace(place.index, Chosen{.ballot = place.epoch, .value = value, .by = by});
+  if (learn_same(first->second.value, value)) return;
   found("one value",
         fmt::format("slot {}: what was chosen in ballot {} is another in {}", place.index.value,
                     paxos::describe(first->second.ballot), paxos::describe(place.epoch)));
@@ -304,8 +334,7 @@ void PaxosCheck::check_opened(std::size_t number, const paxos::State& state) {
 void PaxosCheck::check_phase_one(std::size_t number, const paxos::State& state) const {
   const paxos::PhaseOne& phase_one = state.leader()->phase_one;
   const auto promised = [&](NodeId who) {
-    const auto report = phase_one.reports.find(who);
-    return who == state.self() || (report != phase_one.reports.end() && report->second.done);
+    return who == state.self() || paxos::has_reported(phase_one, who);
   };
   for (auto at = chosen_.upper_bound(state.commit); at != chosen_.end(); ++at) {
     const auto& [slot, chosen] = *at;
@@ -342,8 +371,8 @@ void PaxosCheck::check_commit(Member& member, const paxos::State& state) {
     }
     member.settled = slot.settled;
     if (index.value == committed_.size() + 1) commit_first(slot);
-    const Committed& first = committed_[index.value - 1];
-    if (first.hash != hash_of(slot.value) || first.settled != slot.settled) {
+    Committed& first = committed_[index.value - 1];
+    if (!learn_same(first.value, value_of(slot.value)) || first.settled != slot.settled) {
       found("state machine safety",
             fmt::format("slot {} was committed, and again as another", index.value));
     }
@@ -353,11 +382,11 @@ void PaxosCheck::check_commit(Member& member, const paxos::State& state) {
 void PaxosCheck::commit_first(const paxos::Slot& slot) {
   const LogIndex index = slot.value.index;
   const auto chosen = chosen_.find(index);
-  if (chosen == chosen_.end() || chosen->second.hash != hash_of(slot.value)) {
+  if (chosen == chosen_.end() || !is_same(chosen->second.value, value_of(slot.value))) {
     found("quorum on disk",
           fmt::format("slot {} is called committed before a quorum has it on disk", index.value));
   }
-  committed_.push_back({.hash = hash_of(slot.value), .settled = slot.settled});
+  committed_.push_back({.value = value_of(slot.value), .settled = slot.settled});
   if (slot.is_void || slot.value.kind != consensus::EntryKind::kMembership) return;
   memberships_->decide(index, *consensus::decode_membership(slot.value.data));
 }

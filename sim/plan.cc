@@ -139,6 +139,22 @@ ClusterOptions draw_cluster(Rng& rng) {
   return cluster;
 }
 
+// Drawn apart, so that no other draw changes. Not where witnesses alone could decide.
+void draw_witnesses(std::uint64_t seed, ClusterOptions& cluster) {
+  constexpr std::uint64_t kPurpose = 0x7769746e657373;
+  Rng rng(seed ^ kPurpose);
+  if (cluster.members < 3 || !rng.one_in(3)) return;
+  const std::uint64_t count = cluster.members == 3 ? 1 : rng.between(1, 2);
+  while (cluster.witnesses.size() < count) {
+    const std::size_t one = rng.below(cluster.members);
+    if (std::ranges::find(cluster.witnesses, one) == cluster.witnesses.end()) {
+      cluster.witnesses.push_back(one);
+    }
+  }
+  std::ranges::sort(cluster.witnesses);
+  if (!Cluster::first_membership(cluster)->is_valid()) cluster.witnesses.clear();
+}
+
 // Each run has its own mixture: half of the kinds do not occur, the others with different weights.
 std::vector<Fault> draw_faults(Rng& rng, Duration storm) {
   std::vector<const Habit*> lots;
@@ -199,6 +215,7 @@ Plan plan_of(std::uint64_t seed) {
   plan.storm = milliseconds(signed_between(rng, 5'000, 30'000));
   plan.faults = draw_faults(rng, plan.storm);
   plan.workloads = draw_workloads(rng, plan.storm);
+  draw_witnesses(seed, plan.cluster);
   return plan;
 }
 
@@ -222,6 +239,8 @@ Plan edited(Plan plan, const Edits& edits) {
   if (plan.cluster.engine == node::Consensus::kRaft) {
     plan.cluster.election_quorum = plan.cluster.write_quorum = 0;
   }
+  const auto first = Cluster::first_membership(plan.cluster);
+  if (first && !first->is_valid()) plan.cluster.witnesses.clear();
   if (edits.calm_links) plan.links = plan.clients = LinkFaults{};
   if (edits.calm_disks) plan.disks = DiskFaults{};
   return plan;
@@ -248,6 +267,8 @@ std::string describe_quorums(const ClusterOptions& cluster) {
   std::string text(node::name_of(cluster.engine));
   if (!cluster.weights.empty())
     text += fmt::format(", weights {}", fmt::join(cluster.weights, ","));
+  if (!cluster.witnesses.empty())
+    text += fmt::format(", witnesses m{}", fmt::join(cluster.witnesses, ",m"));
   if (cluster.write_quorum == 0) return text;
   return text +
          fmt::format(", {} elect and {} write", cluster.election_quorum, cluster.write_quorum);

@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/check.h"
 #include "raft/describe.h"
 #include "raft/invariants.h"
 #include "sim/engine_check.h"
@@ -17,6 +18,16 @@ namespace {
 
 std::size_t hash_of(const consensus::Entry& entry) {
   return std::hash<std::string_view>{}(entry.data) ^ static_cast<std::size_t>(entry.kind);
+}
+
+bool is_witnessed(const consensus::Entry& entry) {
+  return entry.kind == consensus::EntryKind::kWitnessed;
+}
+
+// A witness has no data, and nobody else lacks any.
+void check_data(const raft::State& state, const consensus::Entry& entry) {
+  if (state.config.is_witness) CHECK(entry.kind != consensus::EntryKind::kCommand);
+  if (!state.config.is_witness) CHECK(!is_witnessed(entry));
 }
 
 class RaftCheck final : public EngineCheck {
@@ -208,9 +219,15 @@ void RaftCheck::check_log(Member& member, const raft::State& state) {
   member.epochs.resize(same);
   for (std::size_t i = same; i < size; ++i) {
     const consensus::Entry& entry = log.at(member.base.plus(i + 1));
+    check_data(state, entry);
     const Known known{hash_of(entry), *log.epoch_at(member.base.plus(i))};
     const auto [first, is_new] = entries_[entry.index].emplace(entry.epoch, known);
-    if (first->second.hash != known.hash || first->second.previous != known.previous) {
+    if (is_new && is_witnessed(entry)) {
+      found("log matching", fmt::format("a witness has entry {} of term {}, and nobody had it",
+                                        entry.index.value, entry.epoch.value));
+    }
+    const bool same_data = is_witnessed(entry) || first->second.hash == known.hash;
+    if (!same_data || first->second.previous != known.previous) {
       found("log matching", fmt::format("two different entries at index {} of term {}",
                                         entry.index.value, entry.epoch.value));
     }
@@ -231,12 +248,14 @@ void RaftCheck::check_commit(Member& member, const raft::State& state) {
     const consensus::Entry& entry = state.log.at(i);
     const Committed now{entry.epoch, hash_of(entry), state.term};
     if (i.value == committed_.size() + 1) {
+      CHECK(!is_witnessed(entry), "a witness is the first to know that {} is committed", i.value);
       check_quorum(state.membership(), {entry.index, entry.epoch});
       committed_.push_back(now);
       continue;
     }
     const Committed& before = committed_[i.value - 1];
-    if (before.epoch != now.epoch || before.hash != now.hash) {
+    const bool same = is_witnessed(entry) || before.hash == now.hash;
+    if (before.epoch != now.epoch || !same) {
       found("state machine safety",
             fmt::format("entry {} was committed with term {}, and again, as another, with term {}",
                         i.value, before.epoch.value, now.epoch.value));

@@ -102,6 +102,11 @@ struct World {
                                       stalled().seconds()));
       }
     }
+    converge();
+    lose_a_copy();
+  }
+
+  void converge() {
     const Instant end = cluster.clock().now() + kConverges;
     while (!cluster.converged() || !storm.settled()) {
       run_for(milliseconds(20));
@@ -112,6 +117,73 @@ struct World {
       }
     }
   }
+
+  // What witnesses are for: a full member fails while writes are on their way, to the witnesses
+  // perhaps sooner than to the other copies; and those go on, if their votes are enough.
+  void lose_a_copy() {
+    Rng rng(plan.seed);
+    const std::optional<std::size_t> victim = copy_to_spare(rng);
+    if (!victim) return;
+    std::vector<std::function<void()>> bring_near;
+    const Duration far = milliseconds(static_cast<std::int64_t>(rng.between(20, 80)));
+    if (rng.one_in(2)) bring_near = put_far_from_copies(*victim, far);
+    for (std::uint64_t writes = rng.between(1, 20); writes > 0; --writes) {
+      write_something(rng, false);
+      run_for(microseconds(static_cast<std::int64_t>(rng.below(20'000))));
+    }
+    const std::function<void()> give_back = storm.take_down(*victim);
+    for (const auto& end : bring_near) end();
+    const Instant end = cluster.clock().now() + kStalled;
+    while (!went_on) {
+      if (cluster.clock().now() > end) {
+        found("progress", fmt::format("{} is down, and the other copies do not go on with the "
+                                      "witnesses",
+                                      Cluster::host(*victim)));
+      }
+      write_something(rng, true);
+      run_for(milliseconds(200));
+    }
+    give_back();
+    converge();
+  }
+
+  std::vector<std::function<void()>> put_far_from_copies(std::size_t member, Duration far) {
+    std::vector<std::function<void()>> ends;
+    for (std::size_t i = 0; i < cluster.size(); ++i) {
+      if (i == member || !cluster.running(i) || cluster.is_witness(i)) continue;
+      ends.push_back(storm.put_far(member, i, far));
+    }
+    return ends;
+  }
+
+  std::optional<std::size_t> copy_to_spare(Rng& rng) const {
+    const auto leader = cluster.leader();
+    if (!leader) return std::nullopt;
+    const consensus::Membership& membership = cluster.node(*leader).group().engine().membership();
+    if (membership.witnesses.empty()) return std::nullopt;
+    std::vector<std::size_t> spare;
+    for (std::size_t i = 0; i < cluster.size(); ++i) {
+      if (!cluster.running(i) || cluster.is_witness(i)) continue;
+      const NodeId id = cluster.node(i).group().engine().status().self;
+      const auto is_other = [id](NodeId other) { return other != id; };
+      const bool enough = membership.reached(is_other) && membership.elects(is_other);
+      if (enough && membership.is_voter(id)) spare.push_back(i);
+    }
+    if (spare.empty()) return std::nullopt;
+    return spare[rng.below(spare.size())];
+  }
+
+  // At any member that can take it. `has_fallen`: after the copy fell.
+  void write_something(Rng& rng, bool has_fallen) {
+    const std::size_t member = rng.below(cluster.size());
+    if (!cluster.running(member) || cluster.is_witness(member)) return;
+    api::PutRequest put;
+    put.key = "/a-copy-falls";
+    cluster.ask(member, std::move(put), [this, has_fallen](const api::Answer& answer) {
+      if (has_fallen && std::holds_alternative<api::PutResponse>(answer)) went_on = true;
+    });
+  }
+
   void judge() const {
     for (const auto& workload : workloads) {
       if (std::optional<Finding> finding = workload->judge()) throw std::move(*finding);
@@ -125,6 +197,7 @@ struct World {
   Storm storm;
   Site site;
   std::vector<std::unique_ptr<Workload>> workloads;
+  bool went_on = false;  // a write was answered after a copy had fallen
 };
 
 }  // namespace

@@ -168,6 +168,30 @@ TEST_F(SnapshotFiles, TravelBetweenMembers) {
   EXPECT_EQ(*two.load(), content);
 }
 
+TEST_F(SnapshotFiles, ADerivedOneTravelsLikeAnyOther) {
+  const auto content = content_of(9, 2'500'000);
+  ASSERT_TRUE(one.write(50, content).has_value());
+  const auto head = [](BytesView begin) -> Result<Bytes> { return Bytes(begin.substr(0, 10)); };
+  for (std::uint64_t offset = 0;;) {
+    const auto piece = one.dir->read_derived(kGroup, LogIndex{50}, offset, 100, head);
+    ASSERT_TRUE(piece.has_value()) << piece.error().message;
+    const auto& [bytes, last] = *piece;
+    ASSERT_TRUE(two.dir->write_raw(kGroup, LogIndex{50}, offset, bytes).has_value());
+    offset += bytes.size();
+    if (last) break;
+    ASSERT_EQ(bytes.size(), 100u);
+  }
+  Bytes received;
+  const auto keep = [&](BytesView piece) -> Result<void> {
+    received += piece;
+    return {};
+  };
+  ASSERT_TRUE(two.dir->verify_received(kGroup, meta_at(50), keep).has_value());
+  EXPECT_EQ(received, content.substr(0, 10));
+  EXPECT_FALSE(one.dir->read_derived(kGroup, LogIndex{50}, 10'000, 100, head).has_value());
+  EXPECT_FALSE(one.dir->read_derived(kGroup, LogIndex{60}, 0, 100, head).has_value());
+}
+
 TEST_F(SnapshotFiles, AReceivedFileThatIsDamagedIsRefusedAndRemoved) {
   ASSERT_TRUE(one.write(50, content_of(9, 200'000)).has_value());
   one.disk.rot("member/snap/" + one.files()[0], 150'000);

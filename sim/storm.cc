@@ -299,6 +299,15 @@ std::function<void()> Storm::bad_link(std::size_t from, std::size_t to, Rng& rng
   return heal_link(from, to);
 }
 
+std::function<void()> Storm::put_far(std::size_t from, std::size_t to, Duration delay) {
+  LinkFaults faults;
+  faults.shortest = faults.longest = delay;
+  note("world", fmt::format("from {} to {} everything takes {} ms", Cluster::host(from),
+                            Cluster::host(to), delay.ms()));
+  cluster_.fabric().set_link_faults(Cluster::host(from), Cluster::host(to), faults);
+  return heal_link(from, to);
+}
+
 std::function<void()> Storm::heal_link(std::size_t from, std::size_t to) {
   return [this, from, to] {
     note("world", fmt::format("healed from {} to {}", Cluster::host(from), Cluster::host(to)));

@@ -25,6 +25,10 @@ class Storm {
   void begin();
   // Undoes what still lasts and starts who is down.
   void end();
+  // A power cut that lasts until what is returned is called.
+  std::function<void()> take_down(std::size_t member) { return crash({member}, true); }
+  // What `from` sends to `to` takes its time, until what is returned is called.
+  std::function<void()> put_far(std::size_t from, std::size_t to, Duration delay);
   // All is as an operator wants it to be: see Operator::settled().
   bool settled() const { return operator_.settled(); }
 

@@ -1,5 +1,7 @@
 """The engine and the quorums of a cluster: chosen when it is created, kept, and agreed on."""
 
+import json
+import os
 import shutil
 import unittest
 
@@ -121,6 +123,96 @@ class ConsensusTest(unittest.TestCase):
         self.assertFalse(self.writes(other, 'b'))
         heavy.start()
         harness.wait_until(lambda: self.writes(other, 'b'), LONG, 'a write by all of them')
+
+    def test_witnesses_alone_are_refused(self):
+        self.assertIn('keep no data', self.refused(['--witnesses', 'm2,m3']))
+        self.assertIn('not a member', self.refused(['--witnesses', 'm7']))
+
+    def test_a_witness_serves_nobody(self):
+        cluster = self.found(['--witnesses', 'm3'])
+        copy, _, witness = cluster.members
+        for ask in (lambda: witness.get('a'), lambda: witness.put('a', 'b')):
+            with self.assertRaises(grpc.RpcError) as refusal:
+                ask()
+            self.assertEqual(refusal.exception.code(), grpc.StatusCode.UNAVAILABLE)
+            self.assertIn('this member is a witness', refusal.exception.details())
+        listed = {m.name: m for m in witness.member_list().members}
+        self.assertEqual(sorted(listed), ['m1', 'm2', 'm3'])
+        self.assertEqual(list(listed['m3'].clientURLs), [])
+        rows = self.status_of(cluster, copy)
+        self.assertEqual(rows['m3']['role'], 'witness')
+        self.assertNotEqual(cluster.leader(), witness)
+
+    def status_of(self, cluster, member):
+        command = [cluster.binary, 'status', '--json', '--endpoints', member.endpoint]
+        return {row['name']: row for row in json.loads(harness.run(command).stdout)}
+
+    def test_either_copy_goes_on_with_the_witness(self):
+        cluster = self.found(['--witnesses', 'm3'])
+        copies = cluster.members[:2]
+        written = []
+
+        def write(member, count):
+            for _ in range(count):
+                key = f'key-{len(written)}'
+                member.put(key, key)
+                written.append(key)
+
+        write(cluster.leader(), 50)
+        for falls in (cluster.leader, lambda: cluster.followers()[0], cluster.leader):
+            victim = falls()
+            if victim not in copies:
+                victim = next(c for c in copies if c is not cluster.leader())
+            other = next(c for c in copies if c is not victim)
+            write(other, 20)
+            victim.kill()
+            harness.wait_until(lambda: self.writes(other, 'probe'), LONG, 'a write by one copy')
+            write(other, 50)
+            victim.start()
+            cluster.wait_healthy(LONG)
+        for member in copies:
+            for key in written:
+                self.assertEqual(member.value(key), key.encode(), f'{key} on {member.name}')
+
+    def disk_use(self, member):
+        return sum(
+            os.stat(os.path.join(folder, name)).st_blocks * 512
+            for folder, _, names in os.walk(member.data_dir)
+            for name in names
+        )
+
+    def test_a_witness_stays_small(self):
+        """While 100 MB are written, after it has come back empty, and as the last one with a copy."""
+        cluster = self.found(['--witnesses', 'm3', '--snapshot-count', '30'])
+        copy, other, witness = cluster.members
+        for number in range(100):
+            copy.put(f'large-{number}', os.urandom(1_000_000), timeout=LONG)
+        small = 40_000_000
+        self.assertLess(self.disk_use(witness), small)
+        self.assertGreater(self.disk_use(copy), 2 * small)
+
+        witness.kill()
+        shutil.rmtree(witness.data_dir)
+        command = [cluster.binary, 'member', 'replace', 'm3', '--endpoints', copy.endpoint]
+        replaced = harness.run(command)
+        self.assertEqual(replaced.returncode, 0, replaced.stderr)
+        witness.joins = cluster.initial_cluster()
+        witness.start()
+        harness.wait_until(
+            lambda: witness.status().leader == copy.status().leader != 0
+            and witness.status().raftIndex >= copy.status().raftIndex,
+            LONG,
+            'the new witness to have everything',
+        )
+        self.assertIn('snapshot at index', witness.log())
+        self.assertLess(self.disk_use(witness), small)
+        with self.assertRaises(grpc.RpcError) as refusal:
+            witness.get('large-1')
+        self.assertIn('this member is a witness', refusal.exception.details())
+        # Until then both of those that voted before are needed.
+        harness.wait_until(lambda: '3 voters, 0 learners' in witness.log(), LONG, 'its vote')
+        other.kill()
+        harness.wait_until(lambda: self.writes(copy, 'alone'), LONG, 'a write by one copy')
 
 
 if __name__ == '__main__':

@@ -363,15 +363,22 @@ class Cluster:
         leader."""
         wait_until(self._all_agree, timeout, f'{self.directory}: members to agree on a leader')
 
+    def is_witness(self, name):
+        """By the flags: it serves no clients, and advertises no URLs to them."""
+        flags = dict(zip(self.flags, self.flags[1:]))
+        return name in flags.get('--witnesses', '').split(',')
+
     def _all_agree(self):
         for member in self.running():
-            member.get('health', timeout=1)
+            if not self.is_witness(member.name):
+                member.get('health', timeout=1)
         leaders = {m.status(timeout=1).leader for m in self.running()}
         return len(leaders) == 1 and 0 not in leaders
 
     def _all_known(self):
         listed = self.members[0].member_list().members
-        return all(m.name and m.clientURLs for m in listed) and len(listed) == len(self.members)
+        known = [m.name and (m.clientURLs or self.is_witness(m.name)) for m in listed]
+        return all(known) and len(listed) == len(self.members)
 
     def leader(self, timeout=HEALTHY_SECONDS):
         """The member that leads, as it says itself and as a majority of the members agrees."""

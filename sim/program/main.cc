@@ -122,6 +122,7 @@ int main_of(int argc, char** argv) {
   }
   const bool random = !flags.from && flags.minutes > 0;
   const std::uint64_t first = random ? std::random_device{}() : flags.from.value_or(1);
+  if (random) fmt::print("seeds from {}\n", first);
   return run_many({.first = first,
                    .count = flags.seeds == 0 ? ~std::uint64_t{0} : flags.seeds,
                    .minutes = flags.minutes,

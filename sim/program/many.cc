@@ -81,6 +81,7 @@ struct Totals {
   std::uint64_t failures = 0;
   double virtual_seconds = 0;
   std::uint64_t steps = 0;
+  std::pair<std::uint64_t, std::uint64_t> most_steps;  // of one run, and its seed
   std::uint64_t answered = 0;
   std::uint64_t committed = 0;
   std::uint64_t elections = 0;
@@ -160,7 +161,9 @@ class Many {
       worker.running_seed = false;
       ++totals_.runs;
       totals_.virtual_seconds += std::stod(fields[2]) / 1e9;
-      totals_.steps += std::stoull(fields[3]);
+      const std::uint64_t steps = std::stoull(fields[3]);
+      totals_.steps += steps;
+      totals_.most_steps = std::max(totals_.most_steps, {steps, std::stoull(fields[1])});
       totals_.answered += std::stoull(fields[4]);
       totals_.committed += std::stoull(fields[5]);
       totals_.elections += std::stoull(fields[6]);
@@ -239,6 +242,7 @@ class Many {
         totals_.runs, totals_.virtual_seconds / 3600,
         totals_.virtual_seconds / elapsed / campaign_.jobs, totals_.steps, totals_.answered,
         totals_.committed, totals_.elections);
+    fmt::print("most steps: {} in seed {}\n", totals_.most_steps.first, totals_.most_steps.second);
     std::string faults;
     for (const auto& [name, count] : totals_.faults) {
       faults += fmt::format("{}{} {}", faults.empty() ? "" : ", ", count, name);

@@ -23,6 +23,7 @@ struct Member {
   std::vector<std::string> peer_urls;
   std::vector<std::string> client_urls;
   bool is_learner = false;
+  bool is_witness = false;  // votes and keeps no data, for its whole life
 
   bool operator==(const Member&) const = default;
 };
@@ -148,6 +149,7 @@ enum class ErrorCode : std::uint8_t {
   kCorrupt,  // members disagree about the state
   kStopped,
   kLearner,          // a learner serves only local reads
+  kWitness,          // a witness has no data to answer from
   kRequestIdTooOld,  // the answer to this request id is no longer kept; nothing was applied now
   kInvalidRequestId,
   kUnsupported,

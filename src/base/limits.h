@@ -59,6 +59,11 @@ inline constexpr std::size_t kMaxSnapshotWindow = 4;
 // Entries that a leader keeps in memory because a snapshot that ends before them is on its way to a
 // follower. If the transfer takes longer, it begins again with a newer snapshot.
 inline constexpr std::size_t kMaxTransferLogBytes = 256 * kMiB;
+// A witness has no data that would be worth its log's: it writes a snapshot after so many bytes of
+// entries, each counted with its share of a block on the disk, and its log's segments are small.
+inline constexpr std::size_t kWitnessLogBytes = 4 * kMiB;
+inline constexpr std::size_t kEntryPlaceBytes = 1 * kKiB;
+inline constexpr std::size_t kWitnessSegmentBytes = 4 * kMiB;
 // Frames between members; larger ones are a protocol violation.
 inline constexpr std::size_t kMaxPeerFrameBytes = 8 * kMiB;
 // The largest that --max-request-bytes may be: one such request and what shares its entry fit into

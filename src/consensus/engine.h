@@ -31,7 +31,19 @@ struct EngineConfig {
   std::uint32_t snapshot_chunk_bytes = 0;
   std::size_t snapshot_window = 0;         // limits::kMaxSnapshotWindow; Paxos: always 1
   std::size_t max_transfer_log_bytes = 0;  // limits::kMaxTransferLogBytes
+  // This member keeps no data: it never campaigns. Holds for its whole life, also before its own
+  // log names it (Membership::witnesses).
+  bool is_witness = false;
+  // What a witness keeps of a command; null: nothing.
+  Bytes (*witnessed)(BytesView command) = nullptr;
 };
+
+// What is sent of `entry` to a witness: everything, but of a command only its metadata.
+inline Entry witnessed_form(const EngineConfig& config, const Entry& entry) {
+  if (entry.kind != EntryKind::kCommand) return entry;
+  return {entry.index, entry.epoch, EntryKind::kWitnessed,
+          config.witnessed ? config.witnessed(entry.data) : Bytes{}};
+}
 
 enum class Role : std::uint8_t { kFollower, kCandidate, kLeader, kLearner };
 

@@ -14,6 +14,7 @@ enum class EntryKind : std::uint8_t {
   kCommand = 0,     // a batch of the store's commands
   kNoop = 1,        // an engine's own filler (Raft: the start of a term; Paxos: a gap)
   kMembership = 2,  // an encoded Membership (membership.h)
+  kWitnessed = 3,   // a command as a witness keeps it: what EngineConfig::witnessed leaves of it
 };
 
 struct Entry {
@@ -24,6 +25,21 @@ struct Entry {
 
   bool operator==(const Entry&) const = default;
 };
+
+// The kind that a full member has in place of a witness's.
+constexpr EntryKind full_kind(EntryKind kind) {
+  return kind == EntryKind::kWitnessed ? EntryKind::kCommand : kind;
+}
+
+// The same entry, or one is what a witness keeps of the other. (A place, an epoch and a kind name
+// one entry: an epoch has one leader, which proposes one command in a place.)
+inline bool is_same_entry(const Entry& a, const Entry& b) {
+  if (a.index != b.index || a.epoch != b.epoch || full_kind(a.kind) != full_kind(b.kind)) {
+    return false;
+  }
+  const bool witnessed = a.kind == EntryKind::kWitnessed || b.kind == EntryKind::kWitnessed;
+  return witnessed || a.data == b.data;
+}
 
 // A message between two replicas of a group. `message` is the engine's own encoding; only the
 // engine reads it.

@@ -11,6 +11,8 @@ namespace {
 constexpr std::uint8_t kFormat = 1;
 // With thresholds after each quorum's votes, and a successor.
 constexpr std::uint8_t kFlexibleFormat = 2;
+// And with the witnesses at the end.
+constexpr std::uint8_t kWitnessFormat = 3;
 // Thresholds that meet although they do not add up to more than all need a proof, which costs up to
 // 2^voters steps: nobody reads more voters then from a file or the network.
 constexpr std::size_t kMaxFlexibleVoters = 12;
@@ -117,9 +119,18 @@ bool are_learners(const std::vector<NodeId>& learners, const Quorum& voters) {
                       [&voters](NodeId id) { return !id || voters.contains(id); });
 }
 
-bool needs_flexible_format(const Membership& membership) {
-  if (membership.successor || membership.voters.is_flexible()) return true;
-  return membership.outgoing && membership.outgoing->is_flexible();
+// The lowest one that can say it.
+std::uint8_t format_of(const Membership& membership) {
+  if (!membership.witnesses.empty()) return kWitnessFormat;
+  if (membership.successor || membership.voters.is_flexible()) return kFlexibleFormat;
+  const bool leaves_flexible = membership.outgoing && membership.outgoing->is_flexible();
+  return leaves_flexible ? kFlexibleFormat : kFormat;
+}
+
+// Whether these voters alone could decide anything.
+bool decide_alone(const std::vector<NodeId>& ids, const Quorum& quorum) {
+  const auto is_one = [&ids](NodeId id) { return std::binary_search(ids.begin(), ids.end(), id); };
+  return quorum.reached(is_one) || quorum.elects(is_one);
 }
 
 }  // namespace
@@ -136,6 +147,29 @@ bool Membership::is_voter(NodeId id) const {
 
 bool Membership::is_learner(NodeId id) const {
   return std::binary_search(learners.begin(), learners.end(), id) && !is_voter(id);
+}
+
+bool Membership::is_witness(NodeId id) const {
+  return std::binary_search(witnesses.begin(), witnesses.end(), id);
+}
+
+bool Membership::agrees_on_witnesses(const Membership& other) const {
+  const std::vector<NodeId> members = all();
+  const std::vector<NodeId> others = other.all();
+  return std::all_of(members.begin(), members.end(), [&](NodeId id) {
+    const bool in_both = std::binary_search(others.begin(), others.end(), id);
+    return !in_both || is_witness(id) == other.is_witness(id);
+  });
+}
+
+void Membership::merge_witnesses(const std::vector<NodeId>& more) {
+  std::vector<NodeId> both;
+  std::set_union(witnesses.begin(), witnesses.end(), more.begin(), more.end(),
+                 std::back_inserter(both));
+  const std::vector<NodeId> members = all();
+  witnesses.clear();
+  std::set_intersection(both.begin(), both.end(), members.begin(), members.end(),
+                        std::back_inserter(witnesses));
 }
 
 std::vector<NodeId> Membership::all() const {
@@ -156,10 +190,13 @@ std::vector<NodeId> Membership::all() const {
 
 Membership Membership::decided() const {
   if (!successor) return *this;
-  return {.voters = successor->voters,
-          .outgoing = {},
-          .learners = successor->learners,
-          .successor = {}};
+  Membership next{.voters = successor->voters,
+                  .outgoing = {},
+                  .learners = successor->learners,
+                  .successor = {},
+                  .witnesses = {}};
+  next.merge_witnesses(witnesses);
+  return next;
 }
 
 bool Membership::reached(const std::function<bool(NodeId)>& has) const {
@@ -183,10 +220,26 @@ VoteResult Membership::tally(const std::function<std::optional<bool>(NodeId)>& v
   return incoming == leaving ? incoming : VoteResult::kPending;
 }
 
+namespace {
+
+bool are_witnesses(const Membership& membership) {
+  const std::vector<NodeId>& witnesses = membership.witnesses;
+  const std::vector<NodeId> members = membership.all();
+  if (!strictly_sorted(witnesses)) return false;
+  if (!std::includes(members.begin(), members.end(), witnesses.begin(), witnesses.end())) {
+    return false;
+  }
+  if (decide_alone(witnesses, membership.voters)) return false;
+  if (membership.outgoing && decide_alone(witnesses, *membership.outgoing)) return false;
+  return !membership.successor || !decide_alone(witnesses, membership.successor->voters);
+}
+
+}  // namespace
+
 bool Membership::is_valid() const {
   if (voters.votes().empty()) return false;
   if (outgoing && outgoing->votes().empty()) return false;
-  if (!are_learners(learners, voters)) return false;
+  if (!are_learners(learners, voters) || !are_witnesses(*this)) return false;
   if (!successor) return true;
   if (outgoing || successor->from.value < 2 || successor->voters.votes().empty()) return false;
   return are_learners(successor->learners, successor->voters);
@@ -194,7 +247,7 @@ bool Membership::is_valid() const {
 
 Bytes encode(const Membership& membership) {
   CHECK(membership.is_valid());
-  const std::uint8_t format = needs_flexible_format(membership) ? kFlexibleFormat : kFormat;
+  const std::uint8_t format = format_of(membership);
   Bytes out;
   put(out, format);
   put(out, static_cast<std::uint8_t>(membership.is_joint()));
@@ -203,16 +256,18 @@ Bytes encode(const Membership& membership) {
   put_ids(out, membership.learners);
   if (format == kFormat) return out;
   put(out, membership.successor ? membership.successor->from.value : std::uint64_t{0});
-  if (!membership.successor) return out;
-  put_quorum(out, membership.successor->voters, format);
-  put_ids(out, membership.successor->learners);
+  if (membership.successor) {
+    put_quorum(out, membership.successor->voters, format);
+    put_ids(out, membership.successor->learners);
+  }
+  if (format == kWitnessFormat) put_ids(out, membership.witnesses);
   return out;
 }
 
 Result<Membership> decode_membership(BytesView bytes) {
   Reader in{bytes};
   const auto format = in.take<std::uint8_t>();
-  if (format != kFormat && format != kFlexibleFormat) {
+  if (format < kFormat || format > kWitnessFormat) {
     return fail(ErrorCode::kCorrupt, "membership: unknown format");
   }
   const bool joint = in.take<std::uint8_t>() != 0;
@@ -225,6 +280,7 @@ Result<Membership> decode_membership(BytesView bytes) {
     successor.learners = take_ids(in);
     membership.successor = std::move(successor);
   }
+  if (format == kWitnessFormat) membership.witnesses = take_ids(in);
   if (in.failed) return fail(ErrorCode::kCorrupt, "membership: cut off or without sense");
   if (!membership.is_valid()) return fail(ErrorCode::kCorrupt, "membership: invalid");
   // One form per membership: this also refuses trailing bytes, unsorted votes and a joint flag that

@@ -1,8 +1,11 @@
 #pragma once
-// Who takes part in a group: voters (under a quorum rule) and learners. While it changes, one of
-// two more: the outgoing voters, who decide along with the others until the change is final; or the
-// successor, which is decided already and in force from a known index on. Which of them, if either,
-// is the engine's choice.
+// Who takes part in a group: voters (under a quorum rule) and learners; and which of them are
+// witnesses. While it changes, one of two more: the outgoing voters, who decide along with the
+// others until the change is final; or the successor, which is decided already and in force from a
+// known index on. Which of them, if either, is the engine's choice.
+//
+// A witness votes and keeps the log's metadata, but no data (Pâris, "Voting with Witnesses", 1986).
+// It never leads. Who is one stays one: to change that, the member is replaced.
 
 #include <functional>
 #include <optional>
@@ -30,6 +33,8 @@ struct Membership {
   };
   std::optional<Successor> successor;
 
+  std::vector<NodeId> witnesses = {};  // sorted; of all() those who keep no data
+
   // A plain membership in which each of `ids` has one vote and a majority decides.
   static Membership of_majority(std::vector<NodeId> ids);
 
@@ -40,8 +45,13 @@ struct Membership {
   bool is_voter(NodeId id) const;    // now: not yet one of the successor
   bool is_learner(NodeId id) const;  // and not a voter of either side
   bool contains(NodeId id) const { return is_voter(id) || is_learner(id); }
+  bool is_witness(NodeId id) const;
   // Everybody, also those to come, sorted, each once.
   std::vector<NodeId> all() const;
+  // Whoever is a member of both is a witness in both or in neither.
+  bool agrees_on_witnesses(const Membership& other) const;
+  // Makes `witnesses` those of its own and of `more` that are members.
+  void merge_witnesses(const std::vector<NodeId>& more);
 
   // The quorum's questions (quorum.h), asked of both sides while joint: reached, elects and won
   // need both, one lost side loses, and agreed is the lower of the two. A successor is not asked.
@@ -53,6 +63,8 @@ struct Membership {
   // At least one voter, no member 0, learners sorted, each once, and none of them among `voters`.
   // (While joint an outgoing voter may be listed as the learner it will be: until then it is a
   // voter, see is_learner.) The same of a successor, which is not joint and starts after index 1.
+  // Witnesses sorted, each once, members all of them; and no quorum is of witnesses alone: what it
+  // decided would be nowhere.
   bool is_valid() const;
 
   bool operator==(const Membership&) const = default;
@@ -60,8 +72,8 @@ struct Membership {
 
 // The stored form, with a version (docs/formats/peer.md, docs/paxos.md): one byte sequence per
 // membership, so that equal memberships are equal bytes. Format 1, and 2 for what it cannot say:
-// flexible quorums and successors. decode: kCorrupt on anything encode did not write. REQUIRES of
-// encode: is_valid().
+// flexible quorums and successors, and 3 for what that cannot say: witnesses. decode: kCorrupt on
+// anything encode did not write. REQUIRES of encode: is_valid().
 Bytes encode(const Membership& membership);
 Result<Membership> decode_membership(BytesView bytes);
 

@@ -69,8 +69,13 @@ TEST(Membership, EncodingRoundTrips) {
   changing.successor = {LogIndex{9}, Quorum::majority(nodes({4, 5})), nodes({1, 7})};
   Membership simple_changing = plain;
   simple_changing.successor = {LogIndex{2}, flexible.voters, {}};
-  for (const Membership& membership :
-       {plain, weighted, joint({1, 2, 3}, {3, 4, 5}), flexible, changing, simple_changing}) {
+  Membership witnessed = Membership::of_majority(nodes({1, 2, 3}));
+  witnessed.learners = nodes({7});
+  witnessed.witnesses = nodes({3, 7});
+  Membership witnessed_changing = changing;  // one vote writes: no voter may be one
+  witnessed_changing.witnesses = nodes({7});
+  for (const Membership& membership : {plain, weighted, joint({1, 2, 3}, {3, 4, 5}), flexible,
+                                       changing, simple_changing, witnessed, witnessed_changing}) {
     const auto decoded = decode_membership(encode(membership));
     ASSERT_TRUE(decoded.has_value());
     EXPECT_EQ(*decoded, membership);
@@ -89,6 +94,33 @@ TEST(Membership, TheExampleOfTheFormatsPage) {
       "\1\0\0\0"
       "\0\0\0\0";
   EXPECT_EQ(encode(Membership::of_majority(nodes({1, 2}))), Bytes(bytes, sizeof(bytes) - 1));
+}
+
+// docs/formats/peer.md shows these bytes too.
+TEST(Membership, TheExampleWithAWitness) {
+  const char bytes[] =
+      "\3"
+      "\0"
+      "\3\0\0\0"
+      "\1\0\0\0\0\0\0\0"
+      "\1\0\0\0"
+      "\2\0\0\0\0\0\0\0"
+      "\1\0\0\0"
+      "\3\0\0\0\0\0\0\0"
+      "\1\0\0\0"
+      "\2\0\0\0\0\0\0\0"
+      "\2\0\0\0\0\0\0\0"
+      "\0\0\0\0"
+      "\0\0\0\0\0\0\0\0"
+      "\1\0\0\0"
+      "\3\0\0\0\0\0\0\0";
+  Membership membership = Membership::of_majority(nodes({1, 2, 3}));
+  membership.witnesses = nodes({3});
+  EXPECT_EQ(encode(membership), Bytes(bytes, sizeof(bytes) - 1));
+  Bytes none = encode(membership);
+  none.resize(none.size() - 12);
+  none += Bytes(4, '\0');
+  EXPECT_FALSE(decode_membership(none).has_value()) << "format 3 without witnesses";
 }
 
 void refuses_any_other(const Bytes& good) {
@@ -130,7 +162,11 @@ TEST(Membership, DecodeRefusesWhatEncodeDidNotWrite) {
   Membership changing = Membership::of_majority(nodes({1, 2}));
   changing.voters = *Quorum::flexible({{NodeId{1}}, {NodeId{2}}}, 2, 1);
   changing.successor = {LogIndex{9}, Quorum::majority(nodes({2, 3})), nodes({8})};
-  for (const Membership& membership : {plain, changing}) refuses_any_other(encode(membership));
+  Membership witnessed = changing;
+  witnessed.witnesses = nodes({8});
+  for (const Membership& membership : {plain, changing, witnessed}) {
+    refuses_any_other(encode(membership));
+  }
 }
 
 TEST(Membership, ThresholdsThatNeedNotMeetAreNotRead) {
@@ -141,6 +177,59 @@ TEST(Membership, ThresholdsThatNeedNotMeetAreNotRead) {
   ASSERT_NE(election, Bytes::npos);
   bytes[election] = 1;
   EXPECT_FALSE(decode_membership(bytes).has_value());
+}
+
+TEST(Membership, WitnessesDecideNothingAlone) {
+  Membership membership = Membership::of_majority(nodes({1, 2, 3}));
+  membership.witnesses = nodes({3});
+  EXPECT_TRUE(membership.is_valid());
+  membership.witnesses = nodes({2, 3});
+  EXPECT_FALSE(membership.is_valid()) << "what both stored would be nowhere";
+  membership.voters = Quorum::weighted({{NodeId{1}, 2}, {NodeId{2}, 1}, {NodeId{3}, 1}});
+  EXPECT_TRUE(membership.is_valid()) << "two of four votes";
+  membership.voters = *Quorum::flexible({{NodeId{1}}, {NodeId{2}}, {NodeId{3}}}, 3, 1);
+  EXPECT_FALSE(membership.is_valid()) << "one alone writes";
+  membership.voters = *Quorum::flexible({{NodeId{1}}, {NodeId{2}}, {NodeId{3}}}, 1, 3);
+  EXPECT_FALSE(membership.is_valid()) << "one alone elects";
+
+  Membership changing = joint({1, 2, 3}, {3});
+  changing.witnesses = nodes({3});
+  EXPECT_FALSE(changing.is_valid()) << "the outgoing voters";
+  changing.outgoing.reset();
+  changing.successor = {LogIndex{9}, Quorum::majority(nodes({3})), {}};
+  EXPECT_FALSE(changing.is_valid()) << "the successor's voters";
+}
+
+TEST(Membership, WitnessesAreMembers) {
+  Membership membership = Membership::of_majority(nodes({1, 2, 3}));
+  membership.learners = nodes({7});
+  membership.witnesses = nodes({7});
+  EXPECT_TRUE(membership.is_valid()) << "on its way to be a voter";
+  EXPECT_TRUE(membership.is_witness(NodeId{7}));
+  EXPECT_FALSE(membership.is_witness(NodeId{1}));
+  membership.witnesses = nodes({8});
+  EXPECT_FALSE(membership.is_valid()) << "nobody";
+  membership.witnesses = nodes({7, 3});
+  EXPECT_FALSE(membership.is_valid()) << "unsorted";
+  membership.witnesses.clear();
+  membership.merge_witnesses(nodes({3, 7, 8}));
+  EXPECT_EQ(membership.witnesses, nodes({3, 7})) << "those that are members";
+
+  membership.successor = {LogIndex{9}, Quorum::majority(nodes({1, 2, 4})), nodes({3})};
+  const Membership next = membership.decided();
+  EXPECT_EQ(next.witnesses, nodes({3})) << "those that stay";
+  EXPECT_TRUE(next.is_valid());
+}
+
+TEST(Membership, NobodyBecomesAWitness) {
+  Membership before = Membership::of_majority(nodes({1, 2, 3}));
+  before.witnesses = nodes({3});
+  Membership after = Membership::of_majority(nodes({1, 2, 3, 4, 5}));
+  EXPECT_FALSE(after.agrees_on_witnesses(before)) << "3 would need the data";
+  after.witnesses = nodes({3, 4});
+  EXPECT_TRUE(after.agrees_on_witnesses(before));
+  after.witnesses = nodes({2, 3});
+  EXPECT_FALSE(after.agrees_on_witnesses(before));
 }
 
 TEST(Membership, InvalidOnes) {

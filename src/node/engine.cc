@@ -18,6 +18,11 @@ Result<void> check_first_membership(Consensus which, const consensus::Membership
                 "--election-quorum and --write-quorum are for --consensus paxos: with Raft more "
                 "than half decides both");
   }
+  if (!membership.is_valid()) {
+    return fail(ErrorCode::kInvalid,
+                "--witnesses: witnesses alone would be enough to decide, and keep no data: there "
+                "must be more votes of other members");
+  }
   if (which == Consensus::kPaxos && !paxos::seats_are_distinct(membership)) {
     return fail(ErrorCode::kInvalid,
                 "two members have the same short id: give one of them another peer URL, or the "
@@ -42,7 +47,7 @@ void Engine::absorb(Consensus which, consensus::Saved& saved, consensus::Entry e
 }
 
 Bytes Engine::command_in(Consensus which, const consensus::Entry& record) {
-  if (record.kind != consensus::EntryKind::kCommand) return {};
+  if (consensus::full_kind(record.kind) != consensus::EntryKind::kCommand) return {};
   if (which == Consensus::kRaft) return record.data;
   Result<paxos::Pvalue> pvalue = paxos::decode_record(record);
   return pvalue ? std::move(pvalue->value.data) : Bytes{};

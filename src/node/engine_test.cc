@@ -38,6 +38,11 @@ TEST(Engine, QuorumsThatItCannotWorkWithAreRefused) {
   const Membership alike = Membership::of_majority({NodeId{1}, NodeId{1 << 24}});
   EXPECT_TRUE(check_first_membership(Consensus::kRaft, alike).has_value());
   EXPECT_FALSE(check_first_membership(Consensus::kPaxos, alike).has_value());
+  Membership without_data = Membership::of_majority({NodeId{1}, NodeId{2}, NodeId{3}});
+  without_data.witnesses = {NodeId{2}};
+  EXPECT_TRUE(check_first_membership(Consensus::kRaft, without_data).has_value());
+  without_data.witnesses = {NodeId{2}, NodeId{3}};
+  EXPECT_FALSE(check_first_membership(Consensus::kRaft, without_data).has_value());
 }
 
 }  // namespace

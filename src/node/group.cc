@@ -19,6 +19,8 @@ consensus::EngineConfig engine_config(GroupId id, const Options& options) {
       .max_append_bytes = options.max_append_bytes,
       .max_inflight_appends = options.max_inflight_appends,
       .snapshot_chunk_bytes = options.snapshot_chunk_bytes,
+      .is_witness = options.is_witness,
+      .witnessed = store::witnessed_part,
   };
 }
 
@@ -48,6 +50,7 @@ Group::Group(GroupId id, GroupState state, Shared shared)
             for (const auto& peer : engine_.status().peers) indexes.push_back(peer.snapshot);
             return indexes;
           },
+      .is_witness = [this](NodeId member) { return engine_.membership().is_witness(member); },
       .chunk_read =
           [this](const consensus::SnapshotRead& wanted, std::optional<Bytes> data, bool last) {
             if (data) {
@@ -151,7 +154,7 @@ void Group::apply(const std::vector<consensus::Entry>& committed) {
     if (entry.index <= store_.applied_index()) continue;  // a snapshot brought it
     CHECK(entry.index == store_.applied_index().next());
     const Epoch before = store_.applied_epoch();
-    if (entry.kind != consensus::EntryKind::kCommand) {
+    if (consensus::full_kind(entry.kind) != consensus::EntryKind::kCommand) {
       store_.apply_empty(entry.index, entry.epoch);
       if (entry.kind == consensus::EntryKind::kMembership) apply_membership(entry);
     } else if (!apply_commands(entry)) {
@@ -188,7 +191,9 @@ bool Group::apply_commands(const consensus::Entry& entry) {
   return true;
 }
 
+// A witness's entries have little more than their places in memory.
 void Group::after_apply(LogIndex index, std::size_t bytes) {
+  if (shared_.options.is_witness) bytes += limits::kEntryPlaceBytes;
   recent_entries_.emplace_back(index, bytes);
   bytes_since_snapshot_ += bytes;
 }
@@ -586,7 +591,8 @@ bool Group::hand_over_leadership() {
   const consensus::EngineStatus status = engine_.status();
   const consensus::PeerStatus* best = nullptr;
   for (const consensus::PeerStatus& peer : status.peers) {
-    const bool able = peer.recently_active && engine_.membership().is_voter(peer.id);
+    const bool able = peer.recently_active && engine_.membership().is_voter(peer.id) &&
+                      !engine_.membership().is_witness(peer.id);
     if (able && (best == nullptr || peer.match > best->match)) best = &peer;
   }
   if (best == nullptr || !engine_.transfer(best->id)) return false;

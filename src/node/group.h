@@ -97,6 +97,7 @@ class Group {
   // This member is in the cluster no more, and that is final.
   bool was_removed() const;
 
+  bool is_witness() const { return shared_.options.is_witness; }
   const Engine& engine() const { return engine_; }
   const store::Store& store() const { return store_; }
   std::size_t waiting() const { return writes_.waiting() + reads_.waiting(); }
@@ -164,6 +165,7 @@ class Group {
   void found_members();
   void hold_change(BytesView command);
   store::MemberChange::Verdict judge(const store::MemberChange& change) const;
+  bool leaves_witnesses_alone(const store::MemberChange& change) const;
   store::MemberChange::Verdict judge_add(const store::MemberChange& change) const;
   store::MemberChange::Verdict judge_removal(NodeId id) const;
   store::MemberChange::Verdict judge_promotion(NodeId id) const;

@@ -129,6 +129,7 @@ Result<Options> Joining::options_from(const Bytes& answer) const {
     theirs.push_back(urls.urls);
     if (!is_self) continue;
     joined.self = NodeId{member.id()};
+    joined.is_witness = member.is_witness();
     if (member.has_data()) {
       return fail(ErrorCode::kMismatch,
                   fmt::format("member {:x} has been here with another data directory, and what it "

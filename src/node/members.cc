@@ -53,9 +53,35 @@ consensus::Membership wanted(const std::vector<api::Member>& members,
     } else {
       votes.push_back({member.id, weight_of(member.id, current)});
     }
+    if (member.is_witness) membership.witnesses.push_back(member.id);
   }
   membership.voters = rule.with_votes(std::move(votes));
   return membership;
+}
+
+// Those who are there after the change, as far as who votes depends on it.
+std::vector<api::Member> members_after(std::vector<api::Member> members,
+                                       const store::MemberChange& change) {
+  using Kind = store::MemberChange::Kind;
+  const NodeId leaves = change.kind == Kind::kRemove ? change.id : change.replaces;
+  api::Member joins{.id = change.id, .name = {}, .peer_urls = {}, .client_urls = {}};
+  joins.is_learner = change.is_learner;
+  for (api::Member& member : members) {
+    if (leaves && member.id == leaves) joins.is_witness = member.is_witness;
+    if (change.kind == Kind::kPromote && member.id == change.id) member.is_learner = false;
+  }
+  std::erase_if(members, [leaves](const api::Member& member) { return member.id == leaves; });
+  if (change.kind == Kind::kAdd) {
+    const auto place = std::ranges::lower_bound(members, joins.id, {}, &api::Member::id);
+    members.insert(place, std::move(joins));
+  }
+  return members;
+}
+
+// The same once all have told their names.
+std::vector<api::Member> named(std::vector<api::Member> members) {
+  for (api::Member& member : members) member.name = "started";
+  return members;
 }
 
 struct ChangeOf {
@@ -197,7 +223,8 @@ void Group::found_members() {
                        .name = {},
                        .peer_urls = {},
                        .client_urls = {},
-                       .is_learner = membership.is_learner(id)};
+                       .is_learner = membership.is_learner(id),
+                       .is_witness = membership.is_witness(id)};
     const auto known = std::ranges::find(shared_.options.members, id, &PeerOptions::id);
     if (known != shared_.options.members.end()) member.peer_urls = known->peer_urls;
     found.members.push_back(std::move(member));
@@ -242,6 +269,7 @@ bool Group::is_reachable(NodeId id) const {
 // The questions of etcd's --strict-reconfig-check, in its order.
 Verdict Group::judge(const store::MemberChange& change) const {
   using Kind = store::MemberChange::Kind;
+  if (leaves_witnesses_alone(change)) return Verdict::kNotEnoughStarted;
   switch (change.kind) {
     case Kind::kAdd:
       return judge_add(change);
@@ -253,6 +281,20 @@ Verdict Group::judge(const store::MemberChange& change) const {
       return Verdict::kGranted;
   }
   CHECK(false, "change {}", static_cast<int>(change.kind));
+}
+
+// Whether those who stay could decide without anybody who keeps the data: now, or once everybody
+// who is to vote has started.
+bool Group::leaves_witnesses_alone(const store::MemberChange& change) const {
+  if (std::ranges::none_of(store_.members(), &api::Member::is_witness)) return false;
+  const consensus::Membership& now = engine_.membership();
+  const consensus::Quorum& rule = rule_of(shared_.options, now);
+  const std::vector<api::Member> after = members_after(store_.members(), change);
+  std::vector<api::Member> staying = after;
+  if (change.kind == store::MemberChange::Kind::kAdd) {
+    std::erase_if(staying, [&](const api::Member& member) { return member.id == change.id; });
+  }
+  return !wanted(staying, now, rule).is_valid() || !wanted(named(after), now, rule).is_valid();
 }
 
 Verdict Group::judge_add(const store::MemberChange& change) const {

@@ -307,6 +307,7 @@ Bytes Node::join_reply() {
     listed->set_name(member.name);
     for (const std::string& url : member.peer_urls) listed->add_peer_urls(url);
     listed->set_is_learner(member.is_learner);
+    listed->set_is_witness(member.is_witness);
     listed->set_has_data(store.directory_of(member.id) != 0 || peers_.had_data(member.id));
   }
   if (options_.founders.empty()) {
@@ -370,6 +371,14 @@ bool Node::is_refused_by_learner(const api::Request& request) const {
   return route != api::Route::kMember && route != api::Route::kLocalRead;
 }
 
+// It answers for itself, and for who the members are.
+bool Node::is_refused_by_witness(const api::Request& request) const {
+  if (!options_.is_witness || std::holds_alternative<api::HealthRequest>(request.body)) {
+    return false;
+  }
+  return api::route_of(request) != api::Route::kMember;
+}
+
 // Checks the URLs and gives a new member its id: drawn here, so that every member that applies the
 // change gives it the same.
 void Node::change_members(ClientCall client, api::Request request) {
@@ -399,6 +408,9 @@ void Node::submit(ClientCall client, api::Request request) {
   }
   if (is_refused_by_learner(request)) {
     return reply(client, api::Response{group_->header(), api::Error{api::ErrorCode::kLearner, {}}});
+  }
+  if (is_refused_by_witness(request)) {
+    return reply(client, api::Response{group_->header(), api::Error{api::ErrorCode::kWitness, {}}});
   }
   switch (api::route_of(request)) {
     case api::Route::kWrite:
@@ -449,6 +461,7 @@ api::MemberListResponse Node::member_list() const {
       list.members.push_back(std::move(member));
     }
     list.members.back().is_learner = membership.is_learner(id);
+    list.members.back().is_witness = membership.is_witness(id);
   }
   return list;
 }
@@ -458,7 +471,7 @@ api::StatusResponse Node::status() const {
   const store::Store& store = group_->store();
   api::StatusResponse status;
   status.version = options_.version;
-  status.role = name_of(engine.role);
+  status.role = options_.is_witness ? "witness" : name_of(engine.role);
   status.db_size_bytes = static_cast<std::int64_t>(store.size_bytes());
   status.db_size_in_use_bytes = static_cast<std::int64_t>(store.size_in_use_bytes());
   status.leader = engine.leader;

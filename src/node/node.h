@@ -71,6 +71,7 @@ class Node : private PeerHandler {
   void reply(ClientCall client, api::Response response);
   void change_members(ClientCall client, api::Request request);
   bool is_learner() const;
+  bool is_refused_by_witness(const api::Request& request) const;
   bool is_refused_by_learner(const api::Request& request) const;
   api::Answer answer_member_request(const api::Request& request) const;
   api::MemberListResponse member_list() const;

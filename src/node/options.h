@@ -75,6 +75,9 @@ struct Options {
   bool any_engine = false;  // `engine` is only for a new cluster: otherwise the cluster's
   // What the log begins with, if that is not a majority of the first members.
   std::optional<consensus::Membership> initial_membership;
+  // This member votes and keeps no data. Of one that has joined; of a founder, recover() takes it
+  // from initial_membership.
+  bool is_witness = false;
   std::uint64_t directory = 0;  // the data directory's id: recover() fills it in
   std::function<Result<PeerUrls>(const std::vector<std::string>&)> parse_peer_urls;
   std::vector<std::string> client_urls;  // advertised

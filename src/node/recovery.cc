@@ -40,6 +40,7 @@ peer::v1::MemberIdentity identity_of(const Options& options) {
   if (options.initial_membership) {
     identity.set_initial_membership(consensus::encode(*options.initial_membership));
   }
+  identity.set_is_witness(options.is_witness);
   identity.set_directory(options.directory);
   if (options.founders.empty()) {
     write_peers(options.members, *identity.mutable_initial_members());
@@ -132,6 +133,7 @@ Result<void> take_identity(const peer::v1::MemberIdentity& found, Options& optio
       found.cluster() == options.cluster.value && found.member() == options.self.value;
   const bool joined = found.joined_members_size() > 0;
   options.directory = found.directory();
+  options.is_witness = found.is_witness();
   options.engine = *consensus_of(found.engine());
   const auto flags = std::exchange(options.initial_membership, std::nullopt);
   if (!found.initial_membership().empty()) {
@@ -139,7 +141,7 @@ Result<void> take_identity(const peer::v1::MemberIdentity& found, Options& optio
   }
   if (flags && flags != options.initial_membership) {
     LOG(kWarn,
-        "--weights, --election-quorum and --write-quorum are of a new cluster: this one keeps "
+        "--weights, --witnesses and quorums are of a new cluster: this one keeps "
         "those it was created with");
   }
   if (same && !joined) return {};
@@ -183,6 +185,8 @@ Result<void> establish_identity(Options& options, io::Disk& disk) {
   LOG(kInfo, "new member {} ({:x}) of cluster {:x} in {}", options.name, options.self.value,
       options.cluster.value, options.data_dir);
   options.directory = draw_directory(options);
+  const auto& first = options.initial_membership;
+  options.is_witness = options.is_witness || (first && first->is_witness(options.self));
   return write_identity(identity_of(options), options, disk, path);
 }
 
@@ -197,6 +201,12 @@ consensus::SnapshotMeta initial_meta(const Options& options) {
   }
   return consensus::SnapshotMeta{
       .index = {}, .epoch = {}, .membership = consensus::Membership::of_majority(std::move(ids))};
+}
+
+// A witness's log is small, and so may its disk be.
+std::uint64_t segment_bytes(const Options& options) {
+  if (!options.is_witness) return options.segment_bytes;
+  return std::min<std::uint64_t>(options.segment_bytes, limits::kWitnessSegmentBytes);
 }
 
 }  // namespace
@@ -236,7 +246,7 @@ Result<Recovered> recover(Options& options, io::Disk& disk, io::Clock& clock) {
           },
   };
   auto log = TRY(wal::Log::open(disk, clock, options.data_dir, identity,
-                                wal::Options{.segment_bytes = options.segment_bytes}, replay));
+                                wal::Options{.segment_bytes = segment_bytes(options)}, replay));
   LOG(kInfo, "recovered: snapshot at index {}, {} log entries after it", saved.snapshot.index.value,
       saved.entries.size());
   return Recovered{.lock = std::move(lock),

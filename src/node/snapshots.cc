@@ -104,8 +104,12 @@ void Snapshots::failed(const std::shared_ptr<Writing>& writing, const Error& err
 
 void Snapshots::read(const consensus::SnapshotRead& wanted) {
   auto chunk = std::make_shared<std::pair<Bytes, bool>>();
-  auto job = [directory = directory_, group = group_, wanted, chunk]() -> Result<void> {
-    *chunk = TRY(directory.read_raw(group, wanted.index, wanted.offset, wanted.max_bytes));
+  auto job = [directory = directory_, group = group_, wanted, chunk,
+              is_witness = hooks_.is_witness(wanted.to)]() -> Result<void> {
+    *chunk = is_witness
+                 ? TRY(directory.read_derived(group, wanted.index, wanted.offset, wanted.max_bytes,
+                                              store::SnapshotWriter::witnessed))
+                 : TRY(directory.read_raw(group, wanted.index, wanted.offset, wanted.max_bytes));
     return {};
   };
   run(nullptr, std::move(job), [this, wanted, chunk](Result<void> done) {

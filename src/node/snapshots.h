@@ -30,6 +30,8 @@ class Snapshots {
     std::function<void(const consensus::SnapshotMeta& meta)> taken;
     // Those that are being sent: their files stay.
     std::function<std::vector<LogIndex>()> in_use;
+    // It gets a snapshot without data.
+    std::function<bool(NodeId member)> is_witness;
     // What the engine wanted to read; no bytes: that snapshot is gone.
     std::function<void(const consensus::SnapshotRead&, std::optional<Bytes>, bool last)> chunk_read;
     // A received chunk is stored (`ok`) or refused. With the last one comes the store that it

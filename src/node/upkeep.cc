@@ -98,6 +98,7 @@ void Group::publish_self() {
                    .peer_urls = {},
                    .client_urls = options.client_urls,
                    .is_learner = engine_.membership().is_learner(options.self)};
+  if (options.is_witness) self.client_urls.clear();  // nobody is to ask it
   for (const PeerOptions& member : options.members) {
     if (member.id == options.self) self.peer_urls = member.peer_urls;
   }
@@ -159,8 +160,9 @@ void Group::maybe_take_snapshot() {
   const std::uint64_t entries = applied.value - snapshot_.value;
   // The larger the store, the longer a snapshot may wait; but all that came since the last one is
   // in memory a second time, as log, and is read again at a restart.
-  const std::uint64_t by_size =
+  std::uint64_t by_size =
       std::max(options.snapshot_log_bytes, std::min(store_.size_bytes() / 4, kMaxLogBytes));
+  if (options.is_witness) by_size = std::min(by_size, limits::kWitnessLogBytes);
   const bool due = bytes_since_snapshot_ >= by_size ||
                    (options.snapshot_entries != 0 && entries >= options.snapshot_entries);
   if (!due || snapshots_->writing()) return;

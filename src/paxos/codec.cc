@@ -161,7 +161,7 @@ Result<Entry> take_value(Wire& in, Epoch ballot, LogIndex after) {
   const Epoch origin{in.origin() == 0 ? ballot.value : in.origin()};
   if (!is_ballot(origin.value) || origin > ballot) return senseless("accepted before proposed");
   if (in.origin() == ballot.value) return senseless("not canonical");
-  if (in.kind() > static_cast<std::uint32_t>(EntryKind::kMembership)) {
+  if (in.kind() > static_cast<std::uint32_t>(EntryKind::kWitnessed)) {
     return senseless("unknown kind of entry");
   }
   Entry out{LogIndex{in.index()}, origin, static_cast<EntryKind>(in.kind()),

@@ -159,7 +159,7 @@ TEST(Codec, RefusesValuesWithoutSense) {
   expect_corrupt(learn(kLater, value(11, kLater)));      // accepted in a ballot to come
   expect_corrupt(learn(kEarlier, value(11, kBallot)));   // proposed after it was accepted
   expect_corrupt(learn(Epoch{0}, value(11, kEarlier)));  // accepted in none
-  expect_corrupt(learn(kBallot, value(11, kBallot, static_cast<EntryKind>(3))));
+  expect_corrupt(learn(kBallot, value(11, kBallot, static_cast<EntryKind>(4))));
   expect_corrupt(learn(kBallot, value(11, kBallot, EntryKind::kMembership, "no membership")));
   expect_corrupt(learn(kBallot, value(11, kBallot, EntryKind::kMembership,
                                       consensus::encode(changing_membership()))));

@@ -140,6 +140,7 @@ std::string describe(const consensus::Entry& entry) {
   const std::string where = fmt::format("{}/{}", entry.index.value, describe(entry.epoch));
   if (entry.kind == EntryKind::kNoop) return where + " noop";
   if (entry.kind == EntryKind::kCommand) return where + " " + entry.data;
+  if (entry.kind == EntryKind::kWitnessed) return where + " witnessed " + entry.data;
   const auto membership = consensus::decode_membership(entry.data);
   CHECK(membership.has_value());
   return where + " members " + describe(*membership);
@@ -152,6 +153,7 @@ std::string describe(const Pvalue& pvalue) {
 std::string describe(const Membership& membership) {
   std::string out = voters(membership.voters);
   if (!membership.learners.empty()) out += " learners " + ids(membership.learners);
+  if (!membership.witnesses.empty()) out += " witnesses " + ids(membership.witnesses);
   if (!membership.successor) return out;
   out += fmt::format(" from {} on {}", membership.successor->from.value,
                      voters(membership.successor->voters));

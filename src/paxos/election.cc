@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "paxos/ballot.h"
 #include "paxos/persistence.h"
+#include "paxos/phase_one.h"
 #include "paxos/proposing.h"
 #include "paxos/reads.h"
 
@@ -87,9 +88,7 @@ void decide_phase_one(State& s) {
   const VoteResult result = tally(s, [&](NodeId id) -> std::optional<bool> {
     if (id == s.self()) return true;
     if (candidate.answers.contains(id)) return false;
-    const auto report = candidate.phase_one.reports.find(id);
-    const bool done = report != candidate.phase_one.reports.end() && report->second.done;
-    return done ? std::optional(true) : std::nullopt;
+    return has_reported(candidate.phase_one, id) ? std::optional(true) : std::nullopt;
   });
   if (result == VoteResult::kLost) return become_follower(s, s.promised, NodeId{});
   if (result == VoteResult::kWon) return become_leader(s);
@@ -198,11 +197,8 @@ void campaign(State& s, bool handover) {
 }
 
 bool is_prepared(const State& s, const PhaseOne& phase_one, const Config& config) {
-  return config.membership.elects([&](NodeId id) {
-    if (id == s.self()) return true;
-    const auto report = phase_one.reports.find(id);
-    return report != phase_one.reports.end() && report->second.done;
-  });
+  return config.membership.elects(
+      [&](NodeId id) { return id == s.self() || has_reported(phase_one, id); });
 }
 
 void ask_promises(State& s, PhaseOne& phase_one, const Config& config) {
@@ -255,21 +251,21 @@ void handle(State& s, NodeId from, const Prepare& message) {
 namespace {
 
 // One value of an acceptor's answer. False if it stands where this leader had put something else.
-bool take_report(State& s, PhaseOne& phase_one, Pvalue& pvalue, LogIndex chosen_to) {
+bool take_report(State& s, PhaseOne& phase_one, NodeId from, Pvalue& pvalue, LogIndex chosen_to) {
   const LogIndex index = pvalue.value.index;
-  const bool is_chosen = index <= chosen_to;
   if (index <= s.commit) return true;
+  const bool is_whole = complete(s, phase_one, pvalue.value);
+  const bool is_chosen = is_whole && index <= chosen_to;
   if (s.leader() && index <= s.leader()->opened) {
     if (is_chosen) learn(s, std::move(pvalue));
     return true;
   }
-  if (s.leader() && !make_room_for_adopted(s, pvalue.value)) return false;
+  if (s.leader() && is_whole && !make_room_for_adopted(s, pvalue.value)) return false;
   if (is_chosen) {
     learn(s, std::move(pvalue));
     return true;
   }
-  Pvalue& best = phase_one.adopted[index];
-  if (best.ballot < pvalue.ballot) best = std::move(pvalue);
+  note_reported(phase_one, from, std::move(pvalue));
   return true;
 }
 
@@ -292,7 +288,7 @@ void handle(State& s, NodeId from, Promise& message) {
   const bool goes_on = !message.next || message.next > report.next;
   if (!goes_on) return;
   for (Pvalue& pvalue : message.accepted) {
-    if (take_report(s, *phase_one, pvalue, message.commit)) continue;
+    if (take_report(s, *phase_one, from, pvalue, message.commit)) continue;
     // A new voter has accepted something that the old ones did not know, where this leader wanted
     // to go on with its own: nothing of that has been sent, so it starts anew.
     advance_commit(s);
@@ -304,6 +300,7 @@ void handle(State& s, NodeId from, Promise& message) {
   report.next = message.next;
   const LogIndex before = s.commit;
   advance_commit(s);
+  release_reports(s, *phase_one);
   if (!report.done) ask(s, from, report, s.candidate() && s.candidate()->handover);
   if (s.candidate()) return decide_phase_one(s);
   if (s.commit > before) note_commit(s);
@@ -373,6 +370,7 @@ void tick_quorum_check(State& s) {
 bool start_transfer(State& s, NodeId target) {
   Leader* leader = s.leader();
   if (!leader || target == s.self() || !s.membership().is_voter(target)) return false;
+  if (s.membership().is_witness(target)) return false;
   if (leader->transfer && leader->transfer->target == target) return true;
   leader->transfer = Transfer{target, s.now + s.config.election_ticks, false};
   return true;

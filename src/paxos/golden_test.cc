@@ -84,6 +84,7 @@ class Script {
     config.election_ticks = 10;
     config.snapshot_chunk_bytes = 30;
     std::vector<NodeId> learners;
+    witnesses_.clear();
     std::uint64_t window = 4;
     std::uint64_t election = 0;
     std::uint64_t write = 0;
@@ -91,6 +92,7 @@ class Script {
       const std::string& value = command[i + 1];
       if (command[i] == "voters") voters = nodes(value);
       if (command[i] == "learners") learners = nodes(value);
+      if (command[i] == "witnesses") witnesses_ = nodes(value);
       if (command[i] == "max_append_bytes") config.max_append_bytes = number(value);
       if (command[i] == "max_inflight_appends") config.max_inflight_appends = number(value);
       if (command[i] == "window") window = number(value);
@@ -102,7 +104,7 @@ class Script {
     if (election != 0) {
       membership.voters = *consensus::Quorum::flexible(membership.voters.votes(), election, write);
     }
-    cluster_.emplace(size, membership, config, 1, window);
+    cluster_.emplace(size, membership, config, 1, window, witnesses_);
     cluster_->trace = [this](const std::string& line) { happened_.push_back(line); };
   }
 
@@ -140,6 +142,7 @@ class Script {
     if (verb == "members") {
       Membership target = Membership::of_majority(nodes(rest.at(0)));
       if (rest.size() > 2) target.learners = nodes(rest[2]);
+      target.merge_witnesses(witnesses_);
       return act([&](Paxos& r) { refused(r.change_membership(target).has_value()); });
     }
     return false;
@@ -235,6 +238,7 @@ class Script {
   }
 
   std::optional<TestCluster> cluster_;
+  std::vector<NodeId> witnesses_;
   Words happened_;
   std::uint64_t reads_ = 0;
 };

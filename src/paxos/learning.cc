@@ -96,6 +96,7 @@ void send_ack(State& s) {
   CHECK(follower.leader);
   follower.ack_due = false;
   const std::set<LogIndex> fresh = std::exchange(follower.to_acknowledge, {});
+  s.write_commit = true;  // so that the commit it tells is one that it will still know
   send_after_persist(s, follower.leader, Accepted{s.commit, acknowledged(s, fresh)});
 }
 

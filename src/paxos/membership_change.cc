@@ -31,7 +31,7 @@ std::expected<Position, ChangeError> start_change(State& s, const Membership& ta
                        leader->change <= s.commit && s.commit >= leader->start;
   if (!settled || leader->transfer) return std::unexpected(ChangeError::kInProgress);
   if (!target.is_valid() || target.is_changing() || target == current ||
-      !seats_stay_distinct(current, target)) {
+      !seats_stay_distinct(current, target) || !target.agrees_on_witnesses(current)) {
     return std::unexpected(ChangeError::kInvalid);
   }
   return append_as_leader(s, EntryKind::kMembership, consensus::encode(target));
@@ -46,7 +46,8 @@ void resign_if_removed(State& s) {
   NodeId best;
   LogIndex best_commit;
   for (const auto& [id, peer] : s.leader()->peers) {
-    if (!s.membership().is_voter(id) || (best && peer.commit <= best_commit)) continue;
+    if (!s.membership().is_voter(id) || s.membership().is_witness(id)) continue;
+    if (best && peer.commit <= best_commit) continue;
     best = id;
     best_commit = peer.commit;
   }

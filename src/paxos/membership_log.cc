@@ -15,6 +15,7 @@ MembershipLog::MembershipLog(LogIndex index, const Membership& membership, std::
   CHECK(!membership.is_joint(), "a joint membership at {}: written by another engine", index.value);
   Membership plain = membership;
   plain.successor.reset();
+  plain.merge_witnesses({});
   configs_.push_back({index, std::move(plain)});
   if (!membership.successor) return;
   const Membership::Successor& next = *membership.successor;
@@ -22,6 +23,7 @@ MembershipLog::MembershipLog(LogIndex index, const Membership& membership, std::
   Membership then;
   then.voters = next.voters;
   then.learners = next.learners;
+  then.merge_witnesses(membership.witnesses);
   configs_.push_back({next.from, std::move(then)});
 }
 
@@ -46,6 +48,7 @@ Membership MembershipLog::snapshot_at(LogIndex index) const {
   const bool is_chosen = next->from.value <= index.value + window_;
   if (!is_chosen) return membership;
   membership.successor = {next->from, next->membership.voters, next->membership.learners};
+  membership.merge_witnesses(next->membership.witnesses);
   return membership;
 }
 

@@ -13,6 +13,7 @@
 #include "paxos/proposing.h"
 #include "paxos/reads.h"
 #include "paxos/snapshot.h"
+#include "paxos/witnesses.h"
 
 namespace conclave::paxos {
 
@@ -64,6 +65,7 @@ State initial_state(const EngineConfig& config, const Saved& saved, std::uint64_
                .snapshot = snapshot,
                .role = Follower{},
                .install = {},
+               .heard_at = {},
                .to_write = {},
                .delivered = snapshot.index,
                .hard_state = hard,
@@ -175,6 +177,7 @@ Result<void> Paxos::step(const consensus::Envelope& envelope) {
     return fail(ErrorCode::kCorrupt, "paxos message from nobody else");
   Message message = TRY(decode(envelope.message));
   TRY(check_plausible(s_, from, message));
+  note_heard(s_, from);
   if (!settle_ballot(s_, from, message)) return {};
   std::visit(Overloaded{[&](PrePrepare& body) { handle(s_, from, message.ballot, body); },
                         [&](PrePrepareReply& body) { handle(s_, from, message.ballot, body); },
@@ -189,6 +192,7 @@ void Paxos::tick() {
   if (!s_.leader()) return tick_election(s_);
   tick_quorum_check(s_);
   if (!s_.leader()) return;
+  tick_pace(s_);
   tick_heartbeat(s_);
   tick_transfer(s_);
   tick_snapshots(s_);
@@ -217,6 +221,7 @@ std::expected<Position, consensus::ChangeError> Paxos::change_membership(const M
 bool Paxos::transfer(NodeId target) { return start_transfer(s_, target); }
 
 void Paxos::peer_lost(NodeId node) {
+  s_.heard_at.erase(node);
   if (s_.leader()) {
     lose_peer(s_, node);
   } else {

@@ -8,6 +8,7 @@
 #include "paxos/ballot.h"
 #include "paxos/describe.h"
 #include "paxos/invariants.h"
+#include "paxos/phase_one.h"
 
 namespace conclave::paxos {
 namespace {
@@ -189,6 +190,11 @@ TEST(PaxosStep, RefusesWhatNoReplicaCouldHaveSent) {
   expect_refused(from(2, ballot(3, 2), Accept{{}, {value(4, ballot(3, 2), "y")}}));
   expect_refused(from(3, ballot(4, 3), Accept{{}, {value(1, ballot(1, 2), "y")}}));
   expect_refused(from(3, ballot(4, 3), Learn{{{ballot(4, 3), value(1, ballot(4, 3))}}}));
+  // What a witness gets, which this member is not.
+  Entry witnessed = value(5, ballot(3, 2));
+  witnessed.kind = EntryKind::kWitnessed;
+  expect_refused(from(2, ballot(3, 2), Accept{{}, {witnessed}}));
+  expect_refused(from(2, ballot(3, 2), Learn{{{ballot(3, 2), witnessed}}}));
   const Membership membership = fresh().snapshot.membership;
   expect_refused(
       from(3, ballot(4, 3), SnapshotChunk{{LogIndex{1}, ballot(2, 2), membership}, 0, "x", true}));
@@ -325,6 +331,10 @@ TEST(PaxosInterface, ChangesThatMakeNoSense) {
   const std::uint64_t twin = std::uint64_t{1} << kSeatBits;
   EXPECT_EQ(paxos.change_membership(fresh({1, twin}).snapshot.membership).error(),
             consensus::ChangeError::kInvalid);
+  Membership without_data = fresh({1, 2, 3}).snapshot.membership;
+  without_data.witnesses = {kSelf};
+  EXPECT_EQ(paxos.change_membership(without_data).error(), consensus::ChangeError::kInvalid)
+      << "who has the data is a witness for the asking";
   EXPECT_TRUE(paxos.change_membership(two).has_value());
   EXPECT_EQ(paxos.change_membership(two).error(), consensus::ChangeError::kInProgress);
 }
@@ -340,6 +350,49 @@ TEST(PaxosInterface, AMembershipSaysWhatFollowsIt) {
   EXPECT_EQ(describe(paxos.snapshot_meta(LogIndex{3}).membership), "1 from 6 on 2");
   EXPECT_EQ(describe(paxos.snapshot_meta(LogIndex{1}).membership), "1");
   EXPECT_TRUE(paxos.is_leader()) << "until member 2 has everything";
+}
+
+// --- witnesses -----------------------------------------------------------------------------------
+
+Pvalue reported(std::uint64_t in, Epoch proposed_in, const Bytes& data) {
+  Pvalue pvalue{ballot(in, 3), value(1, proposed_in, data)};
+  if (data.empty()) pvalue.value.kind = EntryKind::kWitnessed;
+  return pvalue;
+}
+
+// What slot 1 gets after these reports, the witness's (3) first; "waits" if that cannot be said
+// with it, and "nothing" if nobody else has accepted anything.
+std::string found_after(const std::vector<Pvalue>& witnessed, const std::vector<Pvalue>& full) {
+  const Paxos paxos(config(), fresh(), 1);
+  PhaseOne phase_one;
+  phase_one.reports[NodeId{2}].done = phase_one.reports[NodeId{3}].done = true;
+  for (const Pvalue& pvalue : witnessed) note_reported(phase_one, NodeId{3}, pvalue);
+  for (const Pvalue& pvalue : full) note_reported(phase_one, NodeId{2}, pvalue);
+  release_reports(paxos.state(), phase_one);
+  EXPECT_TRUE(has_reported(phase_one, NodeId{2})) << "who tells its data is counted";
+  const Entry* found = found_in(paxos.state(), phase_one, LogIndex{1});
+  return (has_reported(phase_one, NodeId{3}) ? "" : "waits, ") + (found ? found->data : "nothing");
+}
+
+TEST(PaxosWitness, AReportWaitsForTheDataOfWhatIsInIt) {
+  const Epoch five = ballot(5, 1);
+  const Epoch seven = ballot(7, 2);
+  EXPECT_EQ(found_after({reported(5, five, "")}, {}), "waits, nothing");
+  EXPECT_EQ(found_after({reported(5, five, "")}, {reported(5, five, "five")}), "five");
+  // A lower ballot's may not be put in its place, a higher one's makes it irrelevant.
+  EXPECT_EQ(found_after({reported(7, seven, "")}, {reported(5, five, "five")}), "waits, five");
+  EXPECT_EQ(found_after({reported(5, five, "")}, {reported(7, seven, "seven")}), "seven");
+}
+
+TEST(PaxosWitness, TheSameValueOfALowerBallotHasTheData) {
+  const Epoch five = ballot(5, 1);
+  const Epoch seven = ballot(7, 2);
+  EXPECT_EQ(found_after({reported(9, five, "")}, {reported(5, five, "five")}), "five");
+  // And counts with the witness's ballot, also when it is told last.
+  EXPECT_EQ(found_after({reported(9, five, "")},
+                        {reported(7, seven, "seven"), reported(5, five, "five")}),
+            "five");
+  EXPECT_EQ(found_after({reported(9, five, "")}, {reported(7, seven, "seven")}), "waits, seven");
 }
 
 TEST(PaxosInterface, WithoutALeaderAReadBarrierFailsAtOnce) {

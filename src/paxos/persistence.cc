@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "paxos/witnesses.h"
 
 namespace conclave::paxos {
 
@@ -23,6 +24,7 @@ void send_after_persist(State& s, NodeId to, Body body) {
 }
 
 bool State::is_electable() const {
+  if (config.is_witness) return false;
   if (memberships.at(std::max(commit, log.base().index)).membership.is_voter(self())) return true;
   const auto open = memberships.open(commit);
   return std::any_of(open.begin(), open.end(),
@@ -38,7 +40,8 @@ Slot& accept(State& s, Epoch ballot, Entry value) {
   const Slot* before = s.log.find(index);
   CHECK(!before || before->ballot <= ballot, "slot {} goes back to a lower ballot", index.value);
   const bool chosen = before && before->chosen;
-  if (chosen) CHECK(before->value == value, "what was chosen in {} is replaced", index.value);
+  if (chosen)
+    CHECK(is_same_entry(before->value, value), "what was chosen in {} is replaced", index.value);
   Slot& slot = s.log.put(ballot, std::move(value));
   slot.chosen = chosen;
   s.to_write.insert(index);
@@ -52,7 +55,7 @@ void learn(State& s, Pvalue pvalue) {
   if (!slot || slot->ballot < pvalue.ballot) {
     slot = &accept(s, pvalue.ballot, std::move(pvalue.value));
   } else {
-    CHECK(slot->value == pvalue.value, "another value was chosen in {}", index.value);
+    CHECK(is_same_entry(slot->value, pvalue.value), "another value was chosen in {}", index.value);
   }
   slot->chosen = true;
 }
@@ -174,7 +177,9 @@ void hand_out_writes(State& s) {
   // The commit hint is mostly not worth a write of its own. It may name what this very write holds:
   // writes become durable in their order, each as a whole.
   HardState now{s.promised, s.owner, s.hard_state.commit};
-  const bool must_write = now != s.hard_state || !out.append.empty() || !knows_its_voters(s);
+  const bool is_asked = std::exchange(s.write_commit, false) && has_witnesses(s);
+  const bool must_write =
+      now != s.hard_state || !out.append.empty() || !knows_its_voters(s) || is_asked;
   if (must_write) now.commit = s.commit;
   if (now != s.hard_state) {
     out.hard_state = encode(now);

@@ -31,7 +31,12 @@ bool contradicts(const State& s, const Entry& value, Epoch chosen_by) {
   const Slot* own = s.log.find(value.index);
   if (!own) return false;
   const bool must_be_it = own->chosen || value.index <= s.commit || own->ballot >= chosen_by;
-  return must_be_it && own->value != value;
+  return must_be_it && !is_same_entry(own->value, value);
+}
+
+Result<void> check_has_data(const State& s, NodeId from, const Entry& value) {
+  if (value.kind != consensus::EntryKind::kWitnessed || s.config.is_witness) return {};
+  return implausible(from, "takes this member for a witness");
 }
 
 bool any_contradicts(const State& s, const std::vector<Pvalue>& chosen, LogIndex to) {
@@ -47,10 +52,12 @@ Result<void> check(const State& s, NodeId from, Epoch ballot, const Prepare&) {
 Result<void> check(const State& s, NodeId from, Epoch ballot, const Accept& message) {
   TRY(check_owner(s, from, ballot));
   for (const Entry& value : message.values) {
+    TRY(check_has_data(s, from, value));
     const Slot* own = s.log.find(value.index);
     if (!own) continue;
     const bool is_known = own->chosen || value.index <= s.commit || own->ballot == ballot;
-    if (is_known && own->value != value) return implausible(from, "contradicts what is chosen");
+    if (is_known && !is_same_entry(own->value, value))
+      return implausible(from, "contradicts what is chosen");
   }
   return {};
 }
@@ -69,6 +76,7 @@ Result<void> check(const State& s, NodeId from, Epoch ballot, const TimeoutNow&)
 
 Result<void> check(const State& s, NodeId from, Epoch ballot, const Learn& message) {
   TRY(check_owner(s, from, ballot));
+  for (const Pvalue& pvalue : message.chosen) TRY(check_has_data(s, from, pvalue.value));
   if (any_contradicts(s, message.chosen, LogIndex{kMaxOnWire})) {
     return implausible(from, "contradicts what is chosen");
   }
@@ -97,8 +105,8 @@ Result<void> check(const State& s, NodeId from, Epoch ballot, const Promise& mes
   for (const Pvalue& pvalue : message.accepted) {
     if (pvalue.ballot != ballot) continue;
     const Slot* own = s.log.find(pvalue.value.index);
-    const bool is_own =
-        own ? own->value == pvalue.value : s.leader() && pvalue.value.index <= s.log.base().index;
+    const bool is_own = own ? is_same_entry(own->value, pvalue.value)
+                            : s.leader() && pvalue.value.index <= s.log.base().index;
     if (!is_own) return implausible(from, "accepted what was never proposed");
   }
   return {};

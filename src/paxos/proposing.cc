@@ -6,7 +6,9 @@
 #include "paxos/election.h"
 #include "paxos/membership_change.h"
 #include "paxos/persistence.h"
+#include "paxos/phase_one.h"
 #include "paxos/snapshot.h"
+#include "paxos/witnesses.h"
 
 namespace conclave::paxos {
 
@@ -25,16 +27,6 @@ constexpr Epoch kLowestEpoch{1};
 // The slot that the next fresh value gets.
 LogIndex next_slot(const Leader& leader) {
   return std::max(leader.opened, leader.adopted_to).plus(leader.fresh.size() + 1);
-}
-
-// What a slot must get that phase one covered: what was accepted there in the highest ballot. Null
-// if nothing was.
-const Entry* found_in(const State& s, const PhaseOne& phase_one, LogIndex slot) {
-  const Slot* own = s.log.find(slot);
-  const auto other = phase_one.adopted.find(slot);
-  if (other == phase_one.adopted.end()) return own ? &own->value : nullptr;
-  if (own && (own->chosen || own->ballot >= other->second.ballot)) return &own->value;
-  return &other->second.value;
 }
 
 // A gap gets a no-op. It is given the epoch of what is before it: a higher one would make what
@@ -102,21 +94,24 @@ void become_leader(State& s) {
   CHECK(!s.install || !s.install->finishing);
   s.install.reset();
   s.failed_campaigns = 0;
-  Leader leader;
+  Leader leader(s.now);
+  leader.own_durable = s.commit;
+  leader.beat_commit = s.commit;
   leader.phase_one = std::move(s.candidate()->phase_one);
   leader.heartbeat_at = s.now + s.config.heartbeat_ticks;
   leader.check_quorum_at = s.now + s.config.election_ticks;
   leader.opened = s.commit;
   leader.adopted_to = std::max(s.commit, s.log.last());
-  const auto& adopted = leader.phase_one.adopted;
-  if (!adopted.empty()) leader.adopted_to = std::max(leader.adopted_to, adopted.rbegin()->first);
+  const auto& reported = leader.phase_one.reported;
+  if (!reported.empty()) leader.adopted_to = std::max(leader.adopted_to, reported.rbegin()->first);
   leader.start = leader.adopted_to.next();
   const auto note_change = [&](LogIndex slot) {
-    const bool is_change = found_in(s, leader.phase_one, slot)->kind == EntryKind::kMembership;
-    if (is_change) leader.change = std::max(leader.change, slot);
+    const Entry* found = found_in(s, leader.phase_one, slot);
+    if (found && found->kind == EntryKind::kMembership)
+      leader.change = std::max(leader.change, slot);
   };
   const auto& slots = s.log.slots();
-  for (auto at = adopted.upper_bound(s.commit); at != adopted.end(); ++at) note_change(at->first);
+  for (auto at = reported.upper_bound(s.commit); at != reported.end(); ++at) note_change(at->first);
   for (auto at = slots.upper_bound(s.commit); at != slots.end(); ++at) note_change(at->first);
   s.role = std::move(leader);
   update_peers(s);
@@ -182,8 +177,9 @@ void update_peers(State& s) {
   });
   for (const NodeId id : members) {
     if (leader.peers.contains(id)) continue;
-    Peer peer;
+    Peer peer(s.now);
     peer.sent = s.commit;
+    if (!is_there(s, id)) peer.pace.fall_out();
     peer.recently_active = true;  // a newcomer gets until the check after next to say something
     leader.peers.emplace(id, std::move(peer));
   }
@@ -193,9 +189,10 @@ void update_peers(State& s) {
 void send_heartbeats(State& s) {
   Leader& leader = *s.leader();
   for (auto& [id, peer] : leader.peers) {
-    const bool ask = !peer.unacknowledged.empty() || peer.commit < s.commit;
-    send_now(s, id, Heartbeat{leader.round, s.commit, ask});
-    peer.commit_sent = s.commit;
+    const LogIndex commit = commit_for(s, id, peer);
+    const bool ask = !peer.unacknowledged.empty() || peer.commit < commit;
+    send_now(s, id, Heartbeat{leader.round, commit, ask});
+    peer.commit_sent = commit;
   }
 }
 
@@ -203,7 +200,9 @@ void tick_heartbeat(State& s) {
   Leader& leader = *s.leader();
   if (s.now < leader.heartbeat_at) return;
   leader.heartbeat_at = s.now + s.config.heartbeat_ticks;
+  leader.beat_commit = s.commit;
   ++leader.round;
+  s.write_commit = true;
   send_heartbeats(s);
   if (leader.transfer) leader.transfer->told = false;
 }
@@ -242,12 +241,15 @@ std::vector<LogIndex> lost_slots(const State& s, Peer& peer) {
 }
 
 // The slots whose accepts are to be sent now: what seems lost, then what is new, as far as the peer
-// takes more.
-std::vector<LogIndex> due_slots(State& s, Peer& peer) {
+// takes more and may have it.
+std::vector<LogIndex> due_slots(State& s, NodeId id, Peer& peer) {
   std::vector<LogIndex> due = lost_slots(s, peer);
-  peer.sent = std::max(peer.sent, s.commit);
+  // A witness gets what is committed too, if it has waited for that.
+  const bool waits = is_witness(s, id);
+  peer.sent = std::max(peer.sent, waits ? s.log.base().index : s.commit);
+  const LogIndex last = waits ? witness_limit(s) : s.leader()->opened;
   const std::size_t limit = s.config.max_append_bytes * s.config.max_inflight_appends;
-  while (peer.sent < s.leader()->opened) {
+  while (peer.sent < last) {
     const LogIndex slot = peer.sent.next();
     const std::size_t bytes = size_of(s, slot);
     if (!peer.unacknowledged.empty() && peer.unacknowledged_bytes + bytes > limit) break;
@@ -259,10 +261,23 @@ std::vector<LogIndex> due_slots(State& s, Peer& peer) {
   return due;
 }
 
+void send_witnessed(State& s, NodeId id, LogIndex commit, const std::vector<LogIndex>& slots) {
+  Accept accept{commit, {}};
+  for (const LogIndex slot : slots) {
+    accept.values.push_back(consensus::witnessed_form(s.config, s.log.at(slot).value));
+  }
+  send_now(s, id, std::move(accept));
+}
+
 void send_accept(State& s, NodeId id, Peer& peer, const std::vector<LogIndex>& slots) {
-  s.out.send_now.push_back(
-      {s.config.group, s.self(), id, encode_accept(s.promised, s.commit, s.log, slots)});
-  peer.commit_sent = s.commit;
+  const LogIndex commit = commit_for(s, id, peer);
+  if (is_witness(s, id)) {
+    send_witnessed(s, id, commit, slots);
+  } else {
+    s.out.send_now.push_back(
+        {s.config.group, s.self(), id, encode_accept(s.promised, commit, s.log, slots)});
+  }
+  peer.commit_sent = commit;
   ++peer.messages;
   for (const LogIndex slot : slots) {
     Sent& sent = peer.unacknowledged.at(slot);
@@ -276,7 +291,7 @@ void send_accept(State& s, NodeId id, Peer& peer, const std::vector<LogIndex>& s
 void send_due(State& s, NodeId id, Peer& peer) {
   std::vector<LogIndex> message;
   std::size_t bytes = 0;
-  for (const LogIndex slot : due_slots(s, peer)) {
+  for (const LogIndex slot : due_slots(s, id, peer)) {
     bytes += size_of(s, slot);
     if (!message.empty() && bytes > s.config.max_append_bytes) {
       send_accept(s, id, peer, std::exchange(message, {}));
@@ -304,7 +319,10 @@ void send_missing(State& s, NodeId id, Peer& peer) {
       if (!learn.chosen.empty() && bytes > s.config.max_append_bytes) {
         return send_now(s, id, std::move(learn));
       }
-      learn.chosen.push_back({s.log.at(slot).ballot, s.log.at(slot).value});
+      const Slot& chosen = s.log.at(slot);
+      learn.chosen.push_back({chosen.ballot, is_witness(s, id)
+                                                 ? consensus::witnessed_form(s.config, chosen.value)
+                                                 : chosen.value});
     }
   }
   if (!learn.chosen.empty()) send_now(s, id, std::move(learn));
@@ -324,9 +342,10 @@ void send_accepts(State& s) {
     send_due(s, id, peer);
     send_missing(s, id, peer);
     if (peer.snapshot) send_snapshot(s, id, peer);
-    if (s.commit > peer.commit_sent) {
-      send_now(s, id, CommitNotice{s.commit});
-      peer.commit_sent = s.commit;
+    const LogIndex commit = commit_for(s, id, peer);
+    if (commit > peer.commit_sent) {
+      send_now(s, id, CommitNotice{commit});
+      peer.commit_sent = commit;
     }
   }
 }
@@ -334,6 +353,7 @@ void send_accepts(State& s) {
 void lose_peer(State& s, NodeId node) {
   Peer* peer = peer_of(s, node);
   if (!peer) return;
+  peer->pace.fall_out();
   for (auto& [slot, sent] : peer->unacknowledged) set_lost(*peer, sent, true);
 }
 
@@ -363,8 +383,9 @@ void note_commit(State& s) {
   leader.opened = std::max(leader.opened, s.commit);
   leader.adopted_to = std::max(leader.adopted_to, leader.opened);
   leader.accepted.erase(leader.accepted.begin(), leader.accepted.upper_bound(s.commit));
-  auto& adopted = leader.phase_one.adopted;
-  adopted.erase(adopted.begin(), adopted.upper_bound(s.commit));
+  auto& reported = leader.phase_one.reported;
+  reported.erase(reported.begin(), reported.upper_bound(s.commit));
+  release_reports(s, leader.phase_one);
   update_peers(s);
   resign_if_removed(s);
 }
@@ -410,7 +431,9 @@ void handle(State& s, NodeId from, const Accepted& message) {
   peer->recently_active = true;
   peer->commit = std::max(peer->commit, message.commit);
   if (peer->snapshot && peer->commit >= peer->snapshot->meta.index) peer->snapshot.reset();
-  note_passed_by(*peer, take_acknowledged(s, from, *peer, message.commit, message.slots));
+  const auto arrived = take_acknowledged(s, from, *peer, message.commit, message.slots);
+  peer->pace.acknowledged(peer->commit, s.leader()->beat_commit, s.now);
+  note_passed_by(*peer, arrived);
   commit_chosen(s);
 }
 

@@ -1,7 +1,8 @@
 // Anything that can happen to a cluster, in an order drawn from a seed: messages lost, repeated and
 // reordered, writes that finish late, crashes that forget what was not durable, membership changes,
 // transfers, snapshots. TestCluster checks safety after every step. Then a calm in which every
-// member must converge, which is liveness.
+// member must converge, which is liveness. Some clusters have witnesses: in the calm after that one
+// copy falls, whatever is on its way, and the others must go on.
 //
 // PAXOS_SEED=n runs that one; PAXOS_SEEDS=n runs the first n instead of the few thousand that CI
 // does.
@@ -41,6 +42,16 @@ consensus::Quorum some_quorum(Rng& rng, std::vector<consensus::Vote> votes) {
   return *consensus::Quorum::flexible(std::move(votes), election, total - election + 1);
 }
 
+// Whoever of these is a member is a witness. Drawn apart, so that it changes no other draw.
+std::vector<NodeId> some_witnesses(std::uint64_t seed) {
+  Rng rng(seed ^ 0x7769746e657373);
+  if (rng.one_in(2)) return {};
+  const std::uint64_t one = rng.between(1, kMembers);
+  const std::uint64_t other = rng.between(1, kMembers);
+  if (one == other || rng.one_in(2)) return {NodeId{one}};
+  return {NodeId{std::min(one, other)}, NodeId{std::max(one, other)}};
+}
+
 Membership some_members(Rng& rng) {
   std::vector<consensus::Vote> votes;
   Membership membership;
@@ -59,8 +70,10 @@ class Storm {
  public:
   explicit Storm(std::uint64_t seed)
       : rng_(seed),
+        witnesses_(some_witnesses(seed)),
         // Braces: in this order, as each draws from the same generator.
-        cluster_{kMembers, start_members(rng_, seed), small_config(rng_), seed, rng_.between(1, 8)},
+        cluster_{kMembers, start_members(rng_, seed), small_config(rng_),
+                 seed,     rng_.between(1, 8),        witnesses_},
         loss_(rng_.below(31)),
         reorder_(rng_.below(30)),
         haste_(rng_.below(100)),
@@ -80,7 +93,9 @@ class Storm {
     for (std::uint64_t id = 1; id <= (seed % 2 ? 3 : kMembers); ++id) votes.push_back({{id}, 1});
     Membership membership;
     membership.voters = some_quorum(rng, std::move(votes));
-    return membership;
+    membership.merge_witnesses(some_witnesses(seed));
+    if (membership.is_valid()) return membership;
+    return Membership::of_majority({NodeId{1}, NodeId{2}, NodeId{3}, NodeId{4}, NodeId{5}});
   }
 
   NodeId anybody() { return NodeId{rng_.between(1, kMembers)}; }
@@ -125,7 +140,8 @@ class Storm {
     }
     if (dice < 985) return cluster_.act(id, [&](Paxos& paxos) { paxos.transfer(anybody()); });
     if (dice < 990) return cluster_.act(id, [&](Paxos& paxos) { paxos.peer_lost(anybody()); });
-    const Membership target = some_members(rng_);
+    Membership target = some_members(rng_);
+    target.merge_witnesses(witnesses_);
     const NodeId changer = rng_.one_in(4) ? id : cluster_.leader().value_or(id);
     cluster_.act(changer, [&](Paxos& paxos) { (void)paxos.change_membership(target); });
   }
@@ -189,14 +205,73 @@ class Storm {
       everybody_ticks();
       if (!goal || cluster_.history().size() < goal.value) goal = propose_goal();
       settle();
-      if (goal && has_converged(goal)) return finish();
+      if (!goal || !has_converged(goal)) continue;
+      finish();
+      return one_falls();
     }
     FAIL() << "no convergence\n" << everybody();
+  }
+
+  // A full copy stops while entries are on their way to everybody. What is left must go on,
+  // whoever had led.
+  void one_falls() {
+    const Membership membership = cluster_.member(*cluster_.leader()).engine->membership();
+    const std::optional<NodeId> victim = some_copy_to_spare(membership);
+    if (membership.witnesses.empty() || !victim) return;
+    for (int i = 0; i < 60; ++i) half_of_something();
+    cluster_.crash(*victim, rng_.below(3));
+    for (auto& [link, queue] : cluster_.network()) {
+      if (link.first == *victim && rng_.one_in(2)) queue.clear();
+    }
+    LogIndex goal;
+    for (int ticks = 0; ticks < 400; ++ticks) {
+      everybody_ticks();
+      if (!goal) goal = propose_goal();
+      settle();
+      const auto has_goal = [&](NodeId id) {
+        return id == *victim || cluster_.member(id).applied >= goal;
+      };
+      const std::vector<NodeId> all = membership.all();
+      if (goal && std::all_of(all.begin(), all.end(), has_goal)) return;
+      if (goal && cluster_.history().size() < goal.value) goal = LogIndex{};
+    }
+    FAIL() << "one full copy, " << victim->value << ", fell, and the others stand still\n"
+           << everybody();
+  }
+
+  // Whose loss leaves a quorum.
+  std::optional<NodeId> some_copy_to_spare(const Membership& membership) {
+    std::vector<NodeId> spare;
+    for (const consensus::Vote& vote : membership.voters.votes()) {
+      const auto is_other = [&](NodeId id) { return id != vote.id; };
+      const bool enough = membership.reached(is_other) && membership.elects(is_other);
+      if (enough && !membership.is_witness(vote.id)) spare.push_back(vote.id);
+    }
+    if (spare.empty()) return std::nullopt;
+    return spare[rng_.below(spare.size())];
+  }
+
+  // No time passes and nothing is lost.
+  void half_of_something() {
+    const NodeId id = anybody();
+    const std::uint64_t dice = rng_.below(10);
+    if (dice < 6) {
+      std::vector<TestCluster::Link> links;
+      for (const auto& [link, queue] : cluster_.network()) {
+        if (!queue.empty()) links.push_back(link);
+      }
+      if (!links.empty()) cluster_.deliver(links[rng_.below(links.size())]);
+    } else if (dice < 8) {
+      cluster_.persist(id, rng_.between(1, 2));
+    } else if (const auto leader = cluster_.leader()) {
+      propose(*leader);
+    }
   }
 
   std::string everybody() {
     std::string out;
     for (auto& [id, member] : cluster_.members()) {
+      if (!member.engine) continue;
       out += std::to_string(id.value) + ": " + describe(member.engine->state()) + "\n";
     }
     return out;
@@ -204,7 +279,7 @@ class Storm {
 
   void everybody_ticks() {
     for (auto& [id, member] : cluster_.members()) {
-      cluster_.act(id, [](Paxos& paxos) { paxos.tick(); });
+      if (member.engine) cluster_.act(id, [](Paxos& paxos) { paxos.tick(); });
     }
     settle();
   }
@@ -262,6 +337,7 @@ class Storm {
   }
 
   Rng rng_;
+  std::vector<NodeId> witnesses_;
   TestCluster cluster_;
   std::uint64_t loss_;     // percent
   std::uint64_t reorder_;  // percent

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "paxos/election.h"
 #include "paxos/persistence.h"
+#include "paxos/witnesses.h"
 
 namespace conclave::paxos {
 
@@ -82,6 +83,7 @@ void send_snapshot(State& s, NodeId id, Peer& peer) {
   CHECK(s.snapshot.index >= s.log.base().index, "compacted without a snapshot");
   // A silent peer is not worth reading a file for.
   if (!transfer.wanted || transfer.reading || !peer.recently_active) return;
+  if (transfer.meta.index > commit_for(s, id, peer)) return;
   s.out.snapshot_reads.push_back(
       {id, transfer.meta.index, transfer.offset, s.config.snapshot_chunk_bytes});
   transfer.wanted = false;

@@ -16,6 +16,7 @@
 #include "base/ids.h"
 #include "base/rng.h"
 #include "consensus/engine.h"
+#include "consensus/pace.h"
 #include "paxos/codec.h"
 #include "paxos/log.h"
 #include "paxos/membership_log.h"
@@ -61,13 +62,14 @@ struct Report {
   LogIndex next;  // it has told what it accepted below this
   bool done = false;
   Tick asked_at = 0;
+  std::vector<Pvalue> withheld;  // a witness's, whose data nobody has told yet: not counted
 };
 
 // What an election gathers: a promise covers all slots after the asker's commit.
 struct PhaseOne {
   std::map<NodeId, Report> reports;
-  std::map<LogIndex, Pvalue>
-      adopted;  // per open slot, of all reports the one of the highest ballot
+  // Per open slot: each value that anybody has accepted there, in the highest ballot reported.
+  std::map<LogIndex, std::vector<Pvalue>> reported;
 };
 
 // --- a leader's view of one peer -----------------------------------------------------------------
@@ -91,6 +93,8 @@ struct Sent {
 };
 
 struct Peer {
+  explicit Peer(Tick now) : pace(now) {}
+
   LogIndex commit;       // it has everything up to here, durably
   LogIndex sent;         // accepts for slots up to here have been sent
   LogIndex commit_sent;  // the highest commit told
@@ -101,6 +105,7 @@ struct Peer {
   std::vector<Range> missing;  // it asked for what was chosen there
   std::uint64_t round = 0;     // newest heartbeat round it answered
   bool recently_active = false;
+  consensus::Pace pace;  // of a full voter, for the sake of witnesses
   std::optional<SnapshotTransfer> snapshot;
 };
 
@@ -135,6 +140,8 @@ struct Transfer {
 };
 
 struct Leader {
+  explicit Leader(Tick now) : own_pace(now) {}
+
   PhaseOne phase_one;
   // Slots up to `opened` have been proposed in this ballot. Those after it up to `adopted_to` get
   // what phase one found, or a no-op; those after that get what is fresh.
@@ -151,6 +158,9 @@ struct Leader {
   std::vector<WaitingRead> waiting;     // for the next round
   std::optional<ReadRound> confirming;  // one round at a time
   std::optional<Transfer> transfer;
+  consensus::Pace own_pace;  // of its own disk
+  LogIndex own_durable;      // without a gap, at the last tick
+  LogIndex beat_commit;      // the commit at the last heartbeat
 };
 
 // --- the rest ------------------------------------------------------------------------------------
@@ -191,10 +201,12 @@ struct State {
   SnapshotMeta snapshot;  // the newest durable one; index 0 if none
   std::variant<Follower, Candidate, Leader> role;
   std::optional<Install> install;
-  int failed_campaigns = 0;  // since a leader was heard
+  std::map<NodeId, Tick> heard_at;  // members, unless their connection broke since
+  int failed_campaigns = 0;         // since a leader was heard
 
   // Handed out: everything but `to_write` for writing, entries up to `delivered` as committed.
   std::set<LogIndex> to_write;
+  bool write_commit = false;  // with the next output, if there are witnesses
   LogIndex delivered;
   HardState hard_state;  // as handed out last
 

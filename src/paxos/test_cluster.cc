@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "paxos/describe.h"
 #include "paxos/election.h"
+#include "paxos/phase_one.h"
 
 namespace conclave::paxos {
 
@@ -29,6 +30,9 @@ std::uint64_t hash_of(std::uint64_t before, const Entry& entry) {
   return hash;
 }
 
+// A witness keeps the first byte of a command.
+Bytes first_byte(BytesView command) { return Bytes(command.substr(0, 1)); }
+
 // Long enough for several chunks.
 Bytes snapshot_file(LogIndex index, std::uint64_t hash) {
   return fmt::format("{:016x} {:016x} and then some more", index.value, hash);
@@ -43,17 +47,29 @@ std::string words(const Envelope& envelope) {
 }  // namespace
 
 TestCluster::TestCluster(std::uint64_t size, Membership initial, consensus::EngineConfig config,
-                         std::uint64_t seed, std::uint64_t window)
+                         std::uint64_t seed, std::uint64_t window, std::vector<NodeId> witnesses)
     : config_(config),
       initial_(std::move(initial)),
       seed_(seed),
       window_(window),
+      witnesses_(std::move(witnesses)),
       hashes_{0},
+      witness_hashes_{0},
       memberships_(LogIndex{}, initial_, window) {
+  config_.witnessed = first_byte;
+  initial_.merge_witnesses(witnesses_);
   for (std::uint64_t id = 1; id <= size; ++id) {
     members_[NodeId{id}].snapshots[LogIndex{}] = {{LogIndex{}, Epoch{}, initial_}, ""};
     restart(NodeId{id});
   }
+}
+
+bool TestCluster::is_witness(NodeId id) const {
+  return std::find(witnesses_.begin(), witnesses_.end(), id) != witnesses_.end();
+}
+
+const std::vector<std::uint64_t>& TestCluster::hashes(NodeId id) const {
+  return is_witness(id) ? witness_hashes_ : hashes_;
 }
 
 std::optional<NodeId> TestCluster::leader() const {
@@ -94,6 +110,7 @@ void TestCluster::check_leader(NodeId id) {
   const auto [of_ballot, is_new] = leaders_.emplace(engine.epoch(), id);
   CHECK(of_ballot->second == id, "{} and {} lead in ballot {}", of_ballot->second.value, id.value,
         describe(engine.epoch()));
+  CHECK(!is_witness(id), "a witness leads");
   if (is_new) check_phase_one(id);
 }
 
@@ -101,10 +118,7 @@ void TestCluster::check_leader(NodeId id) {
 void TestCluster::check_phase_one(NodeId id) {
   const State& s = members_.at(id).engine->state();
   const PhaseOne& phase_one = s.leader()->phase_one;
-  const auto promised = [&](NodeId who) {
-    const auto report = phase_one.reports.find(who);
-    return who == id || (report != phase_one.reports.end() && report->second.done);
-  };
+  const auto promised = [&](NodeId who) { return who == id || has_reported(phase_one, who); };
   for (auto at = chosen_.upper_bound(s.commit); at != chosen_.end(); ++at) {
     const auto& [slot, chosen] = *at;
     if (chosen.ballot >= s.promised) continue;
@@ -218,15 +232,16 @@ void TestCluster::count_record(NodeId id, const Entry& record) {
   const LogIndex slot = pvalue.value.index;
   const Position place{slot, pvalue.ballot};
   const auto [proposed, is_first] = proposed_.emplace(place, pvalue.value);
-  CHECK(is_first || proposed->second == pvalue.value, "two values in one ballot: {} and {}",
-        describe(proposed->second), describe(pvalue));
+  if (proposed->second.kind == consensus::EntryKind::kWitnessed) proposed->second = pvalue.value;
+  CHECK(is_first || is_same_entry(proposed->second, pvalue.value),
+        "two values in one ballot: {} and {}", describe(proposed->second), describe(pvalue));
   std::set<NodeId>& by = accepted_[place];
   by.insert(id);
   const Membership& who = memberships_.at(slot).membership;
   if (!who.reached([&by](NodeId voter) { return by.contains(voter); })) return;
   const auto [chosen, is_new] = chosen_.emplace(slot, Chosen{pvalue.ballot, pvalue.value, by});
-  CHECK(is_new || chosen->second.value == pvalue.value, "a chosen value changes: {}, now {}",
-        describe(chosen->second.value), describe(pvalue));
+  CHECK(is_new || is_same_entry(chosen->second.value, pvalue.value),
+        "a chosen value changes: {}, now {}", describe(chosen->second.value), describe(pvalue));
 }
 
 void TestCluster::apply(NodeId id, const Entry& entry) {
@@ -244,11 +259,23 @@ void TestCluster::apply(NodeId id, const Entry& entry) {
     if (entry.kind == consensus::EntryKind::kMembership) {
       memberships_.decide(entry.index, *consensus::decode_membership(entry.data));
     }
+    CHECK(!is_witness(id), "a witness is the first to know that {} is committed", describe(entry));
     hashes_.push_back(member.hash);
+    witness_hashes_.push_back(
+        hash_of(witness_hashes_.back(), consensus::witnessed_form(config_, entry)));
   }
-  CHECK(history_[entry.index.value - 1] == entry, "two histories: {} commits {}, not {}", id.value,
-        describe(entry), describe(history_[entry.index.value - 1]));
-  CHECK(hashes_[entry.index.value] == member.hash);
+  const Entry& first = history_[entry.index.value - 1];
+  CHECK(is_same_entry(first, entry), "two histories: {} commits {}, not {}", id.value,
+        describe(entry), describe(first));
+  check_data(id, entry);
+  CHECK(hashes(id)[entry.index.value] == member.hash);
+}
+
+void TestCluster::check_data(NodeId id, const Entry& entry) const {
+  const bool has_data = entry.kind == consensus::EntryKind::kCommand;
+  const bool has_metadata = entry.kind == consensus::EntryKind::kWitnessed;
+  if (is_witness(id)) CHECK(!has_data, "witness {} keeps data: {}", id.value, describe(entry));
+  if (!is_witness(id)) CHECK(!has_metadata, "{} lacks data: {}", id.value, describe(entry));
 }
 
 void TestCluster::deliver(Link link, std::size_t position, bool keep) {
@@ -292,7 +319,9 @@ void TestCluster::read_snapshot(NodeId id, const SnapshotRead& wanted, bool ok) 
   if (!ok || found == member.snapshots.end() || wanted.offset > found->second.file.size()) {
     return act(id, [&wanted](Paxos& paxos) { paxos.snapshot_unavailable(wanted); });
   }
-  const Bytes& file = found->second.file;
+  const auto index = static_cast<std::size_t>(wanted.index.value);
+  const Bytes file = is_witness(wanted.to) ? snapshot_file(wanted.index, witness_hashes_.at(index))
+                                           : found->second.file;
   const Bytes data = file.substr(wanted.offset, wanted.max_bytes);
   const bool last = wanted.offset + data.size() == file.size();
   act(id, [&](Paxos& paxos) { paxos.snapshot_chunk(wanted, data, last); });
@@ -304,7 +333,7 @@ void TestCluster::write_snapshot(NodeId id, const SnapshotWrite& write, bool ok)
   ok = ok && member.receiving.size() == write.offset;
   if (ok) member.receiving += write.data;
   if (ok && write.last) {
-    const std::uint64_t hash = hashes_.at(write.meta.index.value);
+    const std::uint64_t hash = hashes(id).at(write.meta.index.value);
     CHECK(member.receiving == snapshot_file(write.meta.index, hash), "a damaged snapshot");
     CHECK(member.applied < write.meta.index, "the store goes back to a snapshot");
     store_snapshot(member, write.meta, std::exchange(member.receiving, {}));
@@ -356,8 +385,9 @@ void TestCluster::restart(NodeId id) {
 
   member.handed_out = member.durable = Ticket{};
   member.applied = newest.meta.index;
-  member.hash = hashes_.at(newest.meta.index.value);
+  member.hash = hashes(id).at(newest.meta.index.value);
   config_.self = id;
+  config_.is_witness = is_witness(id);
   const auto run = static_cast<std::uint64_t>(++member.runs);
   member.engine.emplace(config_, std::move(saved), mix(mix(seed_, id.value), run), window_);
   CHECK(member.engine->epoch() >= member.said, "{} forgot a promise", id.value);
@@ -370,13 +400,14 @@ void TestCluster::check_logs() const {
     const State& s = member.engine->state();
     for (const auto& [index, slot] : s.log.slots()) {
       const auto proposed = proposed_.find({index, slot.ballot});
-      CHECK(proposed == proposed_.end() || proposed->second == slot.value,
+      check_data(id, slot.value);
+      CHECK(proposed == proposed_.end() || is_same_entry(proposed->second, slot.value),
             "two values in one ballot: {} has {}", id.value, describe(slot.value));
       const auto chosen = chosen_.find(index);
       if (!slot.chosen) continue;
       CHECK(chosen != chosen_.end(), "{} takes {} for chosen", id.value, describe(slot.value));
-      CHECK(chosen->second.value == slot.value, "{} has {} in the place of what is chosen",
-            id.value, describe(slot.value));
+      CHECK(is_same_entry(chosen->second.value, slot.value),
+            "{} has {} in the place of what is chosen", id.value, describe(slot.value));
     }
   }
 }

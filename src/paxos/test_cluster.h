@@ -63,15 +63,17 @@ class TestCluster {
     std::deque<Job> jobs;  // of the snapshot lane
     Bytes receiving;       // the temporary file
 
-    // The store: a hash over all entries applied.
+    // The store: a hash over all entries applied; a witness's, over what it keeps of them.
     LogIndex applied;
     std::uint64_t hash = 0;
     std::map<ReadId, LogIndex> reads;  // open ones, and the least that they must learn
   };
 
-  // Members 1..size exist and run; those in `initial` form the group.
+  // Members 1..size exist and run; those in `initial` form the group. `witnesses` are such
+  // whenever they are members.
   TestCluster(std::uint64_t size, Membership initial, consensus::EngineConfig config,
-              std::uint64_t seed, std::uint64_t window);
+              std::uint64_t seed, std::uint64_t window, std::vector<NodeId> witnesses = {});
+  bool is_witness(NodeId id) const;
 
   Member& member(NodeId id) { return members_.at(id); }
   bool is_up(NodeId id) const { return members_.at(id).engine.has_value(); }
@@ -116,6 +118,8 @@ class TestCluster {
   void write_snapshot(NodeId id, const consensus::SnapshotWrite& write, bool ok);
   void store_snapshot(Member& member, const SnapshotMeta& meta, Bytes file);
   void check_leader(NodeId id);
+  void check_data(NodeId id, const consensus::Entry& entry) const;
+  const std::vector<std::uint64_t>& hashes(NodeId id) const;
   void check_phase_one(NodeId id);
   void check_said(NodeId id, const consensus::Envelope& envelope);
   void reach_disk(NodeId id, Write write);
@@ -128,11 +132,13 @@ class TestCluster {
   Membership initial_;
   std::uint64_t seed_;
   std::uint64_t window_;
+  std::vector<NodeId> witnesses_;
   std::map<NodeId, Member> members_;
   std::map<Link, std::deque<consensus::Envelope>> network_;
 
   std::vector<consensus::Entry> history_;
-  std::vector<std::uint64_t> hashes_;  // of the store after entry i, at i
+  std::vector<std::uint64_t> hashes_;          // of the store after entry i, at i
+  std::vector<std::uint64_t> witness_hashes_;  // of a witness's
   std::map<Epoch, NodeId> leaders_;
   LogIndex max_commit_;
 

@@ -154,7 +154,7 @@ Result<Entry> take_entry(v1::Entry& in, LogIndex index, Epoch at_least, Epoch at
             std::move(*in.mutable_data())};
   if (out.epoch < at_least || out.epoch > at_most || !out.epoch)
     return senseless("epoch out of order");
-  if (in.kind() > static_cast<std::uint32_t>(EntryKind::kMembership)) {
+  if (in.kind() > static_cast<std::uint32_t>(EntryKind::kWitnessed)) {
     return senseless("unknown kind of entry");
   }
   if (out.kind == EntryKind::kMembership) TRY(consensus::decode_membership(out.data));

@@ -133,7 +133,7 @@ TEST(Codec, RefusesEntriesWithoutSense) {
   expect_corrupt(with(Epoch{5}, Epoch{4}, EntryKind::kCommand, "x"));  // falls
   expect_corrupt(with(Epoch{3}, Epoch{5}, EntryKind::kCommand, "x"));  // before prev's
   expect_corrupt(with(Epoch{4}, Epoch{6}, EntryKind::kCommand, "x"));  // a term to come
-  expect_corrupt(with(Epoch{4}, Epoch{5}, static_cast<EntryKind>(3), "x"));
+  expect_corrupt(with(Epoch{4}, Epoch{5}, static_cast<EntryKind>(4), "x"));
   expect_corrupt(with(Epoch{4}, Epoch{5}, EntryKind::kMembership, "no membership"));
 }
 

@@ -99,6 +99,7 @@ std::string describe(const consensus::Entry& entry) {
   const std::string where = at({entry.index, entry.epoch});
   if (entry.kind == EntryKind::kNoop) return where + " noop";
   if (entry.kind == EntryKind::kCommand) return where + " " + entry.data;
+  if (entry.kind == EntryKind::kWitnessed) return where + " witnessed " + entry.data;
   const auto membership = consensus::decode_membership(entry.data);
   CHECK(membership.has_value());
   return where + " members " + describe(*membership);
@@ -108,6 +109,7 @@ std::string describe(const Membership& membership) {
   std::string out = voters(membership.voters);
   if (membership.outgoing) out += " from " + voters(*membership.outgoing);
   if (!membership.learners.empty()) out += " learners " + ids(membership.learners);
+  if (!membership.witnesses.empty()) out += " witnesses " + ids(membership.witnesses);
   return out;
 }
 

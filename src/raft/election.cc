@@ -196,6 +196,7 @@ void tick_quorum_check(State& s) {
 bool start_transfer(State& s, NodeId target) {
   Leader* leader = s.leader();
   if (!leader || target == s.self() || !s.membership().is_voter(target)) return false;
+  if (s.membership().is_witness(target)) return false;
   if (leader->transfer && leader->transfer->target == target) return true;
   leader->transfer = Transfer{target, s.now + s.config.election_ticks, false};
   continue_transfer(s);

@@ -2,8 +2,8 @@
 // a line. Comments start with #. CONCLAVE_REWRITE=1 writes what happens now into the files.
 //
 // clang-format off
-//   > cluster 3 [voters 1,2,3] [learners 4] [max_append_bytes N] [max_inflight_appends N]
-//           [snapshot_window CHUNKS] [max_transfer_log_bytes N]
+//   > cluster 3 [voters 1,2,3] [learners 4] [witnesses 3] [max_append_bytes N]
+//           [max_inflight_appends N] [snapshot_window CHUNKS] [max_transfer_log_bytes N]
 //   > tick ID N            > campaign ID   (ticks until it asks for votes)
 //   > propose ID TEXT      > read ID       > transfer ID TARGET    > lost ID PEER
 //   > members ID 1,2 [learners 3]
@@ -85,10 +85,12 @@ class Script {
     config.snapshot_chunk_bytes = 30;
     config.snapshot_window = 1;
     std::vector<NodeId> learners;
+    witnesses_.clear();
     for (std::size_t i = 2; i + 1 < command.size(); i += 2) {
       const std::string& value = command[i + 1];
       if (command[i] == "voters") voters = nodes(value);
       if (command[i] == "learners") learners = nodes(value);
+      if (command[i] == "witnesses") witnesses_ = nodes(value);
       if (command[i] == "max_append_bytes") config.max_append_bytes = number(value);
       if (command[i] == "max_inflight_appends") config.max_inflight_appends = number(value);
       if (command[i] == "snapshot_window") config.snapshot_window = number(value);
@@ -96,7 +98,7 @@ class Script {
     }
     Membership membership = Membership::of_majority(voters);
     membership.learners = learners;
-    cluster_.emplace(size, membership, config, 1);
+    cluster_.emplace(size, membership, config, 1, witnesses_);
     cluster_->trace = [this](const std::string& line) { happened_.push_back(line); };
   }
 
@@ -134,6 +136,7 @@ class Script {
     if (verb == "members") {
       Membership target = Membership::of_majority(nodes(rest.at(0)));
       if (rest.size() > 2) target.learners = nodes(rest[2]);
+      target.merge_witnesses(witnesses_);
       return act([&](Raft& r) { refused(r.change_membership(target).has_value()); });
     }
     return false;
@@ -216,6 +219,7 @@ class Script {
   }
 
   std::optional<TestCluster> cluster_;
+  std::vector<NodeId> witnesses_;
   Words happened_;
   std::uint64_t reads_ = 0;
 };

@@ -24,7 +24,8 @@ void resign(State& s) {
   NodeId best;
   LogIndex best_match;
   for (const auto& [id, peer] : s.leader()->peers) {
-    if (!s.membership().is_voter(id) || (best && peer.match <= best_match)) continue;
+    if (!s.membership().is_voter(id) || s.membership().is_witness(id)) continue;
+    if (best && peer.match <= best_match) continue;
     best = id;
     best_match = peer.match;
   }
@@ -44,12 +45,13 @@ std::expected<Position, ChangeError> start_change(State& s, const Membership& ta
                        s.commit >= leader->term_start;
   if (!settled || leader->transfer) return std::unexpected(ChangeError::kInProgress);
   const bool makes_sense = target.is_valid() && !target.is_changing() && target != current;
-  if (!makes_sense || target.voters.is_flexible()) {
+  if (!makes_sense || target.voters.is_flexible() || !target.agrees_on_witnesses(current)) {
     return std::unexpected(ChangeError::kInvalid);
   }
   if (target.voters == current.voters) return append_membership(s, target);
   Membership joint = target;
   joint.outgoing = current.voters;
+  joint.merge_witnesses(current.witnesses);
   return append_membership(s, joint);
 }
 
@@ -59,6 +61,7 @@ void continue_change(State& s) {
   if (s.membership().is_joint()) {
     Membership final_one = s.membership();
     final_one.outgoing.reset();
+    final_one.merge_witnesses({});
     append_membership(s, final_one);
     return;
   }

@@ -39,6 +39,11 @@ Result<void> check(const State& s, NodeId from, Epoch term, const Append& messag
   TRY(check_is_leader(s, from, term));
   bool contradiction = contradicts_commit(s, message.prev);
   for (const consensus::Entry& entry : message.entries) {
+    if (entry.kind == consensus::EntryKind::kWitnessed && !s.config.is_witness) {
+      return implausible(from, "takes this member for a witness");
+    }
+  }
+  for (const consensus::Entry& entry : message.entries) {
     if (entry.index > s.commit) break;
     contradiction = contradiction || contradicts_commit(s, {entry.index, entry.epoch});
   }

@@ -67,6 +67,7 @@ State initial_state(const EngineConfig& config, Saved& saved, std::uint64_t seed
                .snapshot = snapshot,
                .role = Follower{},
                .install = {},
+               .heard_at = {},
                .appended = {},
                .delivered = snapshot.index,
                .hard_state = hard,
@@ -153,6 +154,7 @@ Result<void> Raft::step(const consensus::Envelope& envelope) {
   if (!from || from == s_.self()) return fail(ErrorCode::kCorrupt, "raft message from nobody else");
   Message message = TRY(decode(envelope.message));
   TRY(check_plausible(s_, from, message));
+  if (s_.membership().contains(from)) s_.heard_at[from] = s_.now;
   if (!settle_term(s_, from, message)) return {};
   std::visit(Overloaded{[&](PreVote& body) { handle(s_, from, message.term, body); },
                         [&](auto& body) { handle(s_, from, body); }},
@@ -166,6 +168,7 @@ void Raft::tick() {
   if (!s_.leader()) return tick_election(s_);
   tick_quorum_check(s_);
   if (!s_.leader()) return;
+  tick_pace(s_);
   tick_heartbeat(s_);
   tick_transfer(s_);
   tick_snapshots(s_);
@@ -192,6 +195,7 @@ std::expected<Position, consensus::ChangeError> Raft::change_membership(const Me
 bool Raft::transfer(NodeId target) { return start_transfer(s_, target); }
 
 void Raft::peer_lost(NodeId node) {
+  s_.heard_at.erase(node);
   if (s_.leader()) {
     lose_peer(s_, node);
   } else {

@@ -186,6 +186,10 @@ TEST(RaftStep, RefusesWhatNoReplicaCouldHaveSent) {
   const Membership membership = fresh().snapshot.membership;
   expect_refused(
       from(3, Epoch{4}, SnapshotChunk{{LogIndex{1}, Epoch{2}, membership}, 0, "x", true}));
+  // What a witness gets, which this member is not.
+  Entry witnessed = entry(4, 3);
+  witnessed.kind = EntryKind::kWitnessed;
+  expect_refused(from(2, Epoch{3}, Append{at(3, 3), {}, {witnessed}}));
   // A commit beyond what was ever acknowledged.
   expect_refused(from(2, Epoch{3}, Heartbeat{1, LogIndex{4}}));
   expect_refused(from(2, Epoch{3}, CommitNotice{LogIndex{4}}));
@@ -352,6 +356,10 @@ TEST(RaftInterface, ChangesThatMakeNoSense) {
   flexible.voters = *consensus::Quorum::flexible({{kSelf}, {NodeId{2}}}, 2, 1);
   EXPECT_EQ(raft.change_membership(flexible).error(), consensus::ChangeError::kInvalid)
       << "two elections would not have to meet";
+  Membership without_data = fresh({1, 2, 3}).snapshot.membership;
+  without_data.witnesses = {kSelf};
+  EXPECT_EQ(raft.change_membership(without_data).error(), consensus::ChangeError::kInvalid)
+      << "who has the data is a witness for the asking";
   EXPECT_TRUE(raft.change_membership(two).has_value());
   EXPECT_EQ(raft.change_membership(two).error(), consensus::ChangeError::kInProgress);
 }

@@ -1,6 +1,7 @@
 #include "raft/replication.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "raft/election.h"
@@ -15,13 +16,29 @@ using consensus::EntryKind;
 
 // --- the leader ----------------------------------------------------------------------------------
 
+namespace {
+
+bool is_there(const State& s, NodeId id) {
+  const auto heard = s.heard_at.find(id);
+  return heard != s.heard_at.end() && s.now - heard->second < s.config.election_ticks;
+}
+
+bool owes(const Progress& peer) {
+  const auto* mode = std::get_if<Replicate>(&peer.mode);
+  return !mode || !mode->inflight.empty();
+}
+
+}  // namespace
+
 void become_leader(State& s) {
   CHECK(s.candidate());
   CHECK(!s.candidate()->pre);
   CHECK(s.durable_hard_state.term == s.term, "leading in a term that could be forgotten");
   CHECK(!s.install || !s.install->finishing);
   s.install.reset();
-  Leader leader;
+  Leader leader(s.now);
+  leader.own_durable = s.durable;
+  leader.beat_commit = s.commit;
   leader.heartbeat_at = s.now + s.config.heartbeat_ticks;
   leader.check_quorum_at = s.now + s.config.election_ticks;
   leader.term_start = s.log.last().next();
@@ -46,9 +63,10 @@ void update_peers(State& s) {
   });
   for (const NodeId id : members) {
     if (id == s.self() || leader.peers.contains(id)) continue;
-    Progress peer;
+    Progress peer(s.now);
     peer.next = s.log.last().next();
     peer.recently_active = true;  // a newcomer gets until the check after next to say something
+    if (!is_there(s, id)) peer.pace.fall_out();
     leader.peers.emplace(id, std::move(peer));
   }
   if (leader.transfer && !s.membership().is_voter(leader.transfer->target)) leader.transfer.reset();
@@ -67,37 +85,83 @@ void tick_heartbeat(State& s) {
   Leader& leader = *s.leader();
   if (s.now < leader.heartbeat_at) return;
   leader.heartbeat_at = s.now + s.config.heartbeat_ticks;
+  leader.beat_commit = s.commit;
   ++leader.round;
   send_heartbeats(s);
   if (leader.transfer) leader.transfer->told = false;
   continue_transfer(s);
 }
 
+void tick_pace(State& s) {
+  Leader& leader = *s.leader();
+  if (std::exchange(leader.own_durable, s.durable) != s.durable) {
+    leader.own_pace.acknowledged(s.durable, leader.beat_commit, s.now);
+  }
+  leader.own_pace.look(s.durable < s.log.last(), s.now, s.config.election_ticks);
+  for (auto& [id, peer] : leader.peers) {
+    const bool needs_snapshot = std::holds_alternative<SendSnapshot>(peer.mode);
+    if (needs_snapshot || !is_there(s, id)) peer.pace.fall_out();
+    peer.pace.look(owes(peer), s.now, s.config.election_ticks);
+  }
+}
+
 namespace {
 
-// Sends the run of entries that starts at peer.next, or an empty append if there is none; the last
-// index sent.
-LogIndex send_run(State& s, NodeId id, Progress& peer) {
+// How far a witness may have the log: never further than a full copy that is waited for, so that
+// whichever of them is left gets its vote. What is committed is where it must be already.
+LogIndex witness_limit(const State& s) {
+  const Leader& leader = *s.leader();
+  std::optional<LogIndex> limit;
+  if (leader.own_pace.is_waited_for()) limit = s.durable;
+  for (const auto& [id, peer] : leader.peers) {
+    const bool is_copy = s.membership().is_voter(id) && !s.membership().is_witness(id);
+    if (is_copy && peer.pace.is_waited_for())
+      limit = std::min(limit.value_or(peer.match), peer.match);
+  }
+  return std::max(limit.value_or(s.durable), s.commit);
+}
+
+// The last entry that may be sent to `id` now.
+LogIndex last_for(const State& s, NodeId id) {
+  return s.membership().is_witness(id) ? witness_limit(s) : s.log.last();
+}
+
+void send_witnessed(State& s, NodeId id, Position prev, LogIndex last) {
+  Append append{prev, s.commit, {}};
+  for (LogIndex i = prev.index.next(); i <= last; i = i.next()) {
+    append.entries.push_back(consensus::witnessed_form(s.config, s.log.at(i)));
+  }
+  send_now(s, id, std::move(append));
+}
+
+// Sends the run of entries that starts at peer.next, or an empty append if there is none up to
+// `limit`; the last index sent.
+LogIndex send_run(State& s, NodeId id, Progress& peer, LogIndex limit) {
   const Position prev{peer.next.prev(), *s.log.epoch_at(peer.next.prev())};
-  const LogIndex last = peer.next <= s.log.last()
-                            ? s.log.run_within(peer.next, s.config.max_append_bytes)
-                            : prev.index;
-  s.out.send_now.push_back(
-      {s.config.group, s.self(), id, encode_append(s.term, prev, s.commit, s.log, last)});
+  const LogIndex last =
+      peer.next <= limit ? std::min(limit, s.log.run_within(peer.next, s.config.max_append_bytes))
+                         : prev.index;
+  if (s.membership().is_witness(id)) {
+    send_witnessed(s, id, prev, last);
+  } else {
+    s.out.send_now.push_back(
+        {s.config.group, s.self(), id, encode_append(s.term, prev, s.commit, s.log, last)});
+  }
   peer.commit_sent = std::max(peer.commit_sent, std::min(s.commit, last));
   return last;
 }
 
 void send_in(State& s, NodeId id, Progress& peer, Probe& probe) {
   if (probe.waiting) return;
-  send_run(s, id, peer);
+  send_run(s, id, peer, last_for(s, id));
   probe.waiting = true;
 }
 
 void send_in(State& s, NodeId id, Progress& peer, Replicate& mode) {
-  while (peer.next <= s.log.last() && mode.inflight.size() < s.config.max_inflight_appends) {
+  const LogIndex limit = last_for(s, id);
+  while (peer.next <= limit && mode.inflight.size() < s.config.max_inflight_appends) {
     if (mode.inflight.empty()) mode.moved_at = s.now;
-    mode.inflight.push_back(send_run(s, id, peer));
+    mode.inflight.push_back(send_run(s, id, peer, limit));
     peer.next = mode.inflight.back().next();
   }
   if (mode.nudge) {
@@ -123,6 +187,7 @@ void probe_from(Progress& peer, LogIndex next) {
 
 void note_match(State& s, Progress& peer, LogIndex match) {
   peer.match = std::max(peer.match, match);
+  peer.pace.acknowledged(peer.match, s.leader()->beat_commit, s.now);
   peer.next = std::max(peer.next, peer.match.next());
   if (auto* mode = std::get_if<Replicate>(&peer.mode)) {
     std::erase_if(mode->inflight, [match](LogIndex last) { return last <= match; });
@@ -166,6 +231,7 @@ void commit_by_quorum(State& s) {
 void lose_peer(State& s, NodeId node) {
   Progress* peer = peer_of(s, node);
   if (!peer) return;
+  peer->pace.fall_out();
   if (std::holds_alternative<Replicate>(peer->mode)) probe_from(*peer, peer->match.next());
   if (auto* transfer = std::get_if<SendSnapshot>(&peer->mode)) go_back(*transfer);
 }

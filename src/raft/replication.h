@@ -20,6 +20,8 @@ void update_peers(State& s);
 // raised for it.
 void send_heartbeats(State& s);
 void tick_heartbeat(State& s);
+// Looks at who keeps up, for the sake of witnesses. REQUIRES: leads.
+void tick_pace(State& s);
 
 // Sends each peer what it can take now: entries, a snapshot's next chunk, or news of the commit.
 // REQUIRES: leads.

@@ -15,6 +15,7 @@
 #include "base/ids.h"
 #include "base/rng.h"
 #include "consensus/engine.h"
+#include "consensus/pace.h"
 #include "raft/codec.h"
 #include "raft/log.h"
 #include "raft/membership_log.h"
@@ -81,11 +82,14 @@ struct SendSnapshot {
 };
 
 struct Progress {
+  explicit Progress(Tick now) : pace(now) {}
+
   LogIndex match;           // durable there, and equal to our log
   LogIndex next;            // to be sent next
   LogIndex commit_sent;     // the highest commit told
   std::uint64_t round = 0;  // newest heartbeat round it answered
   bool recently_active = false;
+  consensus::Pace pace;  // of a full voter, for the sake of witnesses
   std::variant<Probe, Replicate, SendSnapshot> mode;
 };
 
@@ -114,6 +118,8 @@ struct Transfer {
 };
 
 struct Leader {
+  explicit Leader(Tick now) : own_pace(now) {}
+
   LogIndex term_start;               // the no-op: nothing is known to be committed before it is
   std::map<NodeId, Progress> peers;  // everybody but itself
   Tick heartbeat_at = 0;
@@ -122,6 +128,9 @@ struct Leader {
   std::vector<WaitingRead> waiting;     // for the next round
   std::optional<ReadRound> confirming;  // one round at a time
   std::optional<Transfer> transfer;
+  consensus::Pace own_pace;  // of its own disk
+  LogIndex own_durable;      // at the last tick
+  LogIndex beat_commit;      // the commit at the last heartbeat
 };
 
 // --- the rest ------------------------------------------------------------------------------------
@@ -158,6 +167,7 @@ struct State {
   SnapshotMeta snapshot;  // the newest durable one; index 0 if none
   std::variant<Follower, Candidate, Leader> role;
   std::optional<Install> install;
+  std::map<NodeId, Tick> heard_at;  // members, unless their connection broke since
 
   // Handed out: entries up to `appended` for writing, entries up to `delivered` as committed.
   LogIndex appended;
@@ -185,8 +195,10 @@ struct State {
   const Membership& membership() const { return memberships.current(); }
   bool is_voter() const { return membership().is_voter(config.self); }
   // Also one that is being removed: it may be the only one that has what commits its removal
-  // (thesis, section 4.2.2).
-  bool is_electable() const { return memberships.may_be_voter(config.self, commit); }
+  // (thesis, section 4.2.2). Never a witness: it has no data.
+  bool is_electable() const {
+    return !config.is_witness && memberships.may_be_voter(config.self, commit);
+  }
 };
 
 // Queues `body` for `to`, to leave at once: it promises nothing that is not durable already.

@@ -28,6 +28,9 @@ std::uint64_t hash_of(std::uint64_t before, const Entry& entry) {
   return hash;
 }
 
+// A witness keeps the first byte of a command.
+Bytes first_byte(BytesView command) { return Bytes(command.substr(0, 1)); }
+
 // Long enough for several chunks.
 Bytes snapshot_file(LogIndex index, std::uint64_t hash) {
   return fmt::format("{:016x} {:016x} and then some more", index.value, hash);
@@ -42,12 +45,27 @@ std::string words(const Envelope& envelope) {
 }  // namespace
 
 TestCluster::TestCluster(std::uint64_t size, Membership initial, consensus::EngineConfig config,
-                         std::uint64_t seed)
-    : config_(config), initial_(std::move(initial)), seed_(seed), hashes_{0} {
+                         std::uint64_t seed, std::vector<NodeId> witnesses)
+    : config_(config),
+      initial_(std::move(initial)),
+      seed_(seed),
+      witnesses_(std::move(witnesses)),
+      hashes_{0},
+      witness_hashes_{0} {
+  config_.witnessed = first_byte;
+  initial_.merge_witnesses(witnesses_);
   for (std::uint64_t id = 1; id <= size; ++id) {
     members_[NodeId{id}].snapshots[LogIndex{}] = {{LogIndex{}, Epoch{}, initial_}, ""};
     restart(NodeId{id});
   }
+}
+
+bool TestCluster::is_witness(NodeId id) const {
+  return std::find(witnesses_.begin(), witnesses_.end(), id) != witnesses_.end();
+}
+
+const std::vector<std::uint64_t>& TestCluster::hashes(NodeId id) const {
+  return is_witness(id) ? witness_hashes_ : hashes_;
 }
 
 std::optional<NodeId> TestCluster::leader() const {
@@ -89,6 +107,7 @@ void TestCluster::check_leader(NodeId id) {
   CHECK(of_term->second == id, "election safety: {} and {} lead in term {}", of_term->second.value,
         id.value, raft.epoch().value);
   if (!is_new) return;
+  CHECK(!is_witness(id), "a witness leads");
   const Log& log = raft.state().log;
   for (const Entry& entry : history_) {
     if (entry.index < log.first()) continue;
@@ -164,12 +183,24 @@ void TestCluster::apply(NodeId id, const Entry& entry) {
   member.hash = hash_of(member.hash, entry);
   if (entry.index.value > history_.size()) {
     CHECK(entry.index.value == history_.size() + 1);
+    CHECK(!is_witness(id), "a witness is the first to know that {} is committed", describe(entry));
     history_.push_back(entry);
     hashes_.push_back(member.hash);
+    witness_hashes_.push_back(
+        hash_of(witness_hashes_.back(), consensus::witnessed_form(config_, entry)));
   }
-  CHECK(history_[entry.index.value - 1] == entry, "state machine safety: {} commits {}, not {}",
-        id.value, describe(entry), describe(history_[entry.index.value - 1]));
-  CHECK(hashes_[entry.index.value] == member.hash);
+  const Entry& first = history_[entry.index.value - 1];
+  CHECK(is_same_entry(first, entry), "state machine safety: {} commits {}, not {}", id.value,
+        describe(entry), describe(first));
+  check_data(id, entry);
+  CHECK(hashes(id)[entry.index.value] == member.hash);
+}
+
+void TestCluster::check_data(NodeId id, const Entry& entry) const {
+  const bool has_data = entry.kind == consensus::EntryKind::kCommand;
+  const bool has_metadata = entry.kind == consensus::EntryKind::kWitnessed;
+  if (is_witness(id)) CHECK(!has_data, "witness {} keeps data: {}", id.value, describe(entry));
+  if (!is_witness(id)) CHECK(!has_metadata, "{} lacks data: {}", id.value, describe(entry));
 }
 
 void TestCluster::deliver(Link link, std::size_t position, bool keep) {
@@ -213,7 +244,9 @@ void TestCluster::read_snapshot(NodeId id, const SnapshotRead& wanted, bool ok) 
   if (!ok || found == member.snapshots.end() || wanted.offset > found->second.file.size()) {
     return act(id, [&wanted](Raft& raft) { raft.snapshot_unavailable(wanted); });
   }
-  const Bytes& file = found->second.file;
+  const auto index = static_cast<std::size_t>(wanted.index.value);
+  const Bytes file = is_witness(wanted.to) ? snapshot_file(wanted.index, witness_hashes_.at(index))
+                                           : found->second.file;
   const Bytes data = file.substr(wanted.offset, wanted.max_bytes);
   const bool last = wanted.offset + data.size() == file.size();
   act(id, [&](Raft& raft) { raft.snapshot_chunk(wanted, data, last); });
@@ -225,7 +258,7 @@ void TestCluster::write_snapshot(NodeId id, const SnapshotWrite& write, bool ok)
   ok = ok && member.receiving.size() == write.offset;
   if (ok) member.receiving += write.data;
   if (ok && write.last) {
-    const std::uint64_t hash = hashes_.at(write.meta.index.value);
+    const std::uint64_t hash = hashes(id).at(write.meta.index.value);
     CHECK(member.receiving == snapshot_file(write.meta.index, hash), "a damaged snapshot");
     CHECK(member.applied < write.meta.index, "the store goes back to a snapshot");
     store_snapshot(member, write.meta, std::exchange(member.receiving, {}));
@@ -285,8 +318,9 @@ void TestCluster::restart(NodeId id) {
 
   member.handed_out = member.durable = Ticket{};
   member.applied = newest.meta.index;
-  member.hash = hashes_.at(newest.meta.index.value);
+  member.hash = hashes(id).at(newest.meta.index.value);
   config_.self = id;
+  config_.is_witness = is_witness(id);
   const auto run = static_cast<std::uint64_t>(++member.runs);
   member.raft.emplace(config_, std::move(saved), mix(mix(seed_, id.value), run));
   act(id, [](Raft&) {});
@@ -303,7 +337,8 @@ void TestCluster::check_log_matching() const {
       for (LogIndex i = std::min(one.last(), two.last()); i >= lowest; i = i.prev()) {
         if (!same && one.epoch_at(i) != two.epoch_at(i)) continue;
         same = true;
-        CHECK(one.at(i) == two.at(i), "log matching: {} has {}, {} has {}", a_id.value,
+        check_data(a_id, one.at(i));
+        CHECK(is_same_entry(one.at(i), two.at(i)), "log matching: {} has {}, {} has {}", a_id.value,
               describe(one.at(i)), b_id.value, describe(two.at(i)));
       }
     }

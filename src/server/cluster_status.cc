@@ -116,10 +116,11 @@ void add_members(std::vector<MemberStatus>& rows, const std::vector<ListedMember
     if (row == nullptr) row = &rows.emplace_back(ask_member(member));
     row->id = member.id;
     row->name = member.name;
+    row->witness = member.witness;
   }
 }
 
-void fill_in_lag(std::vector<MemberStatus>& rows) {
+void fill_in_by_leader(std::vector<MemberStatus>& rows) {
   const MemberStatus* leader = nullptr;
   for (const MemberStatus& row : rows) {
     if (!row.answer || row.answer->leader != row.id) continue;
@@ -128,6 +129,8 @@ void fill_in_lag(std::vector<MemberStatus>& rows) {
   if (leader == nullptr) return;
   const LogIndex committed = leader->answer->index;
   for (MemberStatus& row : rows) {
+    const auto seen = std::ranges::find(leader->answer->peers, row.id, &StatusAnswer::Peer::id);
+    if (seen != leader->answer->peers.end()) row.seen_by_leader = *seen;
     if (!row.answer) continue;
     const LogIndex applied = std::min(row.answer->applied, committed);
     row.lag = committed.value - applied.value;
@@ -151,6 +154,12 @@ Result<StatusAnswer> parse_status_answer(std::string_view json) {
   answer.size_in_use_bytes = number(tree, "dbSizeInUse");
   answer.state_hash = text(tree, "stateHash") + text(tree, "state_hash");
   answer.errors = texts(tree, "errors");
+  if (const auto peers = tree.get_child_optional("peers")) {
+    for (const auto& [unused, peer] : *peers) {
+      answer.peers.push_back({NodeId{number(peer, "ID")}, LogIndex{number(peer, "match")},
+                              peer.get<bool>("active", false)});
+    }
+  }
   return answer;
 }
 
@@ -162,7 +171,7 @@ Result<std::vector<ListedMember>> parse_member_list(std::string_view json) {
   for (const auto& [unused, entry] : *list) {
     members.push_back({NodeId{number(entry, "ID")}, text(entry, "name"),
                        entry.get<bool>("isLearner", false), texts(entry, "clientURLs"),
-                       texts(entry, "peerURLs")});
+                       texts(entry, "peerURLs"), entry.get<bool>("isWitness", false)});
   }
   return members;
 }
@@ -199,7 +208,7 @@ std::vector<MemberStatus> ask_cluster(const std::vector<io::Address>& endpoints)
     add_members(rows, *members);
     break;
   }
-  fill_in_lag(rows);
+  fill_in_by_leader(rows);
   std::ranges::sort(
       rows, {}, [](const MemberStatus& row) { return std::tie(row.name, row.id, row.endpoint); });
   return rows;

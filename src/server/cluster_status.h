@@ -27,6 +27,13 @@ struct StatusAnswer {
   std::uint64_t size_in_use_bytes = 0;
   std::string state_hash;  // empty if it does not tell
   std::vector<std::string> errors;
+  // Of a leader: how far it knows each other member to be, and whether it has heard from it lately.
+  struct Peer {
+    NodeId id;
+    LogIndex match;
+    bool active = false;
+  };
+  std::vector<Peer> peers;
 };
 
 // One entry of the answer to Cluster.MemberList.
@@ -36,6 +43,7 @@ struct ListedMember {
   bool learner = false;
   std::vector<std::string> client_urls;
   std::vector<std::string> peer_urls;
+  bool witness = false;
 };
 
 // One row: a member, whether it could be asked or not.
@@ -46,6 +54,9 @@ struct MemberStatus {
   std::optional<StatusAnswer> answer;
   std::optional<std::uint64_t> lag;  // entries the leader has committed and it has not applied
   std::string unreachable;           // why there is no answer
+  bool witness = false;              // by the list of members
+  // What the leader knows of it, if a leader was asked.
+  std::optional<StatusAnswer::Peer> seen_by_leader;
 };
 
 Result<StatusAnswer> parse_status_answer(std::string_view json);

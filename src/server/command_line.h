@@ -33,6 +33,7 @@ struct DevOptions {
   unsigned members = 3;
   std::string data_dir;  // empty: a temporary one
   std::string consensus = "raft";
+  std::string witnesses;        // names, separated by commas
   std::uint16_t base_port = 0;  // 0: the ports of etcd's own example, 2379, 22379, 32379...
 };
 

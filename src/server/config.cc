@@ -130,6 +130,20 @@ Result<void> read_weights(const Settings& settings, Config& config) {
   return {};
 }
 
+Result<void> read_witnesses(const Settings& settings, Config& config) {
+  constexpr std::string_view kFlag = "witnesses";
+  const std::string witnesses = settings.text(kFlag);
+  if (witnesses.empty()) return {};
+  for (const std::string_view member : split(witnesses, ',')) {
+    const std::string name(trim(member));
+    if (name.empty()) return invalid(settings, kFlag, "a name is missing");
+    if (!config.witnesses.insert(name).second) {
+      return invalid(settings, kFlag, fmt::format("\"{}\" is there twice", name));
+    }
+  }
+  return {};
+}
+
 // Whether the quorums make sense together is only known with the members' ids: see serve.cc.
 Result<void> read_quorums(const Settings& settings, Config& config) {
   const std::string engine = settings.text("consensus");
@@ -140,6 +154,7 @@ Result<void> read_quorums(const Settings& settings, Config& config) {
   }
   if (settings.given("consensus")) config.consensus = *known;
   TRY(read_weights(settings, config));
+  TRY(read_witnesses(settings, config));
   config.election_quorum = TRY(number(settings, "election-quorum"));
   config.write_quorum = TRY(number(settings, "write-quorum"));
   return {};

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,7 @@ struct Config {
   // What the cluster begins with, if that is not a majority of its members: the weights of those
   // that do not weigh 1, and the weights that elect and write (0: more than half).
   std::map<std::string, std::uint32_t> weights;
+  std::set<std::string> witnesses;  // names
   std::uint64_t election_quorum = 0;
   std::uint64_t write_quorum = 0;
   LogLevel log_level = LogLevel::kInfo;

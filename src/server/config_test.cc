@@ -182,6 +182,8 @@ TEST(Config, ValuesAreChecked) {
   EXPECT_THAT(refused({"--weights=default"}), HasSubstr("does not have the form name=weight"));
   EXPECT_THAT(refused({"--weights=default=0"}), HasSubstr("with a weight from 1 to 1000"));
   EXPECT_THAT(refused({"--weights=default=2,default=1"}), HasSubstr("is there twice"));
+  EXPECT_THAT(refused({"--witnesses=default,default"}), HasSubstr("is there twice"));
+  EXPECT_THAT(refused({"--witnesses=default,"}), HasSubstr("a name is missing"));
   EXPECT_THAT(refused({"--write-quorum=some"}), HasSubstr("--write-quorum"));
   EXPECT_THAT(refused({"--log-level=loud"}), HasSubstr("\"loud\" is not debug"));
   EXPECT_THAT(refused({"--max-txn-ops=0"}), HasSubstr("--max-txn-ops"));

@@ -56,6 +56,7 @@ Result<std::vector<DevMember>> plan_members(const DevOptions& options) {
     member.peer_port = static_cast<std::uint16_t>(port + 1);
     member.data_dir = options.data_dir + "/" + member.name;
     member.consensus = options.consensus;
+    member.witnesses = options.witnesses;
     member.log_path = options.data_dir + "/" + member.name + ".log";
     members.push_back(std::move(member));
   }
@@ -77,7 +78,8 @@ std::vector<std::string> serve_arguments(const DevMember& member,
           "--initial-advertise-peer-urls=" + member.peer_url(),
           "--initial-cluster=" + cluster,
           "--initial-cluster-token=conclave-dev",
-          "--consensus=" + member.consensus};
+          "--consensus=" + member.consensus,
+          "--witnesses=" + member.witnesses};
 }
 
 Result<void> check_ports_free(const std::vector<DevMember>& members) {

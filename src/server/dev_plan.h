@@ -17,6 +17,7 @@ struct DevMember {
   std::string data_dir;
   std::string log_path;
   std::string consensus;
+  std::string witnesses;
 
   std::string client_address() const { return "127.0.0.1:" + std::to_string(client_port); }
   std::string client_url() const { return "http://" + client_address(); }

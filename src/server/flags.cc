@@ -60,6 +60,8 @@ constexpr auto kFlags = std::to_array<Flag>({
     {"consensus", kUsed, false, "raft", "Consensus engine of a new cluster: raft or paxos."},
     {"weights", kUsed, false, "",
      "Votes of a new cluster's members, as name=weight,...; 1 for those not named."},
+    {"witnesses", kUsed, false, "",
+     "Members of a new cluster that vote and keep no data, as name,...: they serve no clients."},
     {"election-quorum", kUsed, false, "0",
      "With paxos: the votes that elect a leader of a new cluster. 0: more than half."},
     {"write-quorum", kUsed, false, "0",

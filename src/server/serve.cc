@@ -65,6 +65,11 @@ Result<std::string> set_quorums(const Config& config, node::Options& options) {
     return fail(ErrorCode::kInvalid,
                 fmt::format("--weights: \"{}\" is not a member of the initial cluster", name));
   }
+  for (const std::string& name : config.witnesses) {
+    if (config.initial_cluster.contains(name)) continue;
+    return fail(ErrorCode::kInvalid,
+                fmt::format("--witnesses: \"{}\" is not a member of the initial cluster", name));
+  }
   std::vector<consensus::Vote> votes;
   for (const node::PeerOptions& member : options.members) {
     const auto weight = config.weights.find(member.name);
@@ -82,10 +87,14 @@ Result<std::string> set_quorums(const Config& config, node::Options& options) {
   quorum = quorum.with_votes(quorum.votes());
   consensus::Membership membership{
       .voters = std::move(quorum), .outgoing = {}, .learners = {}, .successor = {}};
+  for (const node::PeerOptions& member : options.members) {
+    if (config.witnesses.contains(member.name)) membership.witnesses.push_back(member.id);
+  }
+  std::ranges::sort(membership.witnesses);
   TRY(node::check_first_membership(options.engine, membership));
   std::string rule = options.engine == node::Consensus::kRaft ? "" : "paxos\n";
   const bool asked = config.election_quorum != 0 || config.write_quorum != 0;
-  if (!asked && config.weights.empty()) return rule;
+  if (!asked && config.weights.empty() && membership.witnesses.empty()) return rule;
   rule += consensus::encode(membership);
   options.initial_membership = std::move(membership);
   return rule;

@@ -36,12 +36,23 @@ std::string join(const std::vector<std::string>& texts) {
   return joined;
 }
 
+// Why a row has no answer. A witness serves no clients, so it advertises nothing to be asked at:
+// what the leader says of it counts.
+std::string silence(const MemberStatus& row) {
+  if (!row.witness || !row.endpoint.empty()) return "unreachable: " + row.unreachable;
+  if (!row.seen_by_leader) return "no leader to ask about it";
+  return row.seen_by_leader->active ? "" : "unreachable: the leader does not hear from it";
+}
+
 Cells cells_of(const MemberStatus& row) {
   const std::string id = row.id ? hex(row.id) : "-";
   const std::string name = row.name.empty() ? "-" : row.name;
   const std::string endpoint = row.endpoint.empty() ? "-" : row.endpoint;
   if (!row.answer) {
-    return {id, name, endpoint, "-", "-", "-", "-", "-", "-", "unreachable: " + row.unreachable};
+    const std::string role = row.witness ? "witness" : "-";
+    const std::string index =
+        row.witness && row.seen_by_leader ? std::to_string(row.seen_by_leader->match.value) : "-";
+    return {id, name, endpoint, role, "-", index, "-", "-", "-", silence(row)};
   }
   const StatusAnswer& answer = *row.answer;
   return {id,
@@ -75,7 +86,10 @@ std::string json_text(std::string_view text) {
 std::string json_optional(std::string_view text) { return text.empty() ? "null" : json_text(text); }
 
 std::string json_errors(const MemberStatus& row) {
-  if (!row.answer) return "[" + json_text(row.unreachable) + "]";
+  if (!row.answer) {
+    const std::string why = silence(row);
+    return why.empty() ? "[]" : "[" + json_text(why) + "]";
+  }
   std::string list;
   for (const std::string& error : row.answer->errors) {
     list += (list.empty() ? "" : ", ") + json_text(error);
@@ -99,7 +113,8 @@ std::string json_object(const MemberStatus& row) {
         row.lag ? std::to_string(*row.lag) : "null", answer.size_bytes, answer.size_in_use_bytes,
         json_optional(answer.version), json_optional(answer.state_hash));
   } else {
-    for (const char* key : {"role", "leader", "term", "index", "applied", "lag", "size_bytes",
+    object += fmt::format(", \"role\": {}", row.witness ? json_text("witness") : "null");
+    for (const char* key : {"leader", "term", "index", "applied", "lag", "size_bytes",
                             "size_in_use_bytes", "version", "state_hash"}) {
       object += fmt::format(", \"{}\": null", key);
     }

@@ -74,6 +74,38 @@ TEST(StatusAnswer, RolesFollowFromWhatEtcdTells) {
   EXPECT_EQ(parse_status_answer(status_of(1, 2, 9, 8, R"(,"isLearner":true)"))->role, "learner");
 }
 
+TEST(Status, AWitnessThatAdvertisesNothingIsNotMissing) {
+  const auto members = parse_member_list(
+      R"({"members":[{"ID":"7","name":"m3","peerURLs":["http://h:1"],"isWitness":true}]})");
+  ASSERT_TRUE(members.has_value());
+  EXPECT_TRUE(members->front().witness);
+  MemberStatus row;
+  row.id = NodeId{7};
+  row.name = "m3";
+  row.witness = true;
+  row.unreachable = "it advertises no URL that can be asked";
+  EXPECT_THAT(status_table({row}), HasSubstr("no leader to ask about it"));
+  row.seen_by_leader = {NodeId{7}, LogIndex{41}, true};
+  EXPECT_THAT(status_table({row}), AllOf(HasSubstr("witness"), HasSubstr("41")));
+  EXPECT_THAT(status_table({row}), Not(HasSubstr("unreachable")));
+  EXPECT_THAT(status_json({row}), HasSubstr(R"("role": "witness", "leader": null)"));
+  EXPECT_THAT(status_json({row}), HasSubstr(R"("errors": [])"));
+  row.seen_by_leader->active = false;
+  EXPECT_THAT(status_table({row}), HasSubstr("the leader does not hear from it"));
+  EXPECT_THAT(status_json({row}), HasSubstr("the leader does not hear from it"));
+}
+
+TEST(StatusAnswer, ALeaderTellsOfTheOthers) {
+  const auto answer = parse_status_answer(
+      status_of(1, 1, 9, 8,
+                R"(,"peers":[{"ID":"2","match":"7","state":"replicate","active":true},{"ID":3}])"));
+  ASSERT_EQ(answer->peers.size(), 2u);
+  EXPECT_EQ(answer->peers[0].id, NodeId{2});
+  EXPECT_EQ(answer->peers[0].match, LogIndex{7});
+  EXPECT_TRUE(answer->peers[0].active);
+  EXPECT_FALSE(answer->peers[1].active);
+}
+
 TEST(StatusAnswer, NumbersMayComeWithoutQuotesAndIdsUseAll64Bits) {
   const auto answer = parse_status_answer(
       R"({"header":{"member_id":14064829369057666914},"raftTerm":3,"leader":"1"})");

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/limits.h"
 #include "store/command_codec.h"
@@ -16,6 +18,8 @@ constexpr std::uint8_t kCommandVersion = 1;
 // Of what came with changes of the members: a publication with the data directory's id, and the
 // kinds from kFoundMembers on.
 constexpr std::uint8_t kMembersVersion = 2;
+// A founding that names a witness.
+constexpr std::uint8_t kWitnessVersion = 3;
 // version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
 constexpr std::size_t kBatchHeaderBytes = 1 + 8 + 8;
 
@@ -33,6 +37,7 @@ enum class CommandKind : std::uint8_t {
 };
 
 bool is_version_of(std::uint8_t version, CommandKind kind) {
+  if (kind == CommandKind::kFoundMembers && version == kWitnessVersion) return true;
   if (kind >= CommandKind::kFoundMembers) return version == kMembersVersion;
   if (kind == CommandKind::kPublishMember && version == kMembersVersion) return true;
   return version == kCommandVersion;
@@ -111,6 +116,7 @@ std::vector<std::string> decode_texts(Decoder& in) {
 PublishMember decode_publish(Decoder& in, std::uint8_t version) {
   PublishMember publish;
   publish.member = decode_member(in);
+  if (publish.member.is_witness) in.fail();  // a founding says so
   if (version == kMembersVersion) {
     publish.directory = in.fixed64();
     if (publish.directory == 0) in.fail();
@@ -118,9 +124,10 @@ PublishMember decode_publish(Decoder& in, std::uint8_t version) {
   return publish;
 }
 
-FoundMembers decode_found(Decoder& in) {
+FoundMembers decode_found(Decoder& in, std::uint8_t version) {
   FoundMembers found{decode_members(in)};
   if (found.members.empty()) in.fail();
+  if (has_witness(found.members) != (version == kWitnessVersion)) in.fail();
   for (std::size_t i = 1; i < found.members.size(); ++i) {
     if (found.members[i - 1].id >= found.members[i].id) in.fail();
   }
@@ -172,7 +179,7 @@ Command::Body decode_body(CommandKind kind, std::uint8_t version, Decoder& in) {
     case CommandKind::kCheckHash:
       return decode_check(in);
     case CommandKind::kFoundMembers:
-      return decode_found(in);
+      return decode_found(in, version);
     case CommandKind::kMemberChange:
       return decode_change(in);
   }
@@ -187,7 +194,7 @@ void encode(Encoder& out, const api::Member& member) {
   out.bytes(member.name);
   encode(out, member.peer_urls);
   encode(out, member.client_urls);
-  out.u8(member.is_learner ? 1 : 0);
+  out.u8((member.is_learner ? 1 : 0) | (member.is_witness ? 2 : 0));
 }
 
 api::Member decode_member(Decoder& in) {
@@ -196,8 +203,14 @@ api::Member decode_member(Decoder& in) {
   member.name = in.bytes();
   member.peer_urls = decode_texts(in);
   member.client_urls = decode_texts(in);
-  member.is_learner = in.flags(1) != 0;
+  const std::uint8_t flags = in.flags(3);
+  member.is_learner = (flags & 1) != 0;
+  member.is_witness = (flags & 2) != 0;
   return member;
+}
+
+bool has_witness(const std::vector<api::Member>& members) {
+  return std::ranges::find(members, true, &api::Member::is_witness) != members.end();
 }
 
 void encode(Encoder& out, const std::vector<api::Member>& members) {
@@ -229,7 +242,8 @@ Bytes encode_command(const Origin& origin, const PublishMember& publish) {
 Bytes encode_command(const Origin& origin, const FoundMembers& found) {
   Bytes bytes;
   Encoder out(bytes);
-  encode_head(out, CommandKind::kFoundMembers, origin, std::nullopt, kMembersVersion);
+  encode_head(out, CommandKind::kFoundMembers, origin, std::nullopt,
+              has_witness(found.members) ? kWitnessVersion : kMembersVersion);
   encode(out, found.members);
   return bytes;
 }
@@ -362,6 +376,22 @@ std::vector<std::pair<NodeId, std::uint64_t>> told_directories(BytesView entry) 
     if (publish.directory != 0) told.emplace_back(publish.member.id, publish.directory);
   }
   return told;
+}
+
+Bytes witnessed_part(BytesView entry) {
+  const Result<BatchHeader> header = decode_batch_header(entry);
+  if (!header) return {};
+  BatchEncoder kept;
+  Decoder in(entry.substr(kBatchHeaderBytes));
+  while (!in.at_end()) {
+    const BytesView command = in.bytes();
+    if (!in.ok()) return {};
+    const bool about_members = is_of_kind(command, CommandKind::kPublishMember) ||
+                               is_of_kind(command, CommandKind::kFoundMembers) ||
+                               is_of_kind(command, CommandKind::kMemberChange);
+    if (about_members) kept.add(command);
+  }
+  return kept.finish(header->epoch, header->stamp);
 }
 
 bool is_valid_command(BytesView command) { return decode_command(command).has_value(); }

@@ -122,6 +122,9 @@ Result<BatchHeader> decode_batch_header(BytesView entry);
 // The data directories that an entry's commands tell of, by member. What a member tells of itself
 // is true whether or not the entry is ever committed.
 std::vector<std::pair<NodeId, std::uint64_t>> told_directories(BytesView entry);
+// What a witness keeps of an entry: its epoch and stamp, and the commands that say who the members
+// are and where. Those alone lead to the same members. Empty if `entry` is no batch.
+Bytes witnessed_part(BytesView entry);
 // Whether `command` could be decoded: checked at the door, before a forwarded command enters the
 // log.
 bool is_valid_command(BytesView command);

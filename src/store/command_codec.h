@@ -51,5 +51,7 @@ void encode(Encoder& out, const api::Member& member);
 api::Member decode_member(Decoder& in);
 void encode(Encoder& out, const std::vector<api::Member>& members);
 std::vector<api::Member> decode_members(Decoder& in);
+// Then what encodes them has a version that older builds refuse.
+bool has_witness(const std::vector<api::Member>& members);
 
 }  // namespace conclave::store

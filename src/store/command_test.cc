@@ -33,6 +33,40 @@ TEST(Command, AnEntryTellsOfDataDirectories) {
   EXPECT_TRUE(told_directories(entry.substr(0, entry.size() / 3)).empty());
 }
 
+TEST(Command, AWitnessKeepsWhatIsAboutMembers) {
+  const Origin origin{NodeId{2}, 1, 5};
+  const Bytes publish = encode_command(
+      origin,
+      PublishMember{api::Member{.id = NodeId{2}, .name = "m", .peer_urls = {}, .client_urls = {}},
+                    7});
+  MemberChange removal;
+  removal.kind = MemberChange::Kind::kRemove;
+  removal.id = NodeId{3};
+  BatchEncoder batch;
+  batch.add(encode_command(origin, parse_request("put key value")));
+  batch.add(publish);
+  batch.add(encode_command(origin, CheckHash{LogIndex{5}, 6}));
+  batch.add(encode_command(origin, SetAlarm{NodeId{2}, Alarm::kNoSpace, true}));
+  batch.add(encode_command(origin, removal));
+  const Bytes kept = witnessed_part(batch.finish(Epoch{3}, Stamp{1000}));
+  BatchEncoder expected;
+  expected.add(publish);
+  expected.add(encode_command(origin, removal));
+  EXPECT_EQ(kept, expected.finish(Epoch{3}, Stamp{1000}));
+  EXPECT_EQ(witnessed_part(kept), kept);
+}
+
+TEST(Command, OfOtherBatchesAWitnessKeepsTheHeader) {
+  BatchEncoder batch;
+  batch.add(encode_command({NodeId{2}, 1, 5}, parse_request("put key value")));
+  const Bytes entry = batch.finish(Epoch{3}, Stamp{1000});
+  const Bytes kept = witnessed_part(entry);
+  EXPECT_EQ(kept, entry.substr(0, 17));
+  EXPECT_EQ(decode_batch_header(kept)->stamp, Stamp{1000});
+  EXPECT_EQ(witnessed_part("no batch"), "");
+  EXPECT_EQ(witnessed_part(entry.substr(0, entry.size() - 1)), "");
+}
+
 // The example of docs/formats/commands.md.
 TEST(Command, APutAsBytes) {
   api::Request request = parse_request("put key value prev");

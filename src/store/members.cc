@@ -72,13 +72,16 @@ MaybeError add(ClusterFacts& facts, const MemberChange& change) {
   if (change.is_learner && frees_a_voter && voters(facts) == 1) {
     return refuse(ErrorCode::kNotEnoughStarted);
   }
+  // Whoever comes in a witness's place is one.
+  const bool is_witness = leaving != nullptr && leaving->is_witness;
   if (leaving != nullptr) remove(facts, change.replaces);
   facts.members.insert(place_of(facts.members, change.id),
                        api::Member{.id = change.id,
                                    .name = {},
                                    .peer_urls = change.peer_urls,
                                    .client_urls = {},
-                                   .is_learner = change.is_learner});
+                                   .is_learner = change.is_learner,
+                                   .is_witness = is_witness});
   return std::nullopt;
 }
 

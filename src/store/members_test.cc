@@ -224,8 +224,38 @@ TEST(Members, AChangeAsBytes) {
   }
 }
 
+TEST(Members, WhoeverReplacesAWitnessIsOne) {
+  Replica replica;
+  api::Member witness = member(2, "", "b");
+  witness.is_witness = true;
+  replica.commit(encode_command({}, FoundMembers{{member(1, "", "a"), witness}}));
+  for (const auto& [leaves, joins] : {std::pair{1, 8}, {2, 9}}) {
+    MemberChange replacement = add(static_cast<std::uint64_t>(joins), leaves == 1 ? "a" : "b");
+    replacement.replaces = NodeId{static_cast<std::uint64_t>(leaves)};
+    replica.commit(encode_command({}, replacement));
+  }
+  ASSERT_EQ(replica.store.members().size(), 2u);
+  EXPECT_FALSE(replica.store.members()[0].is_witness);
+  EXPECT_TRUE(replica.store.members()[1].is_witness);
+  replica.commit(encode_command({}, PublishMember{member(9, "nine", "b"), 7}));
+  EXPECT_TRUE(replica.store.members()[1].is_witness) << "what it tells of itself changes nothing";
+
+  auto loaded = replica.through_snapshot(10, [] {});
+  ASSERT_TRUE(loaded.has_value()) << loaded.error().message;
+  EXPECT_EQ(loaded->members(), replica.store.members());
+  EXPECT_EQ(loaded->hash(), replica.store.hash());
+}
+
 TEST(Members, OlderBuildsRefuseWhatIsNewByItsVersion) {
   const Origin origin{NodeId{1}, 1, 1};
+  api::Member witness = member(1, "", "a");
+  witness.is_witness = true;
+  Bytes with_witness = encode_command(origin, FoundMembers{{witness}});
+  EXPECT_EQ(with_witness[0], 3);
+  EXPECT_TRUE(is_valid_command(with_witness));
+  with_witness[0] = 2;
+  EXPECT_FALSE(is_valid_command(with_witness));
+  EXPECT_FALSE(is_valid_command(encode_command(origin, PublishMember{witness, 7})));
   Bytes found = encode_command(origin, FoundMembers{{member(1, "", "a")}});
   EXPECT_EQ(found[0], 2);
   found[0] = 1;

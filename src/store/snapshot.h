@@ -18,6 +18,10 @@ class SnapshotWriter {
   SnapshotWriter(const SnapshotWriter&) = delete;
   SnapshotWriter& operator=(const SnapshotWriter&) = delete;
 
+  // A whole snapshot as a witness would have written it at the same index, from the begin of a full
+  // one: who the members are, and nothing of the data. kCorrupt if that does not hold the head.
+  static Result<Bytes> witnessed(BytesView begin);
+
   // The state that is being written: as it was when the writer was made.
   LogIndex index() const;
   // The next piece, of about `max_bytes`; empty at the end.

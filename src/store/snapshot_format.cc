@@ -4,10 +4,19 @@
 
 namespace conclave::store {
 
+namespace {
+
+std::uint8_t version_of(const ClusterFacts& facts, bool has_founding) {
+  if (!has_founding) return kSnapshotVersion;
+  return has_witness(facts.members) ? kSnapshotWitnessVersion : kSnapshotMembersVersion;
+}
+
+}  // namespace
+
 void encode(Encoder& out, const SnapshotHead& head) {
   const ClusterFacts& facts = head.facts;
   const bool has_founding = facts.founded || !facts.directories.empty();
-  out.u8(has_founding ? kSnapshotMembersVersion : kSnapshotVersion);
+  out.u8(version_of(facts, has_founding));
   out.varint(head.index.value);
   out.varint(head.epoch.value);
   out.varint(head.stamp.ms);
@@ -27,7 +36,7 @@ void encode(Encoder& out, const SnapshotHead& head) {
 SnapshotHead decode_head(Decoder& in) {
   SnapshotHead head;
   const std::uint8_t version = in.u8();
-  if (version != kSnapshotVersion && version != kSnapshotMembersVersion) in.fail();
+  if (version < kSnapshotVersion || version > kSnapshotWitnessVersion) in.fail();
   head.index = LogIndex{in.varint()};
   head.epoch = Epoch{in.varint()};
   head.stamp = Stamp{in.varint()};
@@ -42,7 +51,8 @@ SnapshotHead decode_head(Decoder& in) {
     const auto alarm = in.enumerator(Alarm::kCorrupt);
     head.facts.alarms.emplace(member, alarm);
   }
-  if (version == kSnapshotMembersVersion) decode_founding(in, head.facts);
+  if (version != kSnapshotVersion) decode_founding(in, head.facts);
+  if (has_witness(head.facts.members) != (version == kSnapshotWitnessVersion)) in.fail();
   return head;
 }
 

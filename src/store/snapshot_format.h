@@ -20,6 +20,8 @@ namespace conclave::store {
 // Version 2 has what came with changes of the members, and is written once there is any of it.
 inline constexpr std::uint8_t kSnapshotVersion = 1;
 inline constexpr std::uint8_t kSnapshotMembersVersion = 2;
+// Has the members of version 2, of which some are witnesses.
+inline constexpr std::uint8_t kSnapshotWitnessVersion = 3;
 // Far above any record; a longer frame is damage and must not be waited for.
 inline constexpr std::uint64_t kMaxFrameBytes = 256ull << 20;
 

@@ -55,6 +55,35 @@ void expect_equal(Store& a, Store& b) {
   }
 }
 
+// A witness that applied the same log, and one that got a snapshot in its place.
+TEST(Snapshot, ForAWitnessHasWhatAWitnessHas) {
+  Replica full = eventful();
+  Replica witness;
+  for (const Bytes& entry : full.log) witness.apply(witnessed_part(entry));
+  EXPECT_EQ(witness.store.key_count(), 0u);
+
+  const Bytes all = write_all(full.store);
+  const auto bytes = SnapshotWriter::witnessed(BytesView(all).substr(0, 200));
+  ASSERT_TRUE(bytes.has_value()) << bytes.error().message;
+  EXPECT_LT(bytes->size(), 200u);
+  auto loaded = load(*bytes, 7);
+  ASSERT_TRUE(loaded.has_value()) << loaded.error().message;
+  expect_equal(*loaded, witness.store);
+  EXPECT_EQ(loaded->applied_index(), full.store.applied_index());
+  EXPECT_EQ(loaded->members(), full.store.members());
+  EXPECT_TRUE(loaded->alarms().empty());
+  EXPECT_EQ(*bytes, write_all(witness.store)) << "the very bytes it would have written";
+}
+
+TEST(Snapshot, ForAWitnessNeedsTheHead) {
+  Replica full = eventful();
+  const Bytes all = write_all(full.store);
+  EXPECT_EQ(SnapshotWriter::witnessed("").error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(SnapshotWriter::witnessed(BytesView(all).substr(0, 20)).error().code,
+            ErrorCode::kCorrupt);
+  EXPECT_EQ(SnapshotWriter::witnessed(BytesView(all).substr(1)).error().code, ErrorCode::kCorrupt);
+}
+
 TEST(Snapshot, OfAnEmptyStore) {
   Store store{Limits{}};
   auto loaded = load(write_all(store), 3);

@@ -17,6 +17,7 @@ namespace {
 // What passing over one record counts against the size of a piece, so that a step stays short where
 // there is little to write.
 constexpr std::size_t kVisitCost = 64;
+constexpr std::size_t kPieceBytes = 4096;
 
 SnapshotHead head_of(const StoreState& store) {
   return {.index = store.applied_index,
@@ -160,6 +161,30 @@ SnapshotWriter::SnapshotWriter(Store& store) {
 SnapshotWriter::~SnapshotWriter() {
   state_->store.request_ids.end_snapshot();
   state_->store.is_snapshot_open = false;
+}
+
+Result<Bytes> SnapshotWriter::witnessed(BytesView begin) {
+  Decoder in(begin);
+  Decoder frame(in.bytes());
+  const bool is_head = static_cast<FrameKind>(frame.u8()) == FrameKind::kHead;
+  const SnapshotHead head = decode_head(frame);
+  if (!in.ok() || !is_head || !frame.finished()) {
+    return fail(ErrorCode::kCorrupt, "the snapshot does not begin with a head");
+  }
+  Store witness{Limits{}};
+  StoreState& state = *witness.state_;
+  state.applied_epoch = head.epoch;
+  state.stamp = head.stamp;
+  state.facts = head.facts;
+  state.facts.alarms.clear();
+  state.facts.update_digest();
+  state.advance(head.index);
+  SnapshotWriter writer(witness);
+  Bytes all;
+  for (Bytes piece = writer.next(kPieceBytes); !piece.empty(); piece = writer.next(kPieceBytes)) {
+    all += piece;
+  }
+  return all;
 }
 
 LogIndex SnapshotWriter::index() const { return state_->head.index; }

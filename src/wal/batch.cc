@@ -40,7 +40,7 @@ void put_record(Bytes& out, const RecordHeader& header, BytesView data) {
 Result<void> deliver(const RecordHeader& header, BytesView data, const RecordSink& sink) {
   switch (header.type) {
     case RecordType::kEntry:
-      if (header.kind > std::to_underlying(consensus::EntryKind::kMembership))
+      if (header.kind > std::to_underlying(consensus::EntryKind::kWitnessed))
         return fail(ErrorCode::kCorrupt,
                     fmt::format("entry kind {} is unknown to this version: the log was "
                                 "written by a newer one",

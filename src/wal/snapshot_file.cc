@@ -217,6 +217,27 @@ Result<std::pair<Bytes, bool>> SnapshotDir::read_raw(GroupId group, LogIndex ind
   return std::pair(std::move(bytes), last);
 }
 
+Result<std::pair<Bytes, bool>> SnapshotDir::read_derived(GroupId group, LogIndex index,
+                                                         std::uint64_t offset,
+                                                         std::uint32_t max_bytes,
+                                                         const Derive& derive) const {
+  const auto file =
+      TRY(disk_->open(directory_ + "/" + file_name(group, index, kWhole), io::OpenMode::kRead));
+  const SnapshotOwner owner{identity_.cluster, group};
+  const SnapshotBegin begin = TRY(decode_snapshot_begin(source_of(*file), owner));
+  const Bytes content = TRY(derive(begin.content));
+  SnapshotEncoder encoder;
+  Bytes whole = encoder.header(owner, begin.meta);
+  for (std::size_t at = 0; at < content.size(); at += kMaxSnapshotPieceBytes) {
+    whole += encoder.chunk(BytesView(content).substr(at, kMaxSnapshotPieceBytes));
+  }
+  whole += encoder.footer();
+  if (offset > whole.size()) return fail(ErrorCode::kInvalid, "beyond the end of the snapshot");
+  Bytes bytes = whole.substr(offset, max_bytes);
+  const bool last = offset + bytes.size() == whole.size();
+  return std::pair(std::move(bytes), last);
+}
+
 Result<void> SnapshotDir::write_raw(GroupId group, LogIndex index, std::uint64_t offset,
                                     BytesView bytes) const {
   // Other attempts have been given up when a new one starts.

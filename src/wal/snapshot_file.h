@@ -58,6 +58,12 @@ class SnapshotDir {
   // end. kNotFound if that snapshot is gone.
   Result<std::pair<Bytes, bool>> read_raw(GroupId group, LogIndex index, std::uint64_t offset,
                                           std::uint32_t max_bytes) const;
+  // The same of a file that is not there: with the meta of snapshot `index`, and with what `derive`
+  // makes of the begin of its content (its first chunk) in the place of all of it. A small one: it
+  // is made for each call.
+  using Derive = std::function<Result<Bytes>(BytesView begin)>;
+  Result<std::pair<Bytes, bool>> read_derived(GroupId group, LogIndex index, std::uint64_t offset,
+                                              std::uint32_t max_bytes, const Derive& derive) const;
   // Receiving: raw bytes, offset 0 first. After the last, verify_received checks every checksum,
   // the meta against `meta`, makes the file durable under its final name and gives its content to
   // `piece`. kCorrupt: it was removed.

@@ -160,4 +160,16 @@ Result<consensus::SnapshotMeta> decode_snapshot(
   return meta;
 }
 
+Result<SnapshotBegin> decode_snapshot_begin(const SnapshotSource& source,
+                                            const SnapshotOwner& expected) {
+  Decoder decoder(source, expected);
+  SnapshotBegin begin{.meta = TRY(decoder.header()), .content = {}};
+  const auto take = [&begin](BytesView content) -> Result<void> {
+    begin.content = content;
+    return {};
+  };
+  (void)TRY(decoder.chunk(take));
+  return begin;
+}
+
 }  // namespace conclave::wal

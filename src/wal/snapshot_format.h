@@ -51,4 +51,13 @@ Result<consensus::SnapshotMeta> decode_snapshot(
     const SnapshotSource& source, const SnapshotOwner& expected,
     const std::function<Result<void>(BytesView)>& piece);
 
+// What a file says of itself, and the content of its first chunk. Errors as above; that they are
+// good says nothing about the rest of the file.
+struct SnapshotBegin {
+  consensus::SnapshotMeta meta;
+  Bytes content;
+};
+Result<SnapshotBegin> decode_snapshot_begin(const SnapshotSource& source,
+                                            const SnapshotOwner& expected);
+
 }  // namespace conclave::wal

@@ -53,6 +53,9 @@ Row row_of(ErrorCode code) {
       return {GrpcCode::kUnavailable, "etcdserver: server stopped"};
     case ErrorCode::kLearner:
       return {GrpcCode::kUnavailable, "etcdserver: rpc not supported for learner"};
+    case ErrorCode::kWitness:
+      return {GrpcCode::kUnavailable,
+              "etcdserver: this member is a witness: it votes and keeps no data"};
     case ErrorCode::kMemberNotFound:
       return {GrpcCode::kNotFound, "etcdserver: member not found"};
     case ErrorCode::kMemberExists:

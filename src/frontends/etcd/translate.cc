@@ -171,6 +171,7 @@ void to_member(api::Member& from, pb::Member& to) {
   for (std::string& url : from.peer_urls) to.add_peerurls(std::move(url));
   for (std::string& url : from.client_urls) to.add_clienturls(std::move(url));
   to.set_islearner(from.is_learner);
+  to.set_iswitness(from.is_witness);
 }
 
 template <class Message>
