@@ -29,6 +29,7 @@ struct Site {
   Fabric& fabric;
   const std::vector<io::Address>& members;  // client ports
   Trace& trace;
+  std::int64_t compaction_sent = 0;  // the highest that any workload asked for
 };
 
 struct WorkloadPlan {

@@ -9,6 +9,7 @@ import base64
 import json
 import random
 import re
+import time
 
 import grpc
 import requests
@@ -16,6 +17,7 @@ from etcd3 import etcdrpc as rpc
 
 import harness
 from request_generator import Generator
+from watch_stream import WatchStream
 
 ETCD = '/usr/bin/etcd'
 # One member need not wait long before it elects itself.
@@ -26,7 +28,15 @@ MESSAGES = {
     'DeleteRange': (rpc.DeleteRangeRequest, rpc.DeleteRangeResponse),
     'Txn': (rpc.TxnRequest, rpc.TxnResponse),
     'Compact': (rpc.CompactionRequest, rpc.CompactionResponse),
+    'LeaseGrant': (rpc.LeaseGrantRequest, rpc.LeaseGrantResponse),
+    'LeaseRevoke': (rpc.LeaseRevokeRequest, rpc.LeaseRevokeResponse),
+    'LeaseKeepAlive': (rpc.LeaseKeepAliveRequest, rpc.LeaseKeepAliveResponse),
+    'LeaseTimeToLive': (rpc.LeaseTimeToLiveRequest, rpc.LeaseTimeToLiveResponse),
+    'LeaseLeases': (rpc.LeaseLeasesRequest, rpc.LeaseLeasesResponse),
 }
+# The keys of a lease are a set: etcd lists them in the order of a hash table. And its time is
+# measured from the moment in which each server granted it.
+TTL_SLACK_S = 2
 KIB = 1024
 MIB = 1024 * KIB
 
@@ -38,6 +48,40 @@ def call(member, path, payload, **options):
         return 'OK', '', ask(payload, timeout=20, **options)
     except grpc.RpcError as error:
         return error.code().name, error.details(), b''
+
+
+def call_stream(member, path, payload):
+    """The same for a stream with one request and one answer."""
+    ask = member.channel.stream_stream(path, request_serializer=None, response_deserializer=None)
+    try:
+        answers = list(ask(iter([payload]), timeout=20))
+        assert len(answers) == 1, f'{len(answers)} answers of {path}'
+        return 'OK', '', answers[0]
+    except grpc.RpcError as error:
+        return error.code().name, error.details(), b''
+
+
+def comparable(message):
+    """Puts in order what is in none."""
+    if isinstance(message, rpc.LeaseTimeToLiveResponse):
+        message.keys[:] = sorted(message.keys)
+    if isinstance(message, rpc.LeaseLeasesResponse):
+        leases = sorted(message.leases, key=lambda lease: lease.ID)
+        del message.leases[:]
+        message.leases.extend(leases)
+    return message
+
+
+def same(answers):
+    """Whether the answers are equal, but for the rounding of a lease's time."""
+    (code, details, etcd), (*others, subject) = answers
+    if [code, details] != others:
+        return False
+    if isinstance(etcd, rpc.LeaseTimeToLiveResponse):
+        if abs(etcd.TTL - subject.TTL) > TTL_SLACK_S or (etcd.TTL < 0) != (subject.TTL < 0):
+            return False
+        subject.TTL = etcd.TTL
+    return etcd == subject
 
 
 def without_identity(message):
@@ -86,14 +130,18 @@ class Pair(harness.ClusterTest):
         """Asks both; etcd's answer as (code, details, message or None)."""
         answers = []
         for member in self.servers():
-            code, details, raw = call(
-                member, f'/etcdserverpb.KV/{method}', request.SerializeToString()
+            service = 'Lease' if method.startswith('Lease') else 'KV'
+            ask = call_stream if method == 'LeaseKeepAlive' else call
+            code, details, raw = ask(
+                member, f'/etcdserverpb.{service}/{method}', request.SerializeToString()
             )
             message = (
-                without_identity(MESSAGES[method][1].FromString(raw)) if code == 'OK' else None
+                comparable(without_identity(MESSAGES[method][1].FromString(raw)))
+                if code == 'OK'
+                else None
             )
             answers.append((code, details, message))
-        if answers[0] != answers[1]:
+        if not same(answers):
             asked = f'{method} {{ {" ".join(str(request).split())[:600]} }}'
             self.mismatch(asked, *(self.shown(answer) for answer in answers))
         return answers[0]
@@ -141,6 +189,51 @@ class Errors(Pair):
         self.put(key=b'k', ignore_value=True, prev_kv=True)
         self.put(key=b'k', value=b'w', ignore_lease=True, prev_kv=True)
         self.range(key=b'k')
+
+    def test_of_leases(self):
+        def grant(**fields):
+            return self.ask('LeaseGrant', rpc.LeaseGrantRequest(**fields))
+
+        def about(method, **fields):
+            return self.ask(method, MESSAGES[method][0](**fields))
+
+        self.assertEqual(grant(ID=5, TTL=100)[0], 'OK')
+        self.assertEqual(
+            grant(ID=5, TTL=100)[:2],
+            ('FAILED_PRECONDITION', 'etcdserver: lease already exists'),
+        )
+        too_large = ('OUT_OF_RANGE', 'etcdserver: too large lease TTL')
+        self.assertEqual(grant(ID=5, TTL=9_000_000_001)[:2], too_large)
+        self.assertEqual(grant(TTL=9_000_000_001)[:2], too_large)
+        grant(ID=6, TTL=9_000_000_000)
+        grant(ID=-7, TTL=50)
+        grant(ID=8, TTL=0)
+        grant(ID=9, TTL=-1)
+        grant(ID=10, TTL=1)
+        self.put(key=b'k', value=b'v', lease=5)
+        self.put(key=b'l', value=b'v', lease=5)
+        self.put(key=b'm', value=b'v', lease=-7)
+        self.put(key=b'k', value=b'w', ignore_lease=True)
+        self.put(key=b'l', ignore_value=True)
+        about('LeaseTimeToLive', ID=5, keys=True)
+        about('LeaseTimeToLive', ID=6, keys=True)
+        about('LeaseTimeToLive', ID=-7, keys=True)
+        about('LeaseTimeToLive', ID=5)
+        about('LeaseTimeToLive', ID=55, keys=True)
+        about('LeaseTimeToLive', keys=True)
+        about('LeaseKeepAlive', ID=5)
+        about('LeaseKeepAlive', ID=55)
+        about('LeaseKeepAlive')
+        self.ask('DeleteRange', rpc.DeleteRangeRequest(key=b'm'))
+        about('LeaseTimeToLive', ID=-7, keys=True)
+        about('LeaseRevoke', ID=-7)
+        about('LeaseRevoke', ID=5)
+        self.assertEqual(
+            about('LeaseRevoke', ID=5)[:2], ('NOT_FOUND', 'etcdserver: requested lease not found')
+        )
+        about('LeaseRevoke')
+        self.range(key=b'\0', range_end=b'\0')
+        self.put(key=b'k', value=b'v', lease=5)
 
     def test_of_range_and_compact(self):
         for number in range(8):
@@ -314,6 +407,158 @@ class RandomRequests(Pair):
         self.run_seed(3, 100 if harness.Options.quick else 1000)
 
 
+class Watches(Pair):
+    """Streams of watches. What a stream is told is compared for each watch by itself: between
+    watches there is no order. Events may be cut into other responses: etcd tells several
+    revisions at once to a watch that is behind, and so do we, though not the same ones."""
+
+    def streams(self):
+        return [WatchStream(member) for member in self.servers()]
+
+    def told(self, stream):
+        """For each watch: control responses as they are, events in order."""
+        by_watch = {}
+        for response in list(stream.responses):
+            response = rpc.WatchResponse.FromString(response.SerializeToString())
+            response.DiscardUnknownFields()
+            without_identity(response)
+            lines = by_watch.setdefault(response.watch_id, [])
+            if not response.events:
+                lines.append(' '.join(str(response).split()) or 'empty')
+            for event in response.events:
+                lines.append(' '.join(str(event).split()))
+        return by_watch
+
+    def compare(self, streams, settle=0.5):
+        """Waits until both have been told the same; a mismatch if that does not happen."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            told = [self.told(stream) for stream in streams]
+            if told[0] == told[1]:
+                time.sleep(settle)
+                told = [self.told(stream) for stream in streams]
+                if told[0] == told[1]:
+                    return told[0]
+            time.sleep(0.05)
+        for watch_id in sorted(set(told[0]) | set(told[1])):
+            sides = [side.get(watch_id, []) for side in told]
+            if sides[0] != sides[1]:
+                self.mismatch(f'watch {watch_id}', *('; '.join(side[-12:]) for side in sides))
+        return told[0]
+
+    def put(self, **fields):
+        return self.ask('Put', rpc.PutRequest(**fields))
+
+    def test_by_hand(self):
+        for number in range(5):
+            self.put(key=b'a', value=b'%d' % number)
+        self.ask('DeleteRange', rpc.DeleteRangeRequest(key=b'a'))
+        self.put(key=b'b', value=b'x')
+        streams = self.streams()
+
+        def create(**fields):
+            for stream in streams:
+                stream.create(**fields)
+            return self.compare(streams, 0.1)
+
+        create(key=b'a')
+        told = create(key=b'a', start_revision=3, prev_kv=True)
+        self.assertEqual(len(told[1]), 6)
+        create(key=b'a', start_revision=-5)
+        create(key=b'a', start_revision=100)
+        told = create(key=b'c', range_end=b'b')
+        self.assertIn('mvcc: watcher range is empty', told[-1][-1])
+        create(key=b'b', range_end=b'b')
+        create(range_end=b'b')
+        create()
+        create(key=b'a', range_end=b'\0', watch_id=50)
+        create(key=b'a', range_end=b'\0', watch_id=50)
+        create(key=b'a', watch_id=9)
+        create(key=b'a', filters=[0])
+        create(key=b'a', filters=[1])
+        create(key=b'a', filters=[0, 1], start_revision=2)
+        for stream in streams:
+            stream.cancel(50)
+            stream.cancel(77)
+            stream.cancel(50)
+            stream.send(b'')
+        self.compare(streams)
+        self.put(key=b'a', value=b'new', prev_kv=True)
+        self.ask('DeleteRange', rpc.DeleteRangeRequest(key=b'a', range_end=b'c'))
+        self.ask('DeleteRange', rpc.DeleteRangeRequest(key=b'a', range_end=b'c'))
+        self.compare(streams)
+        # etcd 3.4 says how far it is whatever its watches have been told; later ones wait for those
+        # that are behind or begin later, and so do we.
+        for stream in streams:
+            stream.cancel(3)
+        self.compare(streams)
+        for stream in streams:
+            stream.ask_progress()
+        self.compare(streams)
+        for revision, start in ((5, 4), (5, 5), (6, 1), (6, 0)):
+            self.ask('Compact', rpc.CompactionRequest(revision=revision))
+            create(key=b'a', start_revision=start, prev_kv=True)
+        for stream in streams:
+            stream.close()
+
+    def test_bad_messages(self):
+        for payload in (b'\xff\xff\xff', b'\x0a\x05ab'):
+            streams = self.streams()
+            for stream in streams:
+                stream.send(payload)
+            harness.wait_until(
+                lambda both=streams: all(s.error is not None for s in both), 5, 'both to refuse'
+            )
+            codes = [stream.error.code() for stream in streams]
+            self.assertEqual(codes[0], codes[1])
+
+    def run_seed(self, seed, count):
+        draw = random.Random(seed)
+        generator = Generator(random.Random(seed))
+        streams = self.streams()
+        created = 0
+        revision = 1
+        for _ in range(count):
+            if draw.random() < 0.15:
+                created += 1
+                key = draw.choice([b'', b'a', b'b', b'k1', b'key2', b'\xff'])
+                end = draw.choice([b'', b'', b'\0', b'c', b'z', b'\xff\xff'])
+                start = draw.choice([0, 0, 1, draw.randint(1, revision + 5)])
+                filters = draw.choice([[], [], [], [0], [1]])
+                for stream in streams:
+                    stream.create(
+                        key=key,
+                        range_end=end,
+                        start_revision=start,
+                        filters=filters,
+                    )
+                    stream.until(lambda all_: sum(r.created for r in all_) == created)
+            elif draw.random() < 0.03 and created:
+                watch_id = draw.randrange(created)
+                for stream in streams:
+                    stream.cancel(watch_id)
+                self.compare(streams, 0.05)
+            method, request = generator.next()
+            if method == 'Compact':
+                self.compare(streams, 0.1)  # etcd may tell, or may not, what is being compacted
+            code, _, message = self.ask(method, request)
+            if code == 'OK':
+                revision = message.header.revision
+                generator.heard(revision)
+            if self.mismatches:
+                break
+        told = self.compare(streams)
+        self.assertGreater(sum(len(lines) for lines in told.values()), count // 4)
+        for stream in streams:
+            stream.close()
+
+    def test_seed_1(self):
+        self.run_seed(1, 200 if harness.Options.quick else 600)
+
+    def test_seed_2(self):
+        self.run_seed(2, 200 if harness.Options.quick else 600)
+
+
 class Json(Pair):
     """The JSON gateway and the plain HTTP pages."""
 
@@ -336,6 +581,8 @@ class Json(Pair):
             value = json.loads(text)
         except ValueError:
             return text
+        if isinstance(value, dict) and 'result' in value:
+            return {'result': Json.normal(json.dumps(value['result']))}
         if isinstance(value, dict) and 'header' in value:
             header = value['header']
             for name in ('cluster_id', 'member_id', 'raft_term'):
@@ -367,6 +614,41 @@ class Json(Pair):
         self.post('/v3/kv/range', key=b'foo', revision='2')
         self.post('/v3/kv/compaction', revision='3')
         self.post('/v3/kv/range', key=b'foo', revision='999')
+
+    def test_leases(self):
+        for path, fields in (
+            ('/v3/lease/grant', {'ID': 7, 'TTL': 60}),
+            ('/v3/lease/grant', {'ID': '7', 'TTL': '60'}),
+            ('/v3/lease/grant', {'ID': 8, 'TTL': 9_000_000_001}),
+            ('/v3/lease/leases', {}),
+            ('/v3/kv/lease/leases', {}),
+            ('/v3/lease/revoke', {'ID': 9}),
+            ('/v3/kv/lease/revoke', {'ID': 7}),
+            ('/v3/lease/timetolive', {'ID': 7}),
+            ('/v3/kv/lease/timetolive', {'ID': 7, 'keys': True}),
+            ('/v3/lease/leases', {}),
+        ):
+            self.post(path, **fields)
+        self.post('/v3/kv/put', key=b'k', value=b'v', lease=7)
+
+    def test_lease_keepalive_is_a_stream(self):
+        self.post('/v3/lease/grant', ID=7, TTL=60)
+        several = '{"ID":7} {"ID":8}\n{"ID":"7"}'
+        for body in ('{"ID":7}', '{"ID":8}', several, '{"ID":7}{"ID":x}', ''):
+            lines = [
+                [self.normal(line) for line in self.answer_lines(member, body)]
+                for member in self.servers()
+            ]
+            if lines[0] != lines[1]:
+                self.mismatch(f'/v3/lease/keepalive {body}', *lines)
+
+    @staticmethod
+    def answer_lines(member, body):
+        answer = requests.post(
+            member.url + '/v3/lease/keepalive', data=body, timeout=10, proxies={'http': None}
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.text.splitlines()
 
     def test_txn(self):
         for _ in range(2):

@@ -3,6 +3,8 @@ follower."""
 
 import json
 import os
+import subprocess
+import time
 
 import harness
 
@@ -242,6 +244,74 @@ class EtcdctlCommands:
         self.assertEqual(
             self.ctl('compaction', '--physical', str(now + 1)), f'compacted revision {now + 1}\n'
         )
+
+    # --- leases
+
+    def grant(self, ttl):
+        words = self.ctl('lease', 'grant', str(ttl)).split()
+        self.assertEqual(words[:1] + words[2:], ['lease', 'granted', 'with', f'TTL({ttl}s)'])
+        return words[1]
+
+    def test_lease_grant_put_and_revoke(self):
+        lease = self.grant(600)
+        self.assertEqual(self.ctl('put', 'leased/a', '1', '--lease', lease), 'OK\n')
+        self.assertEqual(self.ctl('put', 'leased/b', '2', '--lease', lease), 'OK\n')
+        self.assertEqual(self.json('get', 'leased/a')['kvs'][0]['lease'], int(lease, 16))
+        left = self.ctl('lease', 'timetolive', lease, '--keys')
+        self.assertRegex(
+            left,
+            rf'^lease {lease} granted with TTL\(600s\), remaining\(59\ds\), '
+            r'attached keys\(\[(leased/a leased/b|leased/b leased/a)\]\)\n$',
+        )
+        self.assertIn(lease, self.ctl('lease', 'list').split())
+        before = self.revision()
+        self.assertEqual(self.ctl('lease', 'revoke', lease), f'lease {lease} revoked\n')
+        self.assertEqual(self.revision(), before + 1)
+        self.assertEqual(self.ctl('get', 'leased/', '--prefix'), '')
+        self.assertEqual(
+            self.ctl('lease', 'timetolive', lease), f'lease {lease} already expired\n'
+        )
+        self.assertNotIn(lease, self.ctl('lease', 'list').split())
+
+    def test_lease_that_is_not_there(self):
+        gone = 'etcdserver: requested lease not found'
+        self.assertIn(gone, self.fails('lease', 'revoke', '77'))
+        self.assertIn(gone, self.fails('put', 'lease/none', '1', '--lease', '77'))
+        self.assertEqual(self.ctl('get', 'lease/none'), '')
+        self.assertIn(gone, self.fails('lease', 'keep-alive', '--once', '77'))
+
+    def test_lease_too_long(self):
+        self.assertIn(
+            'etcdserver: too large lease TTL', self.fails('lease', 'grant', '9000000001')
+        )
+
+    def test_lease_expires(self):
+        lease = self.grant(2)
+        self.ctl('put', 'lease/short', '1', '--lease', lease)
+        self.ctl('put', 'lease/moved', '1', '--lease', lease)
+        self.ctl('put', 'lease/moved', '2')
+        deadline = time.monotonic() + 20
+        while self.ctl('get', 'lease/short') and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.assertEqual(self.ctl('get', 'lease/short'), '')
+        self.assertEqual(self.ctl('get', 'lease/moved', '--print-value-only'), '2\n')
+
+    def test_lease_kept_alive(self):
+        lease = self.grant(2)
+        self.ctl('put', 'lease/kept', '1', '--lease', lease)
+        command = ['etcdctl', '--endpoints', self.endpoint(), 'lease', 'keep-alive', lease]
+        env = dict(os.environ, ETCDCTL_API='3')
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as keeper:
+            try:
+                time.sleep(5)
+                self.assertEqual(self.ctl('get', 'lease/kept', '--print-value-only'), '1\n')
+            finally:
+                keeper.kill()
+            lines = keeper.stdout.read().splitlines()
+        self.assertGreaterEqual(len(lines), 3)
+        self.assertEqual(set(lines), {f'lease {lease} keepalived with TTL(2)'})
+        once = self.ctl('lease', 'keep-alive', '--once', self.grant(100))
+        self.assertRegex(once, r'^lease \w+ keepalived with TTL\(100\)\n$')
 
     # --- the cluster
 

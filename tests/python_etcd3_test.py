@@ -1,5 +1,7 @@
 """The python-etcd3 client against a cluster, through the leader and a follower."""
 
+import time
+
 import etcd3
 
 import harness
@@ -108,6 +110,48 @@ class ClientCalls:
         self.client.put('compact/k', 'c')
         self.client.compact(now + 1, physical=True)
         self.assertEqual(self.client.get('compact/k')[0], b'c')
+
+    def test_lease(self):
+        lease = self.client.lease(60)
+        self.client.put('lease/a', '1', lease=lease)
+        self.client.put('lease/b', '2', lease=lease.id)
+        self.assertEqual(self.client.get('lease/a')[1].lease_id, lease.id)
+        self.assertEqual(lease.granted_ttl, 60)
+        self.assertIn(lease.remaining_ttl, (57, 58, 59))
+        self.assertEqual(lease.keys, [b'lease/a', b'lease/b'])
+        self.assertEqual([answer.TTL for answer in lease.refresh()], [60])
+        self.client.put('lease/b', '3')
+        lease.revoke()
+        self.assertIsNone(self.client.get('lease/a')[0])
+        self.assertEqual(self.client.get('lease/b')[0], b'3')
+        self.assertEqual([answer.TTL for answer in lease.refresh()], [0])
+        self.assertEqual(self.client.get_lease_info(lease.id).TTL, -1)
+
+    def test_lease_with_a_chosen_id(self):
+        name = int.from_bytes(self.member().name.encode(), 'big') % 2**62
+        self.assertEqual(self.client.lease(60, lease_id=name).id, name)
+        with self.assertRaises(etcd3.exceptions.PreconditionFailedError):
+            self.client.lease(60, lease_id=name)
+        self.client.revoke_lease(name)
+        with self.assertRaisesRegex(Exception, 'etcdserver: requested lease not found'):
+            self.client.revoke_lease(name)
+        with self.assertRaisesRegex(Exception, 'etcdserver: requested lease not found'):
+            self.client.put('lease/c', '1', lease=name)
+
+    def test_lock(self):
+        with self.client.lock('lock/k', ttl=20) as lock:
+            self.assertTrue(lock.is_acquired())
+            self.assertFalse(self.client.lock('lock/k', ttl=20).acquire(timeout=0))
+        self.assertTrue(self.client.lock('lock/k', ttl=20).acquire(timeout=0))
+
+    def test_lease_expires(self):
+        lease = self.client.lease(2)
+        self.client.put('lease/short', '1', lease=lease)
+        until = time.monotonic() + 20
+        while self.client.get('lease/short')[0] is not None and time.monotonic() < until:
+            time.sleep(0.1)
+        self.assertIsNone(self.client.get('lease/short')[0])
+        self.assertEqual(lease.remaining_ttl, -1)
 
     def test_status(self):
         status = self.client.status()

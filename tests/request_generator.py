@@ -10,6 +10,7 @@ from etcd3 import etcdrpc as rpc
 
 KEYS = [b'a', b'aa', b'ab', b'b', b'ba', b'bb', b'c', b'ca', b'd', b'\x00', b'\xff', b'\xff\xff']
 ENDS = KEYS + [b'', b'', b'\x00', b'e', b'ac']
+LEASES = [1, 2, 3, 4, -5]
 VALUES = [b'', b'1', b'2', b'10', b'\x00\xff', b'long' * 50]
 MAX_DEPTH = 3
 
@@ -23,8 +24,10 @@ class Generator:
     def next(self):
         """(method, request message)"""
         kind = self.rng.choices(
-            ['Put', 'Range', 'DeleteRange', 'Txn', 'Compact'], [30, 35, 10, 22, 3]
+            ['Put', 'Range', 'DeleteRange', 'Txn', 'Compact', 'Lease'], [30, 35, 10, 22, 3, 14]
         )[0]
+        if kind == 'Lease':
+            return self.lease()
         return kind, getattr(self, kind.lower())()
 
     def heard(self, revision):
@@ -54,9 +57,27 @@ class Generator:
                 put.value = b''
         if self.one_in(12):
             put.ignore_lease = True
-        if self.one_in(40):
-            put.lease = self.rng.choice([1, 7777, -1])
+        if self.one_in(4):
+            put.lease = 7777 if self.one_in(20) else self.rng.choice(LEASES)
         return put
+
+    def lease(self):
+        """Of leases that do not expire meanwhile."""
+        lease = self.rng.choice(LEASES)
+        kind = self.rng.choices(
+            ['LeaseGrant', 'LeaseRevoke', 'LeaseKeepAlive', 'LeaseTimeToLive', 'LeaseLeases'],
+            [6, 2, 2, 4, 1],
+        )[0]
+        if kind == 'LeaseGrant':
+            ttl = self.rng.choice([10_000, 20_000, 9_000_000_000, 9_000_000_001, 9_000_000_000_000])
+            return kind, rpc.LeaseGrantRequest(ID=lease, TTL=ttl)
+        if kind == 'LeaseRevoke':
+            return kind, rpc.LeaseRevokeRequest(ID=lease)
+        if kind == 'LeaseKeepAlive':
+            return kind, rpc.LeaseKeepAliveRequest(ID=lease)
+        if kind == 'LeaseTimeToLive':
+            return kind, rpc.LeaseTimeToLiveRequest(ID=lease, keys=not self.one_in(4))
+        return kind, rpc.LeaseLeasesRequest()
 
     def range(self):
         request = rpc.RangeRequest(key=self.key())

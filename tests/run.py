@@ -26,6 +26,8 @@ TESTS = [
     'consensus_test.py',
     'differential_test.py',
     'etcdctl_test.py',
+    'watch_test.py',
+    'http_test.py',
     'idempotency_test.py',
     'python_etcd3_test.py',
     'node_client_test.py',

@@ -71,8 +71,8 @@ class Crowd : public Workload {
     for (const auto& client : clients_)
       client->caller().begin([&client] { client->act(); }, [this] { finished(); });
   }
-  bool done() const final { return over_; }
-  std::uint64_t answered() const final {
+  bool done() const override { return over_; }
+  std::uint64_t answered() const override {
     std::uint64_t sum = 0;
     for (const auto& client : clients_) sum += client->caller().answered();
     return sum;
@@ -82,6 +82,7 @@ class Crowd : public Workload {
   // All clients are through. Reads what judge() needs, by `caller`, and ends in over().
   virtual void last_look(Caller& caller) = 0;
   void over() { over_ = true; }
+  const std::vector<std::unique_ptr<Client>>& clients() const { return clients_; }
   const Shared& shared() const { return shared_; }
   Shared& shared() { return shared_; }
 

@@ -13,6 +13,10 @@ constexpr WorkloadKind kKinds[] = {
      make_request_ids},
     {"revisions", "writes, history and compactions: each revision is one write, and stays so", 10,
      make_revisions},
+    {"watches", "writes and watches over many streams: ordered, whole, without gap or repetition",
+     2, make_watches},
+    {"leases", "leases kept alive, revoked, left to expire: none ends early, none stays", 1,
+     make_leases},
 };
 
 }  // namespace

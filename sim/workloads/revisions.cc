@@ -50,7 +50,6 @@ struct Shared {
 
   std::string prefix;
   std::int64_t newest = 1;           // revision anybody has heard of
-  std::int64_t compaction_sent = 0;  // the highest
   std::int64_t compaction_done = 0;  // the highest that was acknowledged
   std::size_t writes = 0;
   std::map<std::int64_t, Write> answered;   // by revision
@@ -65,7 +64,7 @@ struct Shared {
 class RevisionClient {
  public:
   RevisionClient(Site& site, const WorkloadPlan& plan, std::size_t number, Shared& shared)
-      : caller_(site, plan, "v", number), shared_(shared) {}
+      : site_(site), caller_(site, plan, "v", number), shared_(shared) {}
 
   Caller& caller() { return caller_; }
 
@@ -141,7 +140,7 @@ class RevisionClient {
     const auto low = std::max<std::int64_t>(shared_.compaction_done, 1);
     const std::int64_t revision = low + static_cast<std::int64_t>(caller_.rng().below(
                                             static_cast<std::uint64_t>(shared_.newest - low) + 1));
-    shared_.compaction_sent = std::max(shared_.compaction_sent, revision);
+    site_.compaction_sent = std::max(site_.compaction_sent, revision);
     etcdserverpb::CompactionRequest request;
     request.set_revision(revision);
     request.set_physical(caller_.rng().one_in(2));
@@ -158,7 +157,7 @@ class RevisionClient {
     request.set_key(shared_.prefix);
     request.set_range_end(shared_.prefix + "\xff");
     request.set_serializable(caller_.rng().one_in(4));
-    const auto low = std::max<std::int64_t>(shared_.compaction_sent - 10, 1);
+    const auto low = std::max<std::int64_t>(site_.compaction_sent - 10, 1);
     const auto span = static_cast<std::uint64_t>(std::max(shared_.newest - low, std::int64_t{0}));
     request.set_revision(low + static_cast<std::int64_t>(caller_.rng().below(span + 1)));
     if (caller_.rng().one_in(20)) request.set_revision(shared_.newest + kFarAhead);
@@ -223,10 +222,10 @@ class RevisionClient {
     const std::int64_t written = fresh ? shared_.newest : 0;
     caller_.call("KV/Range", request, [=, this](const EtcdClient::Reply& reply) {
       if (reply.error == kCompacted) {
-        if (revision >= shared_.compaction_sent)
+        if (revision >= site_.compaction_sent)
           throw wrong("a read at revision {} is refused as compacted; nobody asked for that",
                       revision);
-        skip_to(shared_.compaction_sent);
+        skip_to(site_.compaction_sent);
       }
       if (reply.error == kFuture && revision <= written)
         throw wrong(
@@ -254,6 +253,7 @@ class RevisionClient {
     shared_.count_before.reset();
   }
 
+  Site& site_;
   Caller caller_;
   Shared& shared_;
 };

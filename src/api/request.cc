@@ -53,6 +53,11 @@ struct Router {
   Route operator()(const MemberRemoveRequest&) const { return Route::kMemberChange; }
   Route operator()(const MemberUpdateRequest&) const { return Route::kMemberChange; }
   Route operator()(const MemberPromoteRequest&) const { return Route::kMemberChange; }
+  Route operator()(const LeaseGrantRequest&) const { return Route::kWrite; }
+  Route operator()(const LeaseRevokeRequest&) const { return Route::kWrite; }
+  Route operator()(const LeaseKeepAliveRequest&) const { return Route::kWrite; }
+  Route operator()(const LeaseTimeToLiveRequest&) const { return Route::kLinearizableRead; }
+  Route operator()(const LeaseLeasesRequest&) const { return Route::kLinearizableRead; }
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "api/kv.h"
+#include "api/lease.h"
 #include "base/bytes.h"
 #include "base/ids.h"
 
@@ -106,10 +107,11 @@ struct RequestId {
   auto operator<=>(const RequestId&) const = default;
 };
 
-using Body =
-    std::variant<RangeRequest, PutRequest, DeleteRangeRequest, TxnRequest, CompactRequest,
-                 MemberListRequest, StatusRequest, HealthRequest, MetricsRequest, MemberAddRequest,
-                 MemberRemoveRequest, MemberUpdateRequest, MemberPromoteRequest>;
+using Body = std::variant<RangeRequest, PutRequest, DeleteRangeRequest, TxnRequest, CompactRequest,
+                          MemberListRequest, StatusRequest, HealthRequest, MetricsRequest,
+                          MemberAddRequest, MemberRemoveRequest, MemberUpdateRequest,
+                          MemberPromoteRequest, LeaseGrantRequest, LeaseRevokeRequest,
+                          LeaseKeepAliveRequest, LeaseTimeToLiveRequest, LeaseLeasesRequest>;
 
 struct Request {
   Body body;
@@ -162,6 +164,8 @@ enum class ErrorCode : std::uint8_t {
   kTooManyLearners,
   kNotEnoughStarted,  // after the change too few of the voters would ever have been started
   kUnhealthy,         // after the change too few of the voters would be reachable
+  kLeaseExists,
+  kLeaseTtlTooLarge,
 };
 
 struct Error {
@@ -178,9 +182,11 @@ struct Header {
   Epoch epoch;
 };
 
-using Answer = std::variant<Error, RangeResponse, PutResponse, DeleteRangeResponse, TxnResponse,
-                            CompactResponse, MemberListResponse, StatusResponse, HealthResponse,
-                            MetricsResponse, MemberChangeResponse>;
+using Answer =
+    std::variant<Error, RangeResponse, PutResponse, DeleteRangeResponse, TxnResponse,
+                 CompactResponse, MemberListResponse, StatusResponse, HealthResponse,
+                 MetricsResponse, MemberChangeResponse, LeaseGrantResponse, LeaseRevokeResponse,
+                 LeaseKeepAliveResponse, LeaseTimeToLiveResponse, LeaseLeasesResponse>;
 
 struct Response {
   Header header;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "api/request.h"
+#include "api/watch.h"
 #include "base/bytes.h"
 #include "base/time.h"
 
@@ -27,10 +28,16 @@ class Session {
       CallId id = 0;
       Request request;
     };
+    struct Watch {
+      CallId feed = 0;  // chosen by the session, like a call's id
+      WatchRequest request;
+    };
     std::size_t unsent = 0;         // in: what the connection still has to send of earlier `send`s
     Bytes send;                     // to the client, in order
     std::vector<Call> calls;        // to be answered with on_response, in any order
     std::vector<CallId> cancelled;  // the client is no longer interested: do not answer
+    std::vector<Watch> watches;     // to be answered with on_watch, in order
+    std::vector<CallId> has_room;   // feeds that on_watch said no for, and that take news again
     bool close = false;             // close after `send` has left
     std::string close_reason;       // for the log, if the client misbehaved
   };
@@ -44,6 +51,10 @@ class Session {
   // Error in place of it all. False if nobody waits for it any more.
   virtual bool on_part(CallId call, const Header& header, std::vector<KeyValue> kvs,
                        Effects& effects) = 0;
+  // News for a feed; `header` as its kind says (api/watch.h). False, for events and progress: the
+  // client has to take what it was sent before; Effects::has_room will name the feed.
+  virtual bool on_watch(CallId feed, const Header& header, const WatchNews& news,
+                        Effects& effects) = 0;
   // Bytes of answers that wait here for the client to take what was sent before.
   virtual std::size_t held_bytes() const = 0;
   // Called about once a second: where a client that sends one byte a minute is found out.

@@ -26,6 +26,8 @@ inline constexpr std::size_t kMaxStreamsPerConnection = 512;
 // Answers that the client of a connection has not taken. Above it no read is carried out for it, so
 // it may hold this and one answer more.
 inline constexpr std::size_t kMaxUnsentBytes = 16 * kMiB;
+// What each connection may always hold of events, however much the others hold.
+inline constexpr std::size_t kLittleUnsentBytes = 64 * kKiB;
 // The same for all connections of a member. Above it a read is carried out only for a connection
 // that has taken everything, and only if the answer is a small one (kReadSliceBytes, or one value).
 inline constexpr std::size_t kMaxAllUnsentBytes = 512 * kMiB;
@@ -50,6 +52,8 @@ inline constexpr std::size_t kMaxInflightReads = 100'000;
 
 // One log entry carries many commands; a batch is closed at this size.
 inline constexpr std::size_t kMaxEntryBytes = 1 * kMiB;
+// Leases and keys of theirs that one log entry revokes when their time is over: a few milliseconds.
+inline constexpr std::size_t kExpiryWork = 4'000;
 // One append to a follower carries at most this many bytes of entries (or one larger entry).
 inline constexpr std::size_t kMaxAppendBytes = 1 * kMiB;
 inline constexpr std::size_t kMaxInflightAppends = 64;

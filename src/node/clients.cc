@@ -41,13 +41,15 @@ struct Clients::Client : io::ConnectionHandler {
 };
 
 Clients::Clients(std::size_t max_connections, io::Clock& clock, io::Network& network,
-                 api::SessionFactory make_session, Submit submit, HasRoom has_room)
+                 api::SessionFactory make_session, Submit submit, HasRoom has_room,
+                 WatchHooks watches)
     : max_connections_(max_connections),
       clock_(clock),
       network_(network),
       make_session_(std::move(make_session)),
       submit_(std::move(submit)),
       has_room_(std::move(has_room)),
+      watches_(std::move(watches)),
       alive_(std::make_shared<char>()) {}
 
 Clients::~Clients() = default;
@@ -121,6 +123,12 @@ void Clients::after_session(Client& client) {
     client.full = false;
     has_room_(client.id);
   }
+  for (api::Session::Effects::Watch& watch : std::exchange(client.effects.watches, {})) {
+    watches_.request(ClientCall{client.id, watch.feed}, std::move(watch.request));
+  }
+  for (const api::CallId feed : std::exchange(client.effects.has_room, {})) {
+    watches_.has_room(ClientCall{client.id, feed});
+  }
   if (!client.submitting) {
     client.submitting = true;
     while (!client.effects.calls.empty()) {
@@ -156,6 +164,32 @@ bool Clients::part(ClientCall call, const api::Header& header, std::vector<api::
   return is_wanted;
 }
 
+bool Clients::watch_news(ClientCall feed, const api::Header& header, const api::WatchNews& news) {
+  const auto found = connections_.find(feed.connection);
+  if (found == connections_.end() || found->second->gone) return false;
+  Client& client = *found->second;
+  const bool may_wait = std::holds_alternative<api::WatchEvents>(news) ||
+                        std::holds_alternative<api::WatchProgress>(news);
+  if (may_wait && !has_room_for_events(client)) {
+    starved_.push_back(feed);
+    return false;
+  }
+  bool is_taken = false;
+  tell(client,
+       [&] { is_taken = client.session->on_watch(feed.call, header, news, client.effects); });
+  return is_taken;
+}
+
+// While all connections together hold too much, only those get more that hold little. The session
+// sees to the bounds of its own connection.
+bool Clients::has_room_for_events(const Client& client) const {
+  return held_bytes_ < limits::kMaxAllUnsentBytes || client.held < limits::kLittleUnsentBytes;
+}
+
+void Clients::feed_starved() {
+  for (const ClientCall& feed : std::exchange(starved_, {})) watches_.has_room(feed);
+}
+
 void Clients::flush() {
   flush_wanted_ = false;
   for (const std::uint64_t id : std::exchange(dirty_, {})) {
@@ -165,6 +199,7 @@ void Clients::flush() {
     client.dirty = false;
     if (client.gone) {
       connections_.erase(found);
+      watches_.gone(id);
       continue;
     }
     if (!client.effects.send.empty()) {
@@ -189,6 +224,7 @@ void Clients::tick() {
     if (client->gone) continue;
     tell(*client, [&] { client->session->on_tick(now, client->effects); });
   }
+  feed_starved();
 }
 
 void Clients::shut_down() {

@@ -22,10 +22,16 @@ class Clients {
   using Submit = std::function<void(ClientCall, api::Request)>;
   // Told when a connection that room_for() called full is so no longer.
   using HasRoom = std::function<void(std::uint64_t connection)>;
+  // What becomes of watches; a feed is named like a call. None may call back at once.
+  struct WatchHooks {
+    std::function<void(ClientCall feed, api::WatchRequest)> request;
+    std::function<void(ClientCall feed)> has_room;
+    std::function<void(std::uint64_t connection)> gone;
+  };
 
   // Beyond `max_connections` newcomers are turned away.
   Clients(std::size_t max_connections, io::Clock& clock, io::Network& network,
-          api::SessionFactory make_session, Submit submit, HasRoom has_room);
+          api::SessionFactory make_session, Submit submit, HasRoom has_room, WatchHooks watches);
   ~Clients();
 
   // kBusy names a port that is taken.
@@ -34,6 +40,9 @@ class Clients {
   void reply(ClientCall call, api::Response response);
   // The first keys of a Range's answer (api::Session::on_part). False: nobody waits for it.
   bool part(ClientCall call, const api::Header& header, std::vector<api::KeyValue> kvs);
+  // News for a feed (api::Session::on_watch). False: not now; WatchHooks::has_room follows, or
+  // gone.
+  bool watch_news(ClientCall feed, const api::Header& header, const api::WatchNews& news);
   // Which answers may be made for a connection, by what it and all of them have not taken yet.
   Room room_for(std::uint64_t connection);
   // About once a second: sessions find out clients that dribble.
@@ -53,6 +62,8 @@ class Clients {
   Room room_of(const Client& client) const;
   void flush();
   void close(std::uint64_t id);
+  bool has_room_for_events(const Client& client) const;
+  void feed_starved();
 
   std::size_t max_connections_;
   io::Clock& clock_;
@@ -60,6 +71,8 @@ class Clients {
   api::SessionFactory make_session_;
   Submit submit_;
   HasRoom has_room_;
+  WatchHooks watches_;
+  std::vector<ClientCall> starved_;  // feeds that were refused since all connections hold so much
   std::vector<std::unique_ptr<io::Listener>> listeners_;
   std::map<std::uint64_t, std::unique_ptr<Client>> connections_;
   std::uint64_t next_id_ = 1;

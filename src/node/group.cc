@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/watch_limits.h"
 
 namespace conclave::node {
 namespace {
@@ -24,6 +25,20 @@ consensus::EngineConfig engine_config(GroupId id, const Options& options) {
   };
 }
 
+// Sets the ids of leases apart from what else comes from the incarnation.
+constexpr std::uint64_t kLeaseIds = 0x6c6561736573;
+
+// What an entry takes in the log, about. One that is only a stamp comes alone, as nothing else was
+// to be written, and so has a block of the disk for itself (docs/formats/commands.md,
+// docs/formats/log.md).
+std::size_t bytes_in_log(const consensus::Entry& entry) {
+  constexpr std::size_t kBlockBytes = 4096;
+  constexpr std::size_t kStampBytes = 17;
+  const bool is_stamp =
+      entry.kind == consensus::EntryKind::kCommand && entry.data.size() <= kStampBytes;
+  return is_stamp ? kBlockBytes : entry.data.size();
+}
+
 // Distinct for every member and every run: the incarnation is random.
 ReadId first_read_id(const Options& options, std::uint64_t incarnation) {
   return ReadId{(options.self.value ^ incarnation) << 20 | 1};
@@ -39,6 +54,14 @@ Group::Group(GroupId id, GroupState state, Shared shared)
               shared_.options.seed ^ id.value),
       reads_(first_read_id(shared_.options, shared_.incarnation)),
       applied_membership_(engine_.snapshot_meta(store_.applied_index()).membership.decided()),
+      watches_({.watches = limits::kMaxWatches}, store_,
+               [this](store::FeedId feed, api::Revision revision, const api::WatchNews& news) {
+                 api::Header names = header();
+                 names.revision = revision;
+                 return shared_.watch_news({feed.connection, feed.call}, names, news);
+               }),
+      cluster_clock_(shared_.options.tick * std::int64_t{shared_.options.election_ticks}),
+      lease_ids_(shared_.incarnation ^ kLeaseIds),
       auto_compaction_(shared_.options.compact_period, shared_.options.compact_keep_revisions),
       snapshot_(store_.applied_index()),
       alive_(std::make_shared<char>()) {
@@ -92,15 +115,20 @@ void Group::turn() {
   if (stopped_) return;
   propose_writes();
   propose_change();
+  keep_time();
   begin_barrier();
   consensus::Output out = engine_.take_output();
-  if (out.empty()) return serve_reads();
+  if (out.empty()) {
+    serve_reads();
+    return serve_watches();
+  }
 
   send(out.send_now);  // followers write while our own disk does
   persist(out);
   apply(out.committed);
   for (const consensus::ReadReady& read : out.reads_ready) reads_.barrier_done(read.id, read.index);
   serve_reads();
+  serve_watches();
   move_snapshots(out);
   want_turn();  // what was done may have given the engine more to say
 }
@@ -161,7 +189,7 @@ void Group::apply(const std::vector<consensus::Entry>& committed) {
       return;
     }
     if (store_.applied_epoch() != before) writes_.put_back_before(store_.applied_epoch());
-    after_apply(entry.index, entry.data.size());
+    after_apply(entry.index, bytes_in_log(entry));
   }
   if (committed.empty()) return;
   follow_members();
@@ -206,12 +234,13 @@ bool Group::is_corrupt() const {
 
 // --- writes -------------------------------------------------------------------------
 
-void Group::write(ClientCall client, const api::Request& request) {
+void Group::write(ClientCall client, api::Request request) {
   ++counters_.writes_received;
   if (std::optional<api::Error> error = refusal(request)) {
     ++counters_.writes_failed;
     return answer(client, std::move(*error));
   }
+  if (auto* grant = std::get_if<api::LeaseGrantRequest>(&request.body)) complete(*grant);
   const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
   Bytes command = store::encode_command(origin, request);
   if (command.size() > shared_.options.max_request_bytes) {
@@ -228,12 +257,15 @@ std::optional<api::Error> Group::refusal(const api::Request& request) const {
   const store::Limits store_limits{.max_txn_ops = shared_.options.max_txn_ops};
   if (auto error = store::Store::validate(request, store_limits)) return error;
   if (is_corrupt()) return api::Error{ErrorCode::kCorrupt, {}};
-  if (writes_.waiting() >= limits::kMaxInflightWrites ||
-      writes_.waiting_bytes() >= limits::kMaxInflightWriteBytes) {
+  // What keeps leases alive has a share of its own: others would lose their locks to a flood.
+  const std::size_t share = std::holds_alternative<api::LeaseKeepAliveRequest>(request.body) ? 2 : 1;
+  if (writes_.waiting() >= share * limits::kMaxInflightWrites ||
+      writes_.waiting_bytes() >= share * limits::kMaxInflightWriteBytes) {
     return api::Error{ErrorCode::kTooManyRequests, {}};
   }
   const bool may_grow = std::holds_alternative<api::PutRequest>(request.body) ||
-                        std::holds_alternative<api::TxnRequest>(request.body);
+                        std::holds_alternative<api::TxnRequest>(request.body) ||
+                        std::holds_alternative<api::LeaseGrantRequest>(request.body);
   const std::uint64_t quota = shared_.options.quota_bytes;
   if (may_grow && quota != 0 && store_.size_bytes() >= quota) {
     return api::Error{ErrorCode::kNoSpace, "the store has reached --quota-backend-bytes"};
@@ -253,10 +285,13 @@ void Group::propose_writes() {
   }
 }
 
-bool Group::propose(Bytes entry) {
-  if (!engine_.propose(std::move(entry))) return false;
+std::optional<consensus::Position> Group::propose(Bytes entry) {
+  const auto place = engine_.propose(std::move(entry));
+  if (!place) return std::nullopt;
   ++counters_.entries_proposed;
-  return true;
+  stamped_at_ = shared_.clock.now();
+  stamped_in_ = engine_.epoch();
+  return *place;
 }
 
 // One log entry of this member's waiting writes. False: nothing more can be proposed now.
@@ -446,8 +481,20 @@ std::size_t size_of(const std::vector<api::KeyValue>& kvs) {
   return bytes;
 }
 
+std::size_t size_of(const std::vector<Bytes>& keys) {
+  std::size_t bytes = 0;
+  for (const Bytes& key : keys) bytes += sizeof(key) + key.size();
+  return bytes;
+}
+
 std::size_t size_of(const api::Answer& answer) {
   if (const auto* range = std::get_if<api::RangeResponse>(&answer)) return size_of(range->kvs);
+  if (const auto* lease = std::get_if<api::LeaseTimeToLiveResponse>(&answer)) {
+    return size_of(lease->keys);
+  }
+  if (const auto* leases = std::get_if<api::LeaseLeasesResponse>(&answer)) {
+    return leases->ids.size() * sizeof(api::LeaseId);
+  }
   const auto* txn = std::get_if<api::TxnResponse>(&answer);
   std::size_t bytes = 0;
   for (std::size_t i = 0; txn != nullptr && i < txn->results.size(); ++i) {
@@ -643,6 +690,13 @@ Stats Group::stats() const {
   stats.store_bytes_in_use = store_.size_in_use_bytes();
   stats.writes_waiting = writes_.waiting();
   stats.corrupt = is_corrupt();
+  stats.watches = watches_.watches();
+  stats.watches_late = watches_.late();
+  stats.watch_feeds = watches_.feeds();
+  stats.watch_events = watches_.events_told();
+  stats.watch_events_pending = watches_.events_pending();
+  stats.leases = store_.lease_count();
+  stats.lease_counts += store_.lease_counts();
   return stats;
 }
 

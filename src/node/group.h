@@ -18,6 +18,7 @@
 #include "api/request.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "base/rng.h"
 #include "consensus/output.h"
 #include "io/clock.h"
 #include "io/disk.h"
@@ -34,6 +35,7 @@
 #include "peer.pb.h"
 #include "store/range_reader.h"
 #include "store/store.h"
+#include "store/watch_hub.h"
 #include "wal/log.h"
 
 namespace conclave::node {
@@ -59,6 +61,7 @@ class Group {
     // These two are Clients'.
     std::function<bool(ClientCall, const api::Header&, std::vector<api::KeyValue>)> reply_part;
     std::function<Room(std::uint64_t connection)> room_for;
+    std::function<bool(ClientCall feed, const api::Header&, const api::WatchNews&)> watch_news;
     std::function<void(const Error&)> fatal;
   };
 
@@ -68,7 +71,7 @@ class Group {
   Group& operator=(const Group&) = delete;
 
   // Answers through Shared::reply, now or later.
-  void write(ClientCall client, const api::Request& request);
+  void write(ClientCall client, api::Request request);
   void read(ClientCall client, api::Request request);
   // REQUIRES: api::route_of(request) is kMemberChange. Answered when the new members alone decide;
   // kTimeout if that is not known in time.
@@ -76,6 +79,11 @@ class Group {
 
   // Room for answers to this connection, which had none.
   void on_room(std::uint64_t connection);
+
+  // Watches (watches.cc). Answered through Shared::watch_news, later.
+  void watch(ClientCall feed, api::WatchRequest request);
+  void on_watch_room(ClientCall feed);
+  void on_watcher_gone(std::uint64_t connection);
 
   void on_engine_message(const consensus::Envelope& envelope);
   void on_forward(NodeId from, const peer::v1::Forward& forward);
@@ -139,6 +147,7 @@ class Group {
   peer::v1::Forward forward_frame(Epoch epoch, std::uint64_t number) const;
   ForwardReceiver::Outcome take_forward(const peer::v1::Forward& forward);
   void propose_change();
+  void keep_time();
   void begin_barrier();
   void persist(consensus::Output& out);
   void apply(const std::vector<consensus::Entry>& committed);
@@ -149,9 +158,13 @@ class Group {
   bool has_room(Reads::Read& read);
   bool begin_long_read();
   void go_on_with_long_read();
+  void serve_watches();
+  void serve_watch_request(ClientCall feed, const api::WatchRequest& request);
+  void notify_watches();
   void move_snapshots(consensus::Output& out);
 
-  bool propose(Bytes entry);
+  std::optional<consensus::Position> propose(Bytes entry);
+  void complete(api::LeaseGrantRequest& grant);
   void on_persisted(Ticket ticket, const Result<void>& result);
   void release_held();
   void send(std::vector<consensus::Envelope>& messages);
@@ -214,8 +227,21 @@ class Group {
     std::unique_ptr<store::RangeReader> reader;
   };
   std::optional<LongRead> long_read_;
+  // Watches, and what waits for the next turn.
+  struct WatchWork {
+    ClientCall feed;
+    // Empty: the feed has room. Feed 0: the connection is gone.
+    std::optional<api::WatchRequest> request;
+  };
+  std::deque<WatchWork> watch_work_;
+  store::WatchHub watches_;
+  Instant notify_watches_at_;
   std::optional<Snapshots> snapshots_;
   ClusterClock cluster_clock_;
+  Instant stamped_at_;  // when the last batch was proposed, and in which epoch
+  Epoch stamped_in_;
+  consensus::Position timed_;  // of the last entry of keep_time
+  Rng lease_ids_;
   AutoCompaction auto_compaction_;
 
   bool turn_wanted_ = false;

@@ -78,7 +78,12 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
       clients_(
           options_.max_client_connections, clock, network, std::move(make_session),
           [this](ClientCall client, api::Request request) { submit(client, std::move(request)); },
-          [this](std::uint64_t connection) { group_->on_room(connection); }) {
+          [this](std::uint64_t connection) { group_->on_room(connection); },
+          Clients::WatchHooks{
+              .request = [this](ClientCall feed,
+                                api::WatchRequest request) { watch(feed, std::move(request)); },
+              .has_room = [this](ClientCall feed) { group_->on_watch_room(feed); },
+              .gone = [this](std::uint64_t connection) { group_->on_watcher_gone(connection); }}) {
   Group::Shared shared{
       .options = options_,
       .incarnation = incarnation_,
@@ -94,6 +99,10 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
             return reply_part(client, header, std::move(kvs));
           },
       .room_for = [this](std::uint64_t connection) { return room_for(connection); },
+      .watch_news =
+          [this](ClientCall feed, const api::Header& header, const api::WatchNews& news) {
+            return clients_.watch_news(feed, header, news);
+          },
       .fatal = [this](const Error& error) { fail_for_good(error); },
   };
   group_ = std::make_unique<Group>(
@@ -414,7 +423,7 @@ void Node::submit(ClientCall client, api::Request request) {
   }
   switch (api::route_of(request)) {
     case api::Route::kWrite:
-      return group_->write(client, request);
+      return group_->write(client, std::move(request));
     case api::Route::kLinearizableRead:
     case api::Route::kLocalRead:
       return group_->read(client, std::move(request));
@@ -427,6 +436,18 @@ void Node::submit(ClientCall client, api::Request request) {
     case api::Route::kMemberChange:
       return change_members(client, std::move(request));
   }
+}
+
+// As etcd: a learner serves no watches.
+void Node::watch(ClientCall feed, api::WatchRequest request) {
+  const bool is_closing = std::holds_alternative<api::WatchFeedClosed>(request);
+  if (!failed_ && (is_closing || !is_learner())) return group_->watch(feed, std::move(request));
+  if (is_closing) return;
+  const auto why = failed_ ? api::ErrorCode::kStopped : api::ErrorCode::kLearner;
+  clock_.post([this, feed, why, alive = std::weak_ptr<char>(alive_)] {
+    if (alive.expired()) return;
+    clients_.watch_news(feed, group_->header(), api::WatchFeedEnded{api::Error{why, {}}});
+  });
 }
 
 api::Answer Node::answer_member_request(const api::Request& request) const {

@@ -69,6 +69,7 @@ class Node : private PeerHandler {
   bool reply_part(ClientCall client, const api::Header& header, std::vector<api::KeyValue> kvs);
   Room room_for(std::uint64_t connection);
   void reply(ClientCall client, api::Response response);
+  void watch(ClientCall feed, api::WatchRequest request);
   void change_members(ClientCall client, api::Request request);
   bool is_learner() const;
   bool is_refused_by_witness(const api::Request& request) const;
@@ -109,6 +110,7 @@ class Node : private PeerHandler {
   bool failed_ = false;
   std::move_only_function<void()> stopped_;
   Instant stop_deadline_;
+  std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
 
 }  // namespace conclave::node

@@ -117,6 +117,9 @@ struct Options {
   // The member cannot go on (its log failed, its state is corrupt). Called once; it does nothing
   // afterwards.
   std::function<void(const Error&)> fatal;
+
+  // How often a watch that asked for it is told that nothing happened.
+  Duration watch_progress_interval = seconds(600);
 };
 
 }  // namespace conclave::node

@@ -10,6 +10,7 @@
 #include "base/ids.h"
 #include "base/time.h"
 #include "consensus/engine.h"
+#include "store/lease_counts.h"
 #include "wal/log.h"
 
 namespace conclave::node {
@@ -63,6 +64,15 @@ struct Stats {
   std::uint64_t peer_messages_sent = 0;
   std::uint64_t peer_bytes_sent = 0;  // frames as they are sent; TCP's own are not counted
   Histogram persist;                  // log append handed over until durable
+
+  std::uint64_t watches = 0;
+  std::uint64_t watches_late = 0;  // that have missed something
+  std::uint64_t watch_feeds = 0;
+  std::uint64_t watch_events = 0;  // told
+  std::uint64_t watch_events_pending = 0;
+
+  std::uint64_t leases = 0;
+  store::LeaseCounts lease_counts;
 };
 
 }  // namespace conclave::node

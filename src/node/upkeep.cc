@@ -41,7 +41,9 @@ void Group::tick() {
   follow_members();
   reads_.retry();
   const Duration tick = shared_.options.tick;
-  store_.reclaim(static_cast<std::size_t>(1 + kReclaimPerSecond * tick.ns / seconds(1).ns));
+  store_.reclaim(static_cast<std::size_t>(1 + kReclaimPerSecond * tick.ns / seconds(1).ns),
+                 watches_.told());
+  notify_watches();
   if (engine_.leader() != last_leader_) {
     last_leader_ = engine_.leader();
     ++counters_.leader_changes;
@@ -128,7 +130,7 @@ void Group::propose_hash_check() {
 }
 
 void Group::compact_by_itself() {
-  if (!engine_.is_leader() || no_space_ || shared_.log.is_full()) return;
+  if (!engine_.is_leader() || is_corrupt() || no_space_ || shared_.log.is_full()) return;
   const std::optional<api::Revision> target =
       auto_compaction_.due(shared_.clock.now(), store_.revision(), store_.compact_revision());
   if (!target) return;
@@ -207,7 +209,9 @@ void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store
     answer(long_read_->client, api::Error{api::ErrorCode::kTimeout, {}});
     long_read_.reset();
   }
+  counters_.lease_counts += store_.lease_counts();
   store_ = std::move(store);
+  watches_.store_replaced(store_);
   applied_membership_ = meta.membership.decided();
   snapshot_ = meta.index;
   recent_entries_.clear();

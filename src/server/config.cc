@@ -232,6 +232,14 @@ Result<void> read_auto_compaction(const Settings& settings, Config& config) {
   return {};
 }
 
+Result<void> read_watch_progress(const Settings& settings, Config& config) {
+  constexpr std::string_view kInterval = "experimental-watch-progress-notify-interval";
+  config.watch_progress_interval =
+      TRY(of(settings, kInterval, parse_duration(settings.text(kInterval))));
+  if (config.watch_progress_interval > Duration{}) return {};
+  return invalid(settings, kInterval, "it must be more than 0");
+}
+
 Result<void> read_log_level(const Settings& settings, Config& config) {
   static const std::map<std::string, LogLevel> kLevels{
       {"debug", LogLevel::kDebug}, {"info", LogLevel::kInfo},    {"warn", LogLevel::kWarn},
@@ -293,6 +301,7 @@ Result<Config> parse_config(const std::vector<std::string>& arguments,
   TRY(read_timing(settings, config));
   TRY(read_limits(settings, config));
   TRY(read_auto_compaction(settings, config));
+  TRY(read_watch_progress(settings, config));
   TRY(read_log_level(settings, config));
   config.warnings = settings.take_warnings();
   return config;

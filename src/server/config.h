@@ -53,6 +53,7 @@ struct Config {
   std::size_t max_request_bytes = 0;
   std::size_t max_txn_ops = 0;
   AutoCompaction auto_compaction;
+  Duration watch_progress_interval;
   std::optional<node::Consensus> consensus;  // if it was said
   // What the cluster begins with, if that is not a majority of its members: the weights of those
   // that do not weigh 1, and the weights that elect and write (0: more than half).

@@ -4,6 +4,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <limits>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -27,22 +28,34 @@ class Page {
     add(std::move(name), std::move(help), MetricType::Counter, std::move(metric));
   }
   void histogram(std::string name, std::string help, const node::Histogram& histogram) {
-    ClientMetric metric;
-    metric.histogram.sample_count = histogram.count;
-    metric.histogram.sample_sum = static_cast<double>(histogram.sum_us) / 1e6;
-    std::uint64_t cumulative = 0;
-    for (std::size_t i = 0; i < node::Histogram::kBuckets; ++i) {
-      cumulative += histogram.counts[i];
-      const bool last = i + 1 == node::Histogram::kBuckets;
-      const double bound = last ? std::numeric_limits<double>::infinity()
-                                : static_cast<double>(node::Histogram::upper_us(i)) / 1e6;
-      metric.histogram.bucket.push_back({cumulative, bound});
-    }
-    add(std::move(name), std::move(help), MetricType::Histogram, std::move(metric));
+    const auto upper = [](std::size_t i) {
+      return static_cast<double>(node::Histogram::upper_us(i)) / 1e6;
+    };
+    add(std::move(name), std::move(help), histogram.counts, upper,
+        static_cast<double>(histogram.sum_us) / 1e6);
+  }
+  void histogram(std::string name, std::string help, const store::LeaseCounts& counts) {
+    const auto upper = [](std::size_t i) { return static_cast<double>(std::uint64_t{1} << i); };
+    add(std::move(name), std::move(help), counts.ttls, upper, counts.ttl_sum_s);
   }
   std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
 
  private:
+  // A histogram; its last bucket has no upper bound.
+  void add(std::string name, std::string help, std::span<const std::uint64_t> counts,
+           double (*upper)(std::size_t), double sum) {
+    ClientMetric metric;
+    std::uint64_t cumulative = 0;
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      cumulative += counts[i];
+      const bool last = i + 1 == counts.size();
+      metric.histogram.bucket.push_back(
+          {cumulative, last ? std::numeric_limits<double>::infinity() : upper(i)});
+    }
+    metric.histogram.sample_count = cumulative;
+    metric.histogram.sample_sum = sum;
+    add(std::move(name), std::move(help), MetricType::Histogram, std::move(metric));
+  }
   void add(std::string name, std::string help, MetricType type, ClientMetric metric) {
     MetricFamily family;
     family.name = std::move(name);
@@ -124,6 +137,33 @@ void add_store(Page& page, const node::Stats& stats) {
              number(stats.corrupt));
 }
 
+void add_watches(Page& page, const node::Stats& stats) {
+  page.gauge("etcd_debugging_mvcc_watch_stream_total", "Streams of watches.",
+             number(stats.watch_feeds));
+  page.gauge("etcd_debugging_mvcc_watcher_total", "Watches.", number(stats.watches));
+  page.gauge("etcd_debugging_mvcc_slow_watcher_total",
+             "Watches that have not been told everything yet.", number(stats.watches_late));
+  page.counter("etcd_debugging_mvcc_events_total", "Events that watches were told.",
+               number(stats.watch_events));
+  page.gauge("etcd_debugging_mvcc_pending_events_total",
+             "Events that are about to be told; what a slow watch misses stays in the history.",
+             number(stats.watch_events_pending));
+}
+
+// Every member counts what it applies; etcd's leader alone counts what was renewed and expired.
+void add_leases(Page& page, const node::Stats& stats) {
+  const store::LeaseCounts& counts = stats.lease_counts;
+  page.gauge("conclave_leases", "Leases there are.", number(stats.leases));
+  page.counter("etcd_debugging_lease_granted_total", "Leases granted.", number(counts.granted));
+  page.counter("etcd_debugging_lease_renewed_total", "Times that a lease was kept alive.",
+               number(counts.renewed));
+  page.counter("etcd_debugging_lease_revoked_total", "Leases revoked, those that expired too.",
+               number(counts.revoked));
+  page.counter("etcd_debugging_server_lease_expired_total", "Leases that expired.",
+               number(counts.expired));
+  page.histogram("etcd_debugging_lease_ttl_total", "Times to live of leases, in seconds.", counts);
+}
+
 void add_clients(Page& page, const node::Stats& stats) {
   page.gauge("conclave_client_connections", "Open client connections.",
              number(stats.client_connections));
@@ -145,6 +185,8 @@ std::string metrics_text(const node::Stats& stats) {
   add_consensus(page, stats);
   add_disk(page, stats);
   add_store(page, stats);
+  add_watches(page, stats);
+  add_leases(page, stats);
   add_clients(page, stats);
   return page.text();
 }

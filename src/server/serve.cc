@@ -164,6 +164,7 @@ Result<node::Options> options_of(const Config& config, bool founds) {
   options.snapshot_entries = config.snapshot_count;
   options.compact_period = config.auto_compaction.period;
   options.compact_keep_revisions = config.auto_compaction.revisions;
+  options.watch_progress_interval = config.watch_progress_interval;
   options.version = kEtcdVersion;
   options.seed = random_seed();
   options.metrics_text = metrics_text;

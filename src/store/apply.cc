@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "store/command_codec.h"
+#include "store/lease.h"
 #include "store/operations.h"
 #include "store/request_codec.h"
 #include "store/state.h"
@@ -21,6 +22,15 @@ struct Effect {
     return txn(state.mvcc, op, wants_answer);
   }
   api::Answer operator()(const api::CompactRequest& op) const { return compact(state.mvcc, op); }
+  api::Answer operator()(const api::LeaseGrantRequest& op) const { return grant(state, op); }
+  api::Answer operator()(const api::LeaseRevokeRequest& op) const { return revoke(state, op); }
+  api::Answer operator()(const api::LeaseKeepAliveRequest& op) const {
+    return keep_alive(state, op);
+  }
+  api::Answer operator()(const ExpireLeases& op) const {
+    expire(state, op);
+    return api::CompactResponse{};
+  }
   api::Answer operator()(const PublishMember& publish) const {
     state.facts.publish(publish);
     return api::MemberListResponse{state.facts.members};

@@ -18,6 +18,8 @@ constexpr std::uint8_t kCommandVersion = 1;
 // Of what came with changes of the members: a publication with the data directory's id, and the
 // kinds from kFoundMembers on.
 constexpr std::uint8_t kMembersVersion = 2;
+// Of the commands about leases.
+constexpr std::uint8_t kLeaseVersion = 3;
 // A founding that names a witness.
 constexpr std::uint8_t kWitnessVersion = 3;
 // version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
@@ -29,14 +31,24 @@ enum class CommandKind : std::uint8_t {
   kDeleteRange = 2,
   kTxn = 3,
   kCompact = 4,
+  kLeaseGrant = 5,
+  kLeaseRevoke = 6,
+  kLeaseKeepAlive = 7,
   kPublishMember = 16,
   kSetAlarm = 17,
   kCheckHash = 18,
+  kExpireLeases = 20,
   kFoundMembers = 24,
   kMemberChange = 25,
 };
 
+bool is_about_leases(CommandKind kind) {
+  return kind == CommandKind::kLeaseGrant || kind == CommandKind::kLeaseRevoke ||
+         kind == CommandKind::kLeaseKeepAlive || kind == CommandKind::kExpireLeases;
+}
+
 bool is_version_of(std::uint8_t version, CommandKind kind) {
+  if (is_about_leases(kind)) return version == kLeaseVersion;
   if (kind == CommandKind::kFoundMembers && version == kWitnessVersion) return true;
   if (kind >= CommandKind::kFoundMembers) return version == kMembersVersion;
   if (kind == CommandKind::kPublishMember && version == kMembersVersion) return true;
@@ -80,6 +92,15 @@ struct RequestEncoder {
   Bytes operator()(const api::CompactRequest& compact) const {
     return encoded(CommandKind::kCompact, compact, 0);
   }
+  Bytes operator()(const api::LeaseGrantRequest& grant) const {
+    return encoded(CommandKind::kLeaseGrant, grant, 0);
+  }
+  Bytes operator()(const api::LeaseRevokeRequest& revoke) const {
+    return encoded(CommandKind::kLeaseRevoke, revoke, 0);
+  }
+  Bytes operator()(const api::LeaseKeepAliveRequest& keep_alive) const {
+    return encoded(CommandKind::kLeaseKeepAlive, keep_alive, 0);
+  }
   template <class Other>
   Bytes operator()(const Other&) const {
     CHECK(false, "not a write");
@@ -92,7 +113,7 @@ struct RequestEncoder {
     Bytes bytes;
     bytes.reserve(kHeadBytes + (id ? id->client.size() : 0) + content_bytes);
     Encoder out(bytes);
-    encode_head(out, kind, origin, id);
+    encode_head(out, kind, origin, id, is_about_leases(kind) ? kLeaseVersion : kCommandVersion);
     encode(out, body);
     return bytes;
   }
@@ -155,6 +176,12 @@ SetAlarm decode_alarm(Decoder& in) {
   return set;
 }
 
+ExpireLeases decode_expire(Decoder& in) {
+  ExpireLeases expire;
+  expire.max_work = in.varint();
+  return expire;
+}
+
 CheckHash decode_check(Decoder& in) {
   CheckHash check;
   check.index = LogIndex{in.varint()};
@@ -172,12 +199,20 @@ Command::Body decode_body(CommandKind kind, std::uint8_t version, Decoder& in) {
       return decode_txn(in);
     case CommandKind::kCompact:
       return decode_compact(in);
+    case CommandKind::kLeaseGrant:
+      return decode_lease_grant(in);
+    case CommandKind::kLeaseRevoke:
+      return decode_lease_revoke(in);
+    case CommandKind::kLeaseKeepAlive:
+      return decode_lease_keep_alive(in);
     case CommandKind::kPublishMember:
       return decode_publish(in, version);
     case CommandKind::kSetAlarm:
       return decode_alarm(in);
     case CommandKind::kCheckHash:
       return decode_check(in);
+    case CommandKind::kExpireLeases:
+      return decode_expire(in);
     case CommandKind::kFoundMembers:
       return decode_found(in, version);
     case CommandKind::kMemberChange:
@@ -286,6 +321,14 @@ Bytes encode_command(const Origin& origin, const CheckHash& check) {
   encode_head(out, CommandKind::kCheckHash, origin, std::nullopt);
   out.varint(check.index.value);
   out.fixed64(check.hash);
+  return bytes;
+}
+
+Bytes encode_command(const Origin& origin, const ExpireLeases& expire) {
+  Bytes bytes;
+  Encoder out(bytes);
+  encode_head(out, CommandKind::kExpireLeases, origin, std::nullopt, kLeaseVersion);
+  out.varint(expire.max_work);
   return bytes;
 }
 

@@ -80,11 +80,18 @@ struct CheckHash {
   std::uint64_t hash = 0;
 };
 
+// Revokes leases whose time is over by the batch's stamp: a bounded piece of them, so that many
+// that expire together hold nobody up. Leases and keys together count as work.
+struct ExpireLeases {
+  std::uint64_t max_work = 0;
+};
+
 // Encodes one command, to be put into a batch. `request` must be a write (api::Route::kWrite).
 Bytes encode_command(const Origin& origin, const api::Request& request);
 Bytes encode_command(const Origin& origin, const PublishMember& publish);
 Bytes encode_command(const Origin& origin, const SetAlarm& alarm);
 Bytes encode_command(const Origin& origin, const CheckHash& check);
+Bytes encode_command(const Origin& origin, const ExpireLeases& expire);
 Bytes encode_command(const Origin& origin, const FoundMembers& found);
 Bytes encode_command(const Origin& origin, const MemberChange& change);
 

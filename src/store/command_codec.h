@@ -18,8 +18,10 @@ struct RequestIdView {
 
 // A decoded command. What can be, borrows from the entry.
 struct Command {
-  using Body = std::variant<PutOp, api::DeleteRangeRequest, api::TxnRequest, api::CompactRequest,
-                            PublishMember, SetAlarm, CheckHash, FoundMembers, MemberChange>;
+  using Body =
+      std::variant<PutOp, api::DeleteRangeRequest, api::TxnRequest, api::CompactRequest,
+                   api::LeaseGrantRequest, api::LeaseRevokeRequest, api::LeaseKeepAliveRequest,
+                   PublishMember, SetAlarm, CheckHash, ExpireLeases, FoundMembers, MemberChange>;
 
   Origin origin;
   std::optional<RequestIdView> id;

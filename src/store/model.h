@@ -26,6 +26,19 @@ class Model {
     return response;
   }
 
+  // The cluster's time from here on.
+  void set_time_ms(std::uint64_t now_ms) { now_ms_ = now_ms; }
+
+  // Revokes what is over by now: leases and keys together up to `max_work`, or one lease.
+  void expire(std::uint64_t max_work) {
+    std::uint64_t work = 0;
+    while (work < max_work || work == 0) {
+      const auto first = std::ranges::min_element(leases_, {}, by_deadline);
+      if (first == leases_.end() || first->second.deadline_ms > now_ms_) return;
+      work += 1 + end_lease(first->first);
+    }
+  }
+
   std::int64_t revision() const { return static_cast<std::int64_t>(states_.size()); }
 
  private:
@@ -44,7 +57,7 @@ class Model {
   }
 
   api::Answer answer(const api::PutRequest& put) {
-    if (put.lease != 0) return api::Error{api::ErrorCode::kLeaseNotFound, {}};
+    if (lacks_lease(put)) return api::Error{api::ErrorCode::kLeaseNotFound, {}};
     if (lacks_previous(put)) return api::Error{api::ErrorCode::kKeyNotFound, {}};
     State next = now();
     api::PutResponse response = apply(put, next);
@@ -77,6 +90,52 @@ class Model {
     return api::CompactResponse{};
   }
 
+  api::Answer answer(const api::LeaseGrantRequest& grant) {
+    const Lease lease{grant.ttl_s, now_ms_ + 1000 * static_cast<std::uint64_t>(grant.ttl_s)};
+    if (!leases_.emplace(grant.id, lease).second)
+      return api::Error{api::ErrorCode::kLeaseExists, {}};
+    return api::LeaseGrantResponse{grant.id, grant.ttl_s};
+  }
+
+  api::Answer answer(const api::LeaseRevokeRequest& revoke) {
+    if (!leases_.contains(revoke.id)) return api::Error{api::ErrorCode::kLeaseNotFound, {}};
+    end_lease(revoke.id);
+    return api::LeaseRevokeResponse{};
+  }
+
+  api::Answer answer(const api::LeaseKeepAliveRequest& keep) {
+    const auto found = leases_.find(keep.id);
+    if (found == leases_.end() || found->second.deadline_ms <= now_ms_)
+      return api::LeaseKeepAliveResponse{keep.id, 0};
+    found->second.deadline_ms = now_ms_ + 1000 * static_cast<std::uint64_t>(found->second.ttl_s);
+    return api::LeaseKeepAliveResponse{keep.id, found->second.ttl_s};
+  }
+
+  api::Answer answer(const api::LeaseTimeToLiveRequest& ask) const {
+    api::LeaseTimeToLiveResponse response{.id = ask.id, .keys = {}};
+    const auto found = leases_.find(ask.id);
+    if (found == leases_.end()) return response;
+    response.granted_ttl_s = found->second.ttl_s;
+    response.ttl_s = 0;
+    while (now_ms_ + 1000 * static_cast<std::uint64_t>(response.ttl_s + 1) <
+           found->second.deadline_ms) {
+      ++response.ttl_s;
+    }
+    for (const auto& [key, kv] : now()) {
+      if (ask.keys && kv.lease == ask.id) response.keys.push_back(key);
+    }
+    return response;
+  }
+
+  api::Answer answer(const api::LeaseLeasesRequest&) const {
+    std::vector<std::pair<api::LeaseId, Lease>> all(leases_.begin(), leases_.end());
+    std::ranges::sort(all, {},
+                      [](const auto& entry) { return std::pair(by_deadline(entry), entry.first); });
+    api::LeaseLeasesResponse response;
+    for (const auto& [id, lease] : all) response.ids.push_back(id);
+    return response;
+  }
+
   template <class Other>
   api::Answer answer(const Other&) const {
     return api::Error{api::ErrorCode::kUnsupported, {}};
@@ -87,6 +146,28 @@ class Model {
     if (request.revision > newest) return api::ErrorCode::kFutureRevision;
     if (request.revision > 0 && request.revision < compacted_) return api::ErrorCode::kCompacted;
     return std::nullopt;
+  }
+
+  struct Lease {
+    std::int64_t ttl_s = 0;
+    std::uint64_t deadline_ms = 0;
+  };
+
+  static std::uint64_t by_deadline(const std::pair<const api::LeaseId, Lease>& lease) {
+    return lease.second.deadline_ms;
+  }
+
+  std::size_t end_lease(api::LeaseId id) {
+    State next = now();
+    const std::size_t keys =
+        std::erase_if(next, [&](const auto& kv) { return kv.second.lease == id; });
+    if (keys > 0) states_.push_back(std::move(next));
+    leases_.erase(id);
+    return keys;
+  }
+
+  bool lacks_lease(const api::PutRequest& put) const {
+    return put.lease != 0 && !leases_.contains(put.lease);
   }
 
   bool lacks_previous(const api::PutRequest& put) const {
@@ -144,7 +225,7 @@ class Model {
         error = first_error(**nested, of_puts);
       } else if (const auto* put = std::get_if<api::PutRequest>(&operation.op);
                  put != nullptr && of_puts) {
-        if (put->lease != 0) error = api::ErrorCode::kLeaseNotFound;
+        if (lacks_lease(*put)) error = api::ErrorCode::kLeaseNotFound;
         if (lacks_previous(*put)) error = api::ErrorCode::kKeyNotFound;
       } else if (const auto* range = std::get_if<api::RangeRequest>(&operation.op);
                  range != nullptr && !of_puts) {
@@ -218,11 +299,12 @@ class Model {
     const auto found = next.find(put.key);
     const bool exists = found != next.end();
     if (put.prev_kv && exists) response.prev_kv = found->second;
-    api::KeyValue kv{.key = put.key, .value = put.value};
+    api::KeyValue kv{.key = put.key, .value = put.value, .lease = put.lease};
     kv.create_revision = exists ? found->second.create_revision : revision() + 1;
     kv.mod_revision = revision() + 1;
     kv.version = exists ? found->second.version + 1 : 1;
     if (put.ignore_value && exists) kv.value = found->second.value;
+    if (put.ignore_lease && exists) kv.lease = found->second.lease;
     next[put.key] = kv;
     return response;
   }
@@ -266,6 +348,8 @@ class Model {
   }
 
   std::vector<State> states_ = std::vector<State>(1);  // after each revision, from 1 on
+  std::map<api::LeaseId, Lease> leases_;
+  std::uint64_t now_ms_ = 0;
   std::int64_t compacted_ = -1;
   bool has_changed_ = false;
 };

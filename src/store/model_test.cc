@@ -17,7 +17,8 @@ class Script {
 
   std::string line(std::int64_t revision) {
     revision_ = revision;
-    const std::uint64_t kind = rng_.below(20);
+    const std::uint64_t kind = rng_.below(24);
+    if (kind >= 20) return lease();
     if (kind < 7) return put();
     if (kind < 11) return range();
     if (kind < 14) return erase();
@@ -45,8 +46,18 @@ class Script {
 
   std::string put() {
     if (rng_.one_in(8)) return fmt::format("put {} - prev ignore_value", key());
-    return fmt::format("put {} {}{}{}", key(), pick({"x", "y", "-"}), maybe(30, " lease=3"),
-                       maybe(3, " prev"));
+    if (rng_.one_in(8)) return fmt::format("put {} z ignore_lease", key());
+    return fmt::format("put {} {}{}{}", key(), pick({"x", "y", "-"}),
+                       maybe(3, fmt::format(" lease={}", some_lease())), maybe(3, " prev"));
+  }
+  std::uint64_t some_lease() { return 1 + rng_.below(4); }
+  std::string lease() {
+    const std::uint64_t kind = rng_.below(8);
+    if (kind < 3) return fmt::format("grant {} {}", some_lease(), 1 + rng_.below(9));
+    if (kind < 4) return fmt::format("revoke {}", some_lease());
+    if (kind < 5) return fmt::format("keep {}", some_lease());
+    if (kind < 7) return fmt::format("ttl {}{}", some_lease(), maybe(2, " keys"));
+    return "leases";
   }
   std::string erase() {
     return fmt::format("del {}{}{}", key(), maybe(3, end()), maybe(2, " prev"));
@@ -93,12 +104,26 @@ class Duel {
 
   // One random request; the answers must be equal.
   void step() {
+    pass_time();
     const std::string line = script_.line(replica_.store.revision());
     const api::Request request = parse_request(line);
     const std::string answer = replica_.run(line);
     if (Store::validate(request, Limits{})) return;
     ASSERT_EQ(answer, to_text(model_.run(request))) << line;
     if (script_.rng().one_in(4)) replica_.store.reclaim(script_.rng().below(5));
+  }
+
+  // Leases expire by a command in the log, some time after their time is over.
+  void pass_time() {
+    replica_.stamp.ms += script_.rng().below(500);
+    model_.set_time_ms(replica_.stamp.ms);
+    if (!script_.rng().one_in(4)) {
+      const std::uint64_t max_work = script_.rng().below(4);
+      replica_.commit(encode_command({}, ExpireLeases{max_work}));
+      model_.expire(max_work);
+    } else {
+      replica_.apply(BatchEncoder().finish(replica_.epoch, replica_.stamp));
+    }
   }
 
   // Replaces the store by one loaded from a snapshot that was written while `steps` or more

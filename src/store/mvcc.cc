@@ -33,8 +33,8 @@ Mvcc::~Mvcc() {
 }
 
 Revision Mvcc::reclaimed() const {
-  if (history_.empty()) return compacted_;
-  return std::min(compacted_, history_.front()->mod - 1);
+  if (cleared_ == history_.size()) return compacted_;
+  return std::min(compacted_, history_[cleared_]->mod - 1);
 }
 
 const Record* Mvcc::find(Keyspace keyspace, BytesView key, Revision at) const {
@@ -57,18 +57,42 @@ void Mvcc::compact(Revision revision) {
 // A change at or below the compacted revision hides everything before it from every readable
 // revision. A deletion hides itself as well; if the key has newer versions its tombstone stays as
 // their tail and goes with the next of them.
+//
+// What is freed is in the history no more: older changes leave it before newer ones are looked at,
+// and of one revision's versions of a key none goes before the revision does.
 bool Mvcc::reclaim(std::size_t max_changes, Revision newest) {
   const Revision limit = std::min(compacted_, newest);
-  for (; max_changes > 0 && !history_.empty() && history_.front()->mod <= limit; --max_changes) {
-    Record* change = history_.front();
-    history_.pop_front();
-    while (Record* hidden = change->older) {
-      change->older = hidden->older;
-      release(hidden);
+  const auto can_drop = [&] { return cleared_ > 0 && history_.front()->mod < compacted_; };
+  const auto can_clear = [&](Revision up_to) {
+    return cleared_ < history_.size() && history_[cleared_]->mod <= up_to;
+  };
+  for (; max_changes > 0; --max_changes) {
+    if (!can_drop()) {
+      if (!can_clear(limit)) break;
+      Record* change = history_[cleared_++];
+      release_before(change, change->mod);
     }
-    if (change->tombstone) forget_deleted(change);
+    if (can_drop()) drop_oldest();
   }
-  return !history_.empty() && history_.front()->mod <= compacted_;
+  return can_drop() || can_clear(compacted_);
+}
+
+// Frees the versions before `change` that are older than `revision`.
+void Mvcc::release_before(Record* change, Revision revision) {
+  while (change->older != nullptr && change->older->mod >= revision) change = change->older;
+  while (Record* hidden = change->older) {
+    change->older = hidden->older;
+    release(hidden);
+  }
+}
+
+void Mvcc::drop_oldest() {
+  Record* change = history_.front();
+  history_.pop_front();
+  --cleared_;
+  dropped_ = change->mod;
+  release_before(change, INT64_MAX);
+  if (change->tombstone) forget_deleted(change);
 }
 
 void Mvcc::release(Record* record) {
@@ -86,35 +110,39 @@ void Mvcc::forget_deleted(Record* tombstone) {
   release(tombstone);
 }
 
-void Mvcc::account_newest(const Record& record, bool is_newest) {
+void Mvcc::begin_newest(const Record& record) {
   if (record.tombstone) return;
-  if (is_newest) {
-    size_in_use_bytes_ += record.footprint();
-    ++key_count_;
-  } else {
-    size_in_use_bytes_ -= record.footprint();
-    --key_count_;
-  }
+  size_in_use_bytes_ += record.footprint();
+  ++key_count_;
+  leases_.attach(record.lease, record.keyspace, record.key());
+}
+
+void Mvcc::end_newest(const Record& record) {
+  if (record.tombstone) return;
+  size_in_use_bytes_ -= record.footprint();
+  --key_count_;
+  leases_.detach(record.lease, record.keyspace, record.key());
 }
 
 void Mvcc::supersede(const Slot& slot, Record* record) {
-  account_newest(*slot.newest, false);
+  end_newest(*slot.newest);
   record->older = slot.newest;
   slot.newest = record;
 }
 
-void Mvcc::restore(Record* record, bool into_history) {
+void Mvcc::restore(Record* record) {
   const auto [it, is_new] = index(record->keyspace).insert(Slot{record});
   if (!is_new) supersede(*it, record);
-  account_newest(*record, true);
+  begin_newest(*record);
   size_bytes_ += record->footprint();
   written_sum_ += record->hash();
-  if (into_history) history_.push_back(record);
 }
 
 void Mvcc::restore_numbers(Revision revision, Revision compacted, std::uint64_t freed_sum) {
   revision_ = revision;
   compacted_ = compacted;
+  dropped_ = std::max<Revision>(compacted - 1, 0);
+  cleared_ = first_change_after(compacted);
   freed_sum_ = freed_sum;
   written_sum_ += freed_sum;
 }
@@ -144,7 +172,7 @@ void Mvcc::Write::put(Keyspace keyspace, BytesView key, BytesView value, LeaseId
   } else {
     keys.insert(it, Slot{made});
   }
-  mvcc_.account_newest(*made, true);
+  mvcc_.begin_newest(*made);
   mvcc_.size_bytes_ += made->footprint();
   mvcc_.written_sum_ += made->hash();
   mvcc_.history_.push_back(made);

@@ -12,6 +12,8 @@
 // them later, in small steps. The difference between compacted and reclaimed is never visible: not
 // in an answer and not in the hash.
 //
+// The changes of the compacted revision itself stay, deletions too: a watch may begin there.
+//
 // Records are freed by reclaim() and the destructor only. Walking back is linear in the versions
 // newer than the wanted one, as it is in etcd.
 
@@ -24,6 +26,7 @@
 
 #include "api/kv.h"
 #include "base/bytes.h"
+#include "store/lease_table.h"
 #include "store/record.h"
 
 namespace conclave::store {
@@ -71,10 +74,13 @@ class Mvcc {
   using Index = absl::btree_set<Slot, KeyOrder>;
   using History = std::deque<Record*>;
 
-  Mvcc() = default;
+  // Tells `leases`, which outlives it, whose keys are whose.
+  explicit Mvcc(LeaseTable& leases) : leases_(leases) {}
   ~Mvcc();
   Mvcc(const Mvcc&) = delete;
   Mvcc& operator=(const Mvcc&) = delete;
+
+  const LeaseTable& leases() const { return leases_; }
 
   Revision revision() const { return revision_; }
   // -1 until the first compaction; revisions below it are gone.
@@ -94,19 +100,21 @@ class Mvcc {
   template <class Visit>
   bool scan_some(Keyspace keyspace, const KeyRange& range, Revision at, Bytes& from,
                  std::size_t max_keys, Visit&& visit) const;
-  // The changes of revisions above reclaimed(), by (revision, sub); `first_change_after` is the
+  // The changes of revisions above dropped(), by (revision, sub); `first_change_after` is the
   // place in it of the first one above `revision`.
   const History& history() const { return history_; }
   std::size_t first_change_after(Revision revision) const;
+  // The newest revision of which changes may be missing in history(); below compacted().
+  Revision dropped() const { return dropped_; }
   const Index& index(Keyspace keyspace) const {
     return indexes_[static_cast<std::size_t>(keyspace)];
   }
 
   // REQUIRES: compacted() < revision <= revision().
   void compact(Revision revision);
-  // Takes up to `max_changes` compacted changes out of the history, none of a revision above
-  // `newest`, and frees what they made unreachable. True while there are more. What is current at
-  // `newest` or later stays where it is.
+  // In up to `max_changes` steps takes changes of revisions before the compacted one out of the
+  // history, none of a revision above `newest`, and frees what they made unreachable. True while
+  // there are more. What is current at `newest` or later stays where it is.
   bool reclaim(std::size_t max_changes, Revision newest = INT64_MAX);
 
   // The sum of the hashes of all records ever written, and of those of them that have been freed.
@@ -139,22 +147,30 @@ class Mvcc {
 
   // --- rebuilding from a snapshot: records in the order in which it has them ---
 
-  // Takes `record` as the newest version of its key. Changes after the compacted revision belong
-  // into the history, the versions that were current at it do not.
-  void restore(Record* record, bool into_history);
+  // Takes `record` as the newest version of its key. Changes of the compacted revision (all of
+  // them, before any other) and later ones belong into the history, older versions do not: see
+  // restore_history.
+  void restore(Record* record);
+  void restore_history(Record* record) { history_.push_back(record); }
   void restore_numbers(Revision revision, Revision compacted, std::uint64_t freed_sum);
 
  private:
   Index& index(Keyspace keyspace) { return indexes_[static_cast<std::size_t>(keyspace)]; }
   void supersede(const Slot& slot, Record* record);
-  void account_newest(const Record& record, bool is_newest);
+  void begin_newest(const Record& record);
+  void end_newest(const Record& record);
+  void release_before(Record* change, Revision revision);
+  void drop_oldest();
   void release(Record* record);
   void forget_deleted(Record* tombstone);
 
+  LeaseTable& leases_;
   Revision revision_ = 1;
   Revision compacted_ = -1;
   std::array<Index, kKeyspaces> indexes_;
   History history_;
+  std::size_t cleared_ = 0;  // changes at its front whose predecessors have been freed
+  Revision dropped_ = 0;
   std::uint64_t written_sum_ = 0;
   std::uint64_t freed_sum_ = 0;
   std::uint64_t size_bytes_ = 0;

@@ -1,7 +1,5 @@
 #include "store/operations.h"
 
-#include "store/lease.h"
-
 namespace conclave::store {
 
 PutOp PutOp::of(const api::PutRequest& put) {
@@ -13,8 +11,12 @@ PutOp PutOp::of(const api::PutRequest& put) {
           .ignore_lease = put.ignore_lease};
 }
 
+bool may_attach(const Mvcc& mvcc, LeaseId lease) {
+  return lease == 0 || mvcc.leases().contains(lease);
+}
+
 api::Answer put(Mvcc& mvcc, const PutOp& op, bool wants_answer) {
-  if (!lease_exists(op.lease)) return api::Error{api::ErrorCode::kLeaseNotFound, {}};
+  if (!may_attach(mvcc, op.lease)) return api::Error{api::ErrorCode::kLeaseNotFound, {}};
   const bool takes_from_previous = op.ignore_value || op.ignore_lease;
   if (takes_from_previous && mvcc.find(Keyspace::kEtcd, op.key, mvcc.revision()) == nullptr) {
     return api::Error{api::ErrorCode::kKeyNotFound, {}};

@@ -22,6 +22,9 @@ struct PutOp {
   bool ignore_lease = false;
 };
 
+// Whether a put may name `lease`; 0 is none.
+bool may_attach(const Mvcc& mvcc, LeaseId lease);
+
 // kLeaseNotFound; kKeyNotFound (ignore_value or ignore_lease without a key to take it from).
 api::Answer put(Mvcc& mvcc, const PutOp& op, bool wants_answer);
 api::Answer erase(Mvcc& mvcc, const api::DeleteRangeRequest& op, bool wants_answer);

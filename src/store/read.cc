@@ -1,6 +1,7 @@
 // Answering reads (Store::read and Store::begin_range in store.h).
 
 #include "base/check.h"
+#include "store/lease.h"
 #include "store/operations.h"
 #include "store/range.h"
 #include "store/range_reader.h"
@@ -11,18 +12,24 @@ namespace {
 
 struct Reader {
   api::Answer operator()(const api::RangeRequest& request) const {
-    auto response = range(mvcc, request, mvcc.revision());
+    auto response = range(state.mvcc, request, state.mvcc.revision());
     if (!response) return api::Error{response.error(), {}};
     return *std::move(response);
   }
-  api::Answer operator()(const api::TxnRequest& request) const { return read_txn(mvcc, request); }
+  api::Answer operator()(const api::TxnRequest& request) const {
+    return read_txn(state.mvcc, request);
+  }
+  api::Answer operator()(const api::LeaseTimeToLiveRequest& request) const {
+    return time_to_live(state, request);
+  }
+  api::Answer operator()(const api::LeaseLeasesRequest&) const { return list_leases(state); }
   template <class Other>
   api::Answer operator()(const Other&) const {
     CHECK(false, "not a read of the store");
     return {};
   }
 
-  const Mvcc& mvcc;
+  const StoreState& state;
 };
 
 }  // namespace
@@ -30,7 +37,7 @@ struct Reader {
 api::Response Store::read(const api::Request& request) const {
   api::Response response;
   response.header.revision = state_->mvcc.revision();
-  response.answer = std::visit(Reader{state_->mvcc}, request.body);
+  response.answer = std::visit(Reader{*state_}, request.body);
   return response;
 }
 

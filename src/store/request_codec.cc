@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "store/lease.h"
 
 namespace conclave::store {
 namespace {
@@ -213,5 +214,29 @@ api::CompactRequest decode_compact(Decoder& in) {
   compact.revision = in.number();
   return compact;
 }
+
+void encode(Encoder& out, const api::LeaseGrantRequest& grant) {
+  out.number(grant.id);
+  out.number(grant.ttl_s);
+}
+
+api::LeaseGrantRequest decode_lease_grant(Decoder& in) {
+  api::LeaseGrantRequest grant;
+  grant.id = in.number();
+  grant.ttl_s = in.number();
+  const bool is_grantable = grant.ttl_s > 0 && grant.ttl_s <= kMaxLeaseTtlSeconds;
+  if (grant.id == 0 || !is_grantable) in.fail();
+  return grant;
+}
+
+void encode(Encoder& out, const api::LeaseRevokeRequest& revoke) { out.number(revoke.id); }
+
+api::LeaseRevokeRequest decode_lease_revoke(Decoder& in) { return {.id = in.number()}; }
+
+void encode(Encoder& out, const api::LeaseKeepAliveRequest& keep_alive) {
+  out.number(keep_alive.id);
+}
+
+api::LeaseKeepAliveRequest decode_lease_keep_alive(Decoder& in) { return {.id = in.number()}; }
 
 }  // namespace conclave::store

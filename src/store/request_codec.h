@@ -20,11 +20,18 @@ void encode(Encoder& out, const api::PutRequest& put);
 void encode(Encoder& out, const api::DeleteRangeRequest& erase);
 void encode(Encoder& out, const api::TxnRequest& txn);
 void encode(Encoder& out, const api::CompactRequest& compact);
+// REQUIRES: the id was drawn, and the ttl is the one to be granted.
+void encode(Encoder& out, const api::LeaseGrantRequest& grant);
+void encode(Encoder& out, const api::LeaseRevokeRequest& revoke);
+void encode(Encoder& out, const api::LeaseKeepAliveRequest& keep_alive);
 
 PutOp decode_put(Decoder& in);  // borrows from the input
 api::DeleteRangeRequest decode_delete_range(Decoder& in);
 api::TxnRequest decode_txn(Decoder& in);
 api::CompactRequest decode_compact(Decoder& in);
+api::LeaseGrantRequest decode_lease_grant(Decoder& in);
+api::LeaseRevokeRequest decode_lease_revoke(Decoder& in);
+api::LeaseKeepAliveRequest decode_lease_keep_alive(Decoder& in);
 
 // The revision and the answer; the rest of the header belongs to the member that answers.
 // REQUIRES: the answer is that of a write.

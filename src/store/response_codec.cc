@@ -19,6 +19,9 @@ enum class AnswerKind : std::uint8_t {
   kDeleteRange = 3,
   kTxn = 4,
   kCompact = 5,
+  kLeaseGrant = 6,
+  kLeaseRevoke = 7,
+  kLeaseKeepAlive = 8,
 };
 
 void encode(Encoder& out, const KeyValue& kv) {
@@ -84,6 +87,17 @@ struct AnswerEncoder {
   }
   void operator()(const NestedResponse& txn) const { (*this)(*txn); }
   void operator()(const api::CompactResponse&) const { begin(AnswerKind::kCompact); }
+  void operator()(const api::LeaseGrantResponse& grant) const {
+    begin(AnswerKind::kLeaseGrant);
+    out.number(grant.id);
+    out.number(grant.ttl_s);
+  }
+  void operator()(const api::LeaseRevokeResponse&) const { begin(AnswerKind::kLeaseRevoke); }
+  void operator()(const api::LeaseKeepAliveResponse& keep_alive) const {
+    begin(AnswerKind::kLeaseKeepAlive);
+    out.number(keep_alive.id);
+    out.number(keep_alive.ttl_s);
+  }
   template <class Other>
   void operator()(const Other&) const {
     CHECK(false, "not the answer of a write");
@@ -96,7 +110,7 @@ struct AnswerEncoder {
 
 api::Error decode_error(Decoder& in) {
   api::Error error;
-  error.code = in.enumerator(api::ErrorCode::kUnsupported);
+  error.code = in.enumerator(api::ErrorCode::kLeaseTtlTooLarge);
   error.detail = in.bytes();
   return error;
 }
@@ -136,6 +150,9 @@ api::OperationResult decode_result(Decoder& in, std::size_t depth) {
       return {std::make_unique<api::TxnResponse>(decode_txn_response(in, depth + 1))};
     case AnswerKind::kError:
     case AnswerKind::kCompact:
+    case AnswerKind::kLeaseGrant:
+    case AnswerKind::kLeaseRevoke:
+    case AnswerKind::kLeaseKeepAlive:
       break;
   }
   in.fail();
@@ -152,6 +169,20 @@ api::TxnResponse decode_txn_response(Decoder& in, std::size_t depth) {
   return txn;
 }
 
+api::LeaseGrantResponse decode_grant_response(Decoder& in) {
+  api::LeaseGrantResponse grant;
+  grant.id = in.number();
+  grant.ttl_s = in.number();
+  return grant;
+}
+
+api::LeaseKeepAliveResponse decode_keep_alive_response(Decoder& in) {
+  api::LeaseKeepAliveResponse keep_alive;
+  keep_alive.id = in.number();
+  keep_alive.ttl_s = in.number();
+  return keep_alive;
+}
+
 api::Answer decode_answer(Decoder& in) {
   switch (static_cast<AnswerKind>(in.u8())) {
     case AnswerKind::kError:
@@ -166,6 +197,12 @@ api::Answer decode_answer(Decoder& in) {
       return decode_txn_response(in, 1);
     case AnswerKind::kCompact:
       return api::CompactResponse{};
+    case AnswerKind::kLeaseGrant:
+      return decode_grant_response(in);
+    case AnswerKind::kLeaseRevoke:
+      return api::LeaseRevokeResponse{};
+    case AnswerKind::kLeaseKeepAlive:
+      return decode_keep_alive_response(in);
   }
   in.fail();
   return {};

@@ -6,17 +6,20 @@ namespace conclave::store {
 
 namespace {
 
-std::uint8_t version_of(const ClusterFacts& facts, bool has_founding) {
-  if (!has_founding) return kSnapshotVersion;
-  return has_witness(facts.members) ? kSnapshotWitnessVersion : kSnapshotMembersVersion;
+// The lowest that can say it all, for the sake of older builds.
+std::uint8_t version_of(const SnapshotHead& head) {
+  if (head.leases > 0 || head.compacted > 0) return kSnapshotLeasesVersion;
+  if (has_witness(head.facts.members)) return kSnapshotWitnessVersion;
+  const bool has_founding = head.facts.founded || !head.facts.directories.empty();
+  return has_founding ? kSnapshotMembersVersion : kSnapshotVersion;
 }
 
 }  // namespace
 
 void encode(Encoder& out, const SnapshotHead& head) {
   const ClusterFacts& facts = head.facts;
-  const bool has_founding = facts.founded || !facts.directories.empty();
-  out.u8(version_of(facts, has_founding));
+  const std::uint8_t version = version_of(head);
+  out.u8(version);
   out.varint(head.index.value);
   out.varint(head.epoch.value);
   out.varint(head.stamp.ms);
@@ -30,13 +33,14 @@ void encode(Encoder& out, const SnapshotHead& head) {
     out.fixed64(member.value);
     out.u8(static_cast<std::uint8_t>(alarm));
   }
-  if (has_founding) encode_founding(out, facts);
+  if (version >= kSnapshotMembersVersion) encode_founding(out, facts);
+  if (version >= kSnapshotLeasesVersion) out.varint(head.leases);
 }
 
 SnapshotHead decode_head(Decoder& in) {
   SnapshotHead head;
   const std::uint8_t version = in.u8();
-  if (version < kSnapshotVersion || version > kSnapshotWitnessVersion) in.fail();
+  if (version < kSnapshotVersion || version > kSnapshotLeasesVersion) in.fail();
   head.index = LogIndex{in.varint()};
   head.epoch = Epoch{in.varint()};
   head.stamp = Stamp{in.varint()};
@@ -51,8 +55,12 @@ SnapshotHead decode_head(Decoder& in) {
     const auto alarm = in.enumerator(Alarm::kCorrupt);
     head.facts.alarms.emplace(member, alarm);
   }
-  if (version != kSnapshotVersion) decode_founding(in, head.facts);
-  if (has_witness(head.facts.members) != (version == kSnapshotWitnessVersion)) in.fail();
+  if (version >= kSnapshotMembersVersion) decode_founding(in, head.facts);
+  if (version >= kSnapshotLeasesVersion) head.leases = in.varint();
+  const bool may_have_witness = version >= kSnapshotWitnessVersion;
+  const bool must_have_witness = version == kSnapshotWitnessVersion;
+  const bool has = has_witness(head.facts.members);
+  if ((has && !may_have_witness) || (!has && must_have_witness)) in.fail();
   return head;
 }
 
@@ -82,6 +90,20 @@ RequestIds::Answer decode_answer(Decoder& in) {
   answer.sequence = in.varint();
   if (in.flags(1) != 0) answer.response = Bytes(in.bytes());
   return answer;
+}
+
+void encode(Encoder& out, const LeaseTerm& lease) {
+  out.number(lease.id);
+  out.number(lease.ttl_s);
+  out.varint(lease.deadline.ms);
+}
+
+LeaseTerm decode_lease(Decoder& in) {
+  LeaseTerm lease;
+  lease.id = in.number();
+  lease.ttl_s = in.number();
+  lease.deadline = Stamp{in.varint()};
+  return lease;
 }
 
 void encode(Encoder& out, const Record& record) {

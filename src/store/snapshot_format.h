@@ -3,7 +3,8 @@
 // (docs/formats/snapshot.md, "Content").
 //
 //   content = frame*        frame = length:varint kind:u8 body
-//   order   = head (client answer*)* base* change* end, with nothing-frames anywhere after the head
+//   order   = head (client answer*)* lease* base* change* end, with nothing-frames anywhere after
+//   the head
 
 #include <cstdint>
 #include <vector>
@@ -22,6 +23,8 @@ inline constexpr std::uint8_t kSnapshotVersion = 1;
 inline constexpr std::uint8_t kSnapshotMembersVersion = 2;
 // Has the members of version 2, of which some are witnesses.
 inline constexpr std::uint8_t kSnapshotWitnessVersion = 3;
+// Has leases, and among the bases deletions by the compacted revision; with witnesses or without.
+inline constexpr std::uint8_t kSnapshotLeasesVersion = 4;
 // Far above any record; a longer frame is damage and must not be waited for.
 inline constexpr std::uint64_t kMaxFrameBytes = 256ull << 20;
 
@@ -30,10 +33,13 @@ enum class FrameKind : std::uint8_t {
   kHead = 1,
   kClient = 2,  // a client with request ids
   kAnswer = 3,  // one of its answers
-  kBase = 4,    // the version of a key that is current at the compacted revision; in order of keys
+  // The version of a key that is current at the compacted revision, or its deletion by that very
+  // revision; in order of keys.
+  kBase = 4,
   kChange = 5,  // a later change; in order of revisions
   kEnd = 6,
   kNothing = 7,  // the writer looked at many keys and had nothing to write
+  kLease = 8,    // in order of ids
 };
 
 struct SnapshotHead {
@@ -45,6 +51,7 @@ struct SnapshotHead {
   std::uint64_t hash = 0;
   std::uint64_t request_id_uses = 0;
   ClusterFacts facts;
+  std::uint64_t leases = 0;  // how many follow
 };
 
 struct SnapshotEnd {
@@ -59,12 +66,14 @@ struct SnapshotEnd {
 void encode(Encoder& out, const SnapshotHead& head);
 void encode(Encoder& out, const Bytes& client_name, const RequestIds::Client& client);
 void encode(Encoder& out, const RequestIds::Answer& answer);
+void encode(Encoder& out, const LeaseTerm& lease);
 void encode(Encoder& out, const Record& record);
 void encode(Encoder& out, const SnapshotEnd& end);
 
 SnapshotHead decode_head(Decoder& in);
 std::pair<Bytes, RequestIds::Client> decode_client(Decoder& in);
 RequestIds::Answer decode_answer(Decoder& in);
+LeaseTerm decode_lease(Decoder& in);
 SnapshotEnd decode_end(Decoder& in);
 
 // Borrows key and value.

@@ -41,6 +41,8 @@ struct SnapshotLoader::State {
         return load_client(in);
       case FrameKind::kAnswer:
         return load_answer(in);
+      case FrameKind::kLease:
+        return load_lease(in);
       case FrameKind::kBase:
         return load_base(in);
       case FrameKind::kChange:
@@ -100,23 +102,45 @@ struct SnapshotLoader::State {
     return {};
   }
 
+  Result<void> load_lease(Decoder& in) {
+    TRY(close_client());
+    const LeaseTerm lease = decode_lease(in);
+    if (!in.finished()) return corrupt("a lease cannot be decoded");
+    const bool is_in_order =
+        seen.bases == 0 && seen.changes == 0 && (!last_lease || lease.id > *last_lease);
+    if (!is_in_order || !store->leases.restore(lease)) return corrupt("a lease cannot be");
+    last_lease = lease.id;
+    return {};
+  }
+
   Result<void> load_base(Decoder& in) {
     TRY(close_client());
     const RecordView record = decode_record(in);
     if (!in.finished()) return corrupt("a key's record cannot be decoded");
-    if (record.head.tombstone || record.head.mod > head.compacted)
+    if (record.head.mod > head.compacted ||
+        (record.head.tombstone && record.head.mod < head.compacted)) {
       return corrupt("a key's base is none");
+    }
     if (seen.changes != 0 || (seen.bases != 0 && record.key <= last_key)) {
       return corrupt("its keys are out of order");
     }
     last_key = record.key;
     ++seen.bases;
-    store->mvcc.restore(make_record(record.head, record.key, record.value), false);
+    Record* made = make_record(record.head, record.key, record.value);
+    store->mvcc.restore(made);
+    if (made->mod == head.compacted) newest_bases.push_back(made);
     return {};
+  }
+
+  // The changes of the compacted revision came in the order of keys.
+  void close_bases() {
+    std::ranges::sort(newest_bases, {}, &Record::sub);
+    for (Record* record : std::exchange(newest_bases, {})) store->mvcc.restore_history(record);
   }
 
   Result<void> load_change(Decoder& in) {
     TRY(close_client());
+    close_bases();
     const RecordView view = decode_record(in);
     if (!in.finished()) return corrupt("a change's record cannot be decoded");
     const bool is_first = view.head.mod == last_mod + 1 && view.head.sub == 0;
@@ -127,7 +151,8 @@ struct SnapshotLoader::State {
     last_sub = view.head.sub;
     ++seen.changes;
     Record* record = make_record(view.head, view.key, view.value);
-    store->mvcc.restore(record, true);
+    store->mvcc.restore(record);
+    store->mvcc.restore_history(record);
     return follows(*record) ? Result<void>{}
                             : corrupt("a change does not fit the version before it");
   }
@@ -144,10 +169,13 @@ struct SnapshotLoader::State {
 
   Result<void> load_end(Decoder& in) {
     TRY(close_client());
+    close_bases();
     const SnapshotEnd end = decode_end(in);
     if (end.clients != seen.clients || end.bases != seen.bases || end.changes != seen.changes) {
       return corrupt("parts of it are missing");
     }
+    if (store->leases.count() != head.leases) return corrupt("its leases are not all there");
+    if (store->leases.orphans() != 0) return corrupt("a key names a lease that is not there");
     if (last_mod != head.revision) return corrupt("its last changes are missing");
     store->mvcc.restore_numbers(head.revision, head.compacted, end.dead_sum);
     has_end = true;
@@ -163,6 +191,8 @@ struct SnapshotLoader::State {
   SnapshotEnd seen;  // counts so far
   Bytes client_name;
   std::optional<RequestIds::Client> client;  // the one whose answers are being read
+  std::vector<Record*> newest_bases;         // those of the compacted revision
+  std::optional<LeaseId> last_lease;
   Bytes last_key;
   Revision last_mod = 0;
   std::uint32_t last_sub = 0;

@@ -1,6 +1,6 @@
 // SnapshotWriter (snapshot.h). What it must find unchanged later stays so without a copy: records
 // are never changed, and freed only by reclaim(), which rests while a writer is open; the history
-// only grows; RequestIds keeps what clients were before they change.
+// only grows; RequestIds and LeaseTable keep what clients and leases were before they change.
 
 #include <algorithm>
 #include <optional>
@@ -27,7 +27,8 @@ SnapshotHead head_of(const StoreState& store) {
           .compacted = store.mvcc.compacted(),
           .hash = store.hash,
           .request_id_uses = store.request_ids.uses(),
-          .facts = store.facts};
+          .facts = store.facts,
+          .leases = store.leases.count()};
 }
 
 }  // namespace
@@ -41,7 +42,7 @@ struct SnapshotWriter::State {
     end.dead_sum = from.mvcc.freed_sum();
   }
 
-  enum class Stage : std::uint8_t { kHead, kClients, kBases, kChanges, kEnd, kDone };
+  enum class Stage : std::uint8_t { kHead, kClients, kLeases, kBases, kChanges, kEnd, kDone };
 
   template <class... Body>
   void frame(FrameKind kind, const Body&... body) {
@@ -58,7 +59,7 @@ struct SnapshotWriter::State {
   Stage write_clients() {
     for (; !is_full(); ++visited) {
       const auto* client = store.request_ids.next_in_snapshot(last_client);
-      if (client == nullptr) return Stage::kBases;
+      if (client == nullptr) return Stage::kLeases;
       if (!next_answer) frame(FrameKind::kClient, client->first, client->second);
       const auto& answers = client->second.answers;
       std::size_t answer = next_answer.value_or(0);
@@ -71,6 +72,16 @@ struct SnapshotWriter::State {
       ++end.clients;
     }
     return Stage::kClients;
+  }
+
+  Stage write_leases() {
+    for (; !is_full(); ++visited) {
+      const auto lease = store.leases.next_in_snapshot(last_lease);
+      if (!lease) return Stage::kBases;
+      frame(FrameKind::kLease, *lease);
+      last_lease = lease->id;
+    }
+    return Stage::kLeases;
   }
 
   Stage write_bases() {
@@ -87,11 +98,11 @@ struct SnapshotWriter::State {
   }
 
   // The version of a key that is current at the compacted revision is written. It hides those
-  // before it: they are dead, reclaimed or not, and so is itself if it is a deletion.
+  // before it: they are dead, reclaimed or not, and so is itself if it is an older deletion.
   void write_base(const Record* record) {
     for (; record != nullptr && record->mod > head.compacted; record = record->older) ++visited;
     if (record == nullptr) return;
-    if (!record->tombstone) {
+    if (!record->tombstone || record->mod == head.compacted) {
       frame(FrameKind::kBase, *record);
       ++end.bases;
       record = record->older;
@@ -116,6 +127,9 @@ struct SnapshotWriter::State {
       case Stage::kClients:
         stage = write_clients();
         return;
+      case Stage::kLeases:
+        stage = write_leases();
+        return;
       case Stage::kBases:
         stage = write_bases();
         return;
@@ -139,6 +153,7 @@ struct SnapshotWriter::State {
   Stage stage = Stage::kHead;
   std::optional<Bytes> last_client;        // written as a whole
   std::optional<std::size_t> next_answer;  // of the client after it, once begun
+  std::optional<LeaseId> last_lease;
   std::size_t next_keyspace = 0;
   std::optional<Bytes> last_key;
   std::size_t next_change;
@@ -156,10 +171,12 @@ SnapshotWriter::SnapshotWriter(Store& store) {
   state_ = std::make_unique<State>(from);
   from.is_snapshot_open = true;
   from.request_ids.begin_snapshot();
+  from.leases.begin_snapshot();
 }
 
 SnapshotWriter::~SnapshotWriter() {
   state_->store.request_ids.end_snapshot();
+  state_->store.leases.end_snapshot();
   state_->store.is_snapshot_open = false;
 }
 

@@ -1,6 +1,8 @@
 #include "store/state.h"
 
 #include <algorithm>
+#include <array>
+#include <span>
 
 #include "store/command_codec.h"
 
@@ -37,7 +39,7 @@ void StoreState::advance(LogIndex index) {
 }
 
 std::uint64_t StoreState::compute_hash() const {
-  const std::uint64_t row[] = {
+  std::array<std::uint64_t, 10> row{
       applied_index.value,
       applied_epoch.value,
       stamp.ms,
@@ -47,8 +49,10 @@ std::uint64_t StoreState::compute_hash() const {
       request_ids.sum(),
       request_ids.uses(),
       facts.digest,
+      leases.sum(),
   };
-  return hash_words(row);
+  // Builds that knew no leases left their word out, and so does a state without any.
+  return hash_words(std::span(row).first(leases.count() == 0 ? row.size() - 1 : row.size()));
 }
 
 }  // namespace conclave::store

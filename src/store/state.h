@@ -9,6 +9,8 @@
 
 #include "store/codec.h"
 #include "store/hash.h"
+#include "store/lease_counts.h"
+#include "store/lease_table.h"
 #include "store/mvcc.h"
 #include "store/request_ids.h"
 #include "store/store.h"
@@ -46,7 +48,8 @@ struct StoreState {
   explicit StoreState(Limits limits_of_writes) : limits(limits_of_writes) {}
 
   Limits limits;
-  Mvcc mvcc;
+  LeaseTable leases;
+  Mvcc mvcc{leases};
   RequestIds request_ids;
   ClusterFacts facts;
   LogIndex applied_index;
@@ -54,6 +57,7 @@ struct StoreState {
   Stamp stamp;
   std::uint64_t hash = 0;  // of all of the above at applied_index
   HashRing hashes;
+  LeaseCounts lease_counts;
   bool is_snapshot_open = false;
   std::multiset<Revision> read_revisions;  // what each RangeReader reads
 

@@ -29,7 +29,16 @@ std::uint64_t Store::key_count() const { return state_->mvcc.key_count(); }
 std::uint64_t Store::size_in_use_bytes() const { return state_->mvcc.size_in_use_bytes(); }
 
 std::uint64_t Store::size_bytes() const {
-  return state_->mvcc.size_bytes() + state_->request_ids.size_bytes();
+  return state_->mvcc.size_bytes() + state_->request_ids.size_bytes() + state_->leases.size_bytes();
+}
+
+std::size_t Store::lease_count() const { return state_->leases.count(); }
+const LeaseCounts& Store::lease_counts() const { return state_->lease_counts; }
+
+std::optional<Stamp> Store::next_lease_deadline() const {
+  const LeaseTable::Deadlines& deadlines = state_->leases.deadlines();
+  if (deadlines.empty()) return std::nullopt;
+  return deadlines.begin()->first;
 }
 
 const std::vector<api::Member>& Store::members() const { return state_->facts.members; }
@@ -53,9 +62,9 @@ std::vector<std::pair<NodeId, Alarm>> Store::alarms() const {
   return {state_->facts.alarms.begin(), state_->facts.alarms.end()};
 }
 
-bool Store::reclaim(std::size_t max_revisions) {
+bool Store::reclaim(std::size_t max_revisions, api::Revision newest) {
   const auto& reads = state_->read_revisions;
-  const Revision newest = reads.empty() ? INT64_MAX : *reads.begin();
+  if (!reads.empty()) newest = std::min(newest, *reads.begin());
   return state_->mvcc.reclaim(state_->is_snapshot_open ? 0 : max_revisions, newest);
 }
 

@@ -22,6 +22,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "store/command.h"
+#include "store/lease_counts.h"
 
 namespace conclave::store {
 
@@ -73,7 +74,8 @@ class Store {
   // epoch fence.
   void apply_empty(LogIndex index, Epoch epoch);
 
-  // Answers Range and read-only Txn at the current state (or at the revision they name).
+  // Answers Range and read-only Txn at the current state (or at the revision they name), and what
+  // is asked about leases.
   api::Response read(const api::Request& request) const;
   // The same for one Range, in slices. The reader must not outlive the store. Errors: those that
   // the request is answered with.
@@ -86,9 +88,14 @@ class Store {
   api::Revision revision() const;  // 1 in an empty store
   api::Revision compact_revision() const;
   std::uint64_t hash() const;               // of everything replicated, at applied_index()
-  std::uint64_t size_bytes() const;         // memory of keys, values and history, about
+  std::uint64_t size_bytes() const;         // memory of keys, values, history and leases, about
   std::uint64_t size_in_use_bytes() const;  // of that, what the newest revisions need
   std::uint64_t key_count() const;
+  std::size_t lease_count() const;
+  const LeaseCounts& lease_counts() const;  // since this Store was made
+  // Of the lease that expires first; nullopt if there are none. Once the stamp has reached it,
+  // ExpireLeases has work.
+  std::optional<Stamp> next_lease_deadline() const;
 
   const std::vector<api::Member>& members() const;  // sorted by id
   // members() are all there are, by replicated decision; before, who is one is for the engine to
@@ -104,9 +111,10 @@ class Store {
   // Raised alarms, sorted.
   std::vector<std::pair<NodeId, Alarm>> alarms() const;
 
-  // Reclaims up to `max_revisions` compacted revisions. True while there is more to do. Does
-  // nothing while a snapshot is being written, and leaves what a RangeReader reads.
-  bool reclaim(std::size_t max_revisions);
+  // Reclaims up to `max_revisions` compacted revisions, none above `newest`. True while there is
+  // more to do. Does nothing while a snapshot is being written, and leaves what a RangeReader
+  // reads.
+  bool reclaim(std::size_t max_revisions, api::Revision newest = INT64_MAX);
   // Revisions up to this one have been reclaimed.
   api::Revision reclaimed_revision() const;
 
@@ -118,6 +126,7 @@ class Store {
  private:
   friend class SnapshotWriter;
   friend class SnapshotLoader;
+  friend class WatchHub;
   std::unique_ptr<StoreState> state_;
 };
 

@@ -80,6 +80,11 @@ class Parser {
   api::Body body() {
     if (accept("txn")) return txn();
     if (accept("compact")) return api::CompactRequest{.revision = to_number(take())};
+    if (accept("grant")) return grant();
+    if (accept("revoke")) return api::LeaseRevokeRequest{.id = to_number(take())};
+    if (accept("keep")) return api::LeaseKeepAliveRequest{.id = to_number(take())};
+    if (accept("ttl")) return time_to_live();
+    if (accept("leases")) return api::LeaseLeasesRequest{};
     return operation<api::Body>();
   }
 
@@ -133,6 +138,20 @@ class Parser {
     put.ignore_value = accept("ignore_value");
     put.ignore_lease = accept("ignore_lease");
     return put;
+  }
+
+  api::LeaseGrantRequest grant() {
+    api::LeaseGrantRequest grant;
+    grant.id = to_number(take());
+    grant.ttl_s = to_number(take());
+    return grant;
+  }
+
+  api::LeaseTimeToLiveRequest time_to_live() {
+    api::LeaseTimeToLiveRequest request;
+    request.id = to_number(take());
+    request.keys = accept("keys");
+    return request;
   }
 
   api::DeleteRangeRequest erase() {
@@ -250,6 +269,23 @@ struct AnswerText {
     return (*this)(*txn);
   }
   std::string operator()(const api::CompactResponse&) const { return "compact"; }
+  std::string operator()(const api::LeaseGrantResponse& grant) const {
+    return fmt::format("grant {} {}", grant.id, grant.ttl_s);
+  }
+  std::string operator()(const api::LeaseRevokeResponse&) const { return "revoke"; }
+  std::string operator()(const api::LeaseKeepAliveResponse& keep) const {
+    return fmt::format("keep {} {}", keep.id, keep.ttl_s);
+  }
+  std::string operator()(const api::LeaseTimeToLiveResponse& left) const {
+    std::string text = fmt::format("ttl {} {} {}", left.id, left.ttl_s, left.granted_ttl_s);
+    for (const Bytes& key : left.keys) text += " " + from_bytes(key);
+    return text;
+  }
+  std::string operator()(const api::LeaseLeasesResponse& leases) const {
+    std::string text = "leases";
+    for (const api::LeaseId id : leases.ids) text += fmt::format(" {}", id);
+    return text;
+  }
   template <class Other>
   std::string operator()(const Other&) const {
     return "other";
@@ -291,6 +327,10 @@ std::string to_text(api::ErrorCode code) {
       return "future_revision";
     case api::ErrorCode::kLeaseNotFound:
       return "lease_not_found";
+    case api::ErrorCode::kLeaseExists:
+      return "lease_exists";
+    case api::ErrorCode::kLeaseTtlTooLarge:
+      return "lease_ttl_too_large";
     case api::ErrorCode::kInvalidSortOption:
       return "invalid_sort_option";
     case api::ErrorCode::kRequestIdTooOld:

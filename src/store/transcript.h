@@ -10,10 +10,12 @@
 //                                       max_create=
 //   del a z prev                        del KEY END prev
 //   compact 5
+//   grant 7 60    revoke 7    keep 7    ttl 7 keys    leases      leases: grant ID TTL
 //   txn [ version a = 0 ; value b z > x ] [ put a 1 ; range b ] [ txn [ ] [ ] [ ] ]
 //
 // The word "-" is the empty string, "%00" the zero byte. END may be left out. Answers begin with
-// the revision, then: put, range COUNT, del COUNT, txn yes|no [ ... ], compact, or error NAME. A
+// the revision, then: put, range COUNT, del COUNT, txn yes|no [ ... ], compact, grant
+// ID TTL, revoke, keep ID TTL, ttl ID LEFT GRANTED KEYS, leases IDS, or error NAME. A
 // key is told as key=value(create,mod,version), with ",lease" behind if it has one.
 
 #include <string>

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "base/check.h"
-#include "store/lease.h"
 #include "store/operations.h"
 #include "store/range.h"
 
@@ -64,7 +63,7 @@ std::optional<ErrorCode> check_put(const Mvcc& mvcc, const Operation& operation)
   if (takes_from_previous && mvcc.find(Keyspace::kEtcd, put->key, mvcc.revision()) == nullptr) {
     return ErrorCode::kKeyNotFound;
   }
-  if (!lease_exists(put->lease)) return ErrorCode::kLeaseNotFound;
+  if (!may_attach(mvcc, put->lease)) return ErrorCode::kLeaseNotFound;
   return std::nullopt;
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/limits.h"
+#include "store/lease.h"
 #include "store/request_codec.h"
 #include "store/store.h"
 
@@ -190,6 +191,10 @@ struct Validator {
   MaybeError operator()(const api::RangeRequest& range) const { return check(range); }
   MaybeError operator()(const api::PutRequest& put) const { return check(put); }
   MaybeError operator()(const api::DeleteRangeRequest& erase) const { return check(erase); }
+  MaybeError operator()(const api::LeaseGrantRequest& grant) const {
+    if (grant.ttl_s > kMaxLeaseTtlSeconds) return refuse(ErrorCode::kLeaseTtlTooLarge);
+    return std::nullopt;
+  }
   template <class Other>
   MaybeError operator()(const Other&) const {
     return std::nullopt;

@@ -33,21 +33,30 @@ int status_of(boost::beast::error_code error) {
   return 400;
 }
 
-void write(int status, const Http1Response& response, bool keep_alive, bool with_body, Bytes& out) {
-  fmt::format_to(std::back_inserter(out),
-                 "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n", status,
-                 view(http::obsolete_reason(static_cast<http::status>(status))),
-                 response.content_type, response.body.size() + response.more_body_bytes);
+// `length`: the header field that says how long the body is, if any.
+void write_header(int status, const Http1Response& response, BytesView length, bool keep_alive,
+                  Bytes& out) {
+  fmt::format_to(std::back_inserter(out), "HTTP/1.1 {} {}\r\nContent-Type: {}\r\n{}", status,
+                 http1_reason(status), response.content_type, length);
   if (!response.extra_header.empty()) {
     out += response.extra_header;
     out += "\r\n";
   }
   if (!keep_alive) out += "Connection: close\r\n";
   out += "\r\n";
+}
+
+void write(int status, const Http1Response& response, bool keep_alive, bool with_body, Bytes& out) {
+  const std::size_t length = response.body.size() + response.more_body_bytes;
+  write_header(status, response, fmt::format("Content-Length: {}\r\n", length), keep_alive, out);
   if (with_body) out += response.body;
 }
 
 }  // namespace
+
+BytesView http1_reason(int status) {
+  return view(http::obsolete_reason(static_cast<http::status>(status)));
+}
 
 struct Http1Server::Parser {
   explicit Parser(const Http1Options& options) {
@@ -114,6 +123,7 @@ void Http1Server::complete() {
     request.headers.add(lower(view(field.name_string())), view(field.value()));
   }
   request.keep_alive = message.keep_alive();
+  request.takes_chunks = message.version() >= 11;
   request.body = std::move(message.body());
   parser_ = std::make_unique<Parser>(options_);
   partial_since_ = {};
@@ -123,6 +133,37 @@ void Http1Server::respond(const Http1Response& response, Bytes& out) {
   CHECK(request_.has_value());
   const bool keep_alive = request_->keep_alive && !stopping_;
   write(response.status, response, keep_alive, request_->method != "HEAD", out);
+  settle(keep_alive, out);
+}
+
+void Http1Server::begin(const Http1Response& head, Bytes& out) {
+  CHECK(request_.has_value());
+  CHECK(head.body.empty());
+  const bool chunked = request_->takes_chunks;
+  write_header(head.status, head, chunked ? "Transfer-Encoding: chunked\r\n" : "",
+               chunked && request_->keep_alive && !stopping_, out);
+}
+
+void Http1Server::piece(BytesView bytes, Bytes& out) const {
+  CHECK(request_.has_value());
+  if (bytes.empty()) return;  // it would be the end
+  if (!request_->takes_chunks) {
+    out += bytes;
+    return;
+  }
+  fmt::format_to(std::back_inserter(out), "{:x}\r\n", bytes.size());
+  out += bytes;
+  out += "\r\n";
+}
+
+void Http1Server::end(Bytes& out) {
+  CHECK(request_.has_value());
+  if (request_->takes_chunks) out += "0\r\n\r\n";
+  settle(request_->takes_chunks && request_->keep_alive && !stopping_, out);
+}
+
+// The request has been answered.
+void Http1Server::settle(bool keep_alive, Bytes& out) {
   request_.reset();
   if (!keep_alive) finished_ = true;
   parse(out);

@@ -34,7 +34,11 @@ struct Http1Request {
   HeaderList headers;  // names in lower case
   Bytes body;
   bool keep_alive = false;
+  bool takes_chunks = false;  // HTTP/1.1: an answer of unknown length may come in chunks
 };
+
+// "Not Found" for 404.
+BytesView http1_reason(int status);
 
 struct Http1Response {
   int status = 200;
@@ -60,6 +64,15 @@ class Http1Server {
   // REQUIRES: request() is not nullptr.
   void respond(const Http1Response& response, Bytes& out);
 
+  // A response whose length is not known when it begins: begin() writes its header, piece() some of
+  // the body, end() ends it. The request waits until then. A client that does not know chunks sees
+  // the end of the connection instead.
+  // REQUIRES: for begin(), request() is not nullptr and `head` has no body; for the others, a
+  // response has begun.
+  void begin(const Http1Response& head, Bytes& out);
+  void piece(BytesView bytes, Bytes& out) const;
+  void end(Bytes& out);
+
   // Refuses a request that takes longer than the deadline to arrive. About once a second.
   void tick(Instant now, Bytes& out);
   // Takes no new request: finished() once the present one is answered.
@@ -74,6 +87,7 @@ class Http1Server {
   void parse(Bytes& out);
   void step(Bytes& out);
   void complete();
+  void settle(bool keep_alive, Bytes& out);
   void refuse(int status, std::string why, Bytes& out);
   // Arrived and not parsed yet.
   BytesView ahead() const { return BytesView(input_).substr(parsed_); }

@@ -105,6 +105,46 @@ TEST_F(Http1ServerTest, Http10ClosesAfterTheResponse) {
   EXPECT_TRUE(server_.finished());
 }
 
+TEST_F(Http1ServerTest, AResponseInPieces) {
+  const Http1Response head{.content_type = "text/plain", .body = {}};
+  feed(Bytes(kPost) + "GET /next HTTP/1.1\r\n\r\n");
+  Bytes out;
+  server_.begin(head, out);
+  EXPECT_EQ(out,
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n");
+  out.clear();
+  server_.piece("0123456789abcdef\n", out);
+  server_.piece("", out);
+  EXPECT_EQ(out, "11\r\n0123456789abcdef\n\r\n");
+  tick(1);
+  EXPECT_EQ(tick(100), "") << "a long answer is no slow request";
+  EXPECT_EQ(server_.request()->path, "/v3/kv/put");
+  out.clear();
+  server_.end(out);
+  EXPECT_EQ(out, "0\r\n\r\n");
+  ASSERT_NE(server_.request(), nullptr);
+  EXPECT_EQ(server_.request()->path, "/next");
+  server_.shutdown();
+  EXPECT_FALSE(server_.finished());
+  out.clear();
+  server_.begin(head, out);
+  EXPECT_NE(out.find("Connection: close\r\n"), Bytes::npos);
+  server_.end(out);
+  EXPECT_TRUE(server_.finished());
+}
+
+TEST_F(Http1ServerTest, WhoKnowsNoChunksSeesTheEndOfTheConnection) {
+  feed("POST /a HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n");
+  Bytes out;
+  server_.begin({.content_type = "text/plain", .body = {}}, out);
+  server_.piece("one", out);
+  server_.piece("two", out);
+  EXPECT_FALSE(server_.finished());
+  server_.end(out);
+  EXPECT_EQ(out, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nonetwo");
+  EXPECT_TRUE(server_.finished());
+}
+
 TEST_F(Http1ServerTest, HeadGetsNoBody) {
   feed("HEAD /a HTTP/1.1\r\n\r\n");
   const Bytes response = respond({.body = "body"});

@@ -143,6 +143,7 @@ struct Http2Callbacks {
   static int data_received(nghttp2_session*, std::uint8_t, std::int32_t id,
                            const std::uint8_t* data, std::size_t size, void* user) {
     auto& server = *static_cast<Server*>(user);
+    nghttp2_session_consume_connection(server.session_->nghttp2, size);
     Http2Stream* stream = server.session_->stream(id);
     if (stream != nullptr) server.receive_body(*stream, view(data, size));
     return 0;
@@ -245,6 +246,8 @@ struct Http2Callbacks {
     nghttp2_option_set_no_closed_streams(option, 1);
     nghttp2_option_set_max_outbound_ack(option, 1'000);
     nghttp2_option_set_max_settings(option, 32);
+    // Windows open as receive_body and consume say.
+    nghttp2_option_set_no_auto_window_update(option, 1);
     // Go's gRPC sends what it dialled as :authority, URL and all ("http://host:port"), which
     // nghttp2 would refuse. What a request needs (method, path, content type) sessions check.
     nghttp2_option_set_no_http_messaging(option, 1);
@@ -311,9 +314,18 @@ void Http2Server::tell(Http2Stream& stream) {
   news_.push_back(&stream);
 }
 
+// The client of a long-lived stream is told to go on when what it sent has been consumed; a request
+// that is too large for its limit is never complete, so its client need not wait to be told so.
 void Http2Server::receive_body(Http2Stream& stream, BytesView chunk) {
+  if (stream.long_lived) {
+    stream.owed_window_ += chunk.size();
+  } else {
+    nghttp2_session_consume_stream(session_->nghttp2, stream.id_, chunk.size());
+  }
   if (stream.body_too_large || stream.finished_) return;
-  if (stream.body.size() + chunk.size() > options_.max_body_bytes ||
+  const std::size_t window = static_cast<std::size_t>(options_.stream_window_bytes);
+  const std::size_t limit = options_.max_body_bytes + (stream.long_lived ? window : 0);
+  if (stream.body.size() + chunk.size() > limit ||
       buffered_bytes_ + chunk.size() > options_.max_buffered_bytes) {
     stream.body_too_large = true;
   } else {
@@ -330,6 +342,9 @@ void Http2Server::consume(Http2Stream& stream, std::size_t bytes) {
   } else {
     stream.body.erase(0, bytes);
   }
+  const std::size_t owed = std::min(bytes, stream.owed_window_);
+  stream.owed_window_ -= owed;
+  if (owed > 0) nghttp2_session_consume_stream(session_->nghttp2, stream.id_, owed);
 }
 
 // nghttp2 has forgotten the stream. Unless it ended well, the owner is told before the slot is used
@@ -361,6 +376,7 @@ void Http2Server::release(Http2Stream& stream) {
   stream.later_bytes_ = 0;
   stream.next_out();
   stream.ended = stream.closed = stream.long_lived = false;
+  stream.owed_window_ = 0;
   stream.header_too_large = stream.body_too_large = false;
   stream.deferred_ = stream.finished_ = false;
   stream.state = 0;

@@ -58,7 +58,8 @@ class Http2Stream {
   bool closed = false;            // the client reset it: nothing can be answered any more
   // --- the owner's own notes ---
   std::uint32_t state = 0;  // 0 in a new stream
-  bool long_lived = false;  // no deadline for completing the request
+  // No deadline for completing the request; its client is held back until what it sent is consumed.
+  bool long_lived = false;
 
  private:
   friend class Http2Server;
@@ -68,8 +69,9 @@ class Http2Stream {
   std::int32_t id_ = 0;
   bool open_ = false;  // nghttp2 knows the stream
   bool in_news_ = false;
-  bool deferred_ = false;  // nghttp2 asked for data and there was none
-  bool finished_ = false;  // the owner has nothing more to send
+  bool deferred_ = false;        // nghttp2 asked for data and there was none
+  bool finished_ = false;        // the owner has nothing more to send
+  std::size_t owed_window_ = 0;  // of a long-lived stream: received, and not consumed
   Bytes out_;
   std::size_t out_sent_ = 0;  // of out_
   std::vector<Bytes> later_;  // follows out_
@@ -128,6 +130,7 @@ class Http2Server {
 
   // Response bytes that wait for the client's windows, or for flush.
   std::size_t held_bytes() const { return held_bytes_; }
+  std::size_t held_bytes(const Http2Stream& stream) const { return stream.unsent(); }
   std::size_t open_streams() const { return open_streams_; }
 
   // Resets requests, and ends a connection, that take longer than the deadline to arrive. About

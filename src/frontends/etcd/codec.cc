@@ -147,6 +147,16 @@ Decoded Codec::decode(Method method, Format format, BytesView bytes) {
       return decode_as<pb::DeleteRangeRequest>(format, bytes);
     case Method::kCompact:
       return decode_as<pb::CompactionRequest>(format, bytes);
+    case Method::kLeaseGrant:
+      return decode_as<pb::LeaseGrantRequest>(format, bytes);
+    case Method::kLeaseRevoke:
+      return decode_as<pb::LeaseRevokeRequest>(format, bytes);
+    case Method::kLeaseKeepAlive:
+      return decode_as<pb::LeaseKeepAliveRequest>(format, bytes);
+    case Method::kLeaseTimeToLive:
+      return decode_as<pb::LeaseTimeToLiveRequest>(format, bytes);
+    case Method::kLeaseLeases:
+      return decode_empty<pb::LeaseLeasesRequest>(format, bytes, api::LeaseLeasesRequest{});
     case Method::kMemberList:
       return decode_empty<pb::MemberListRequest>(format, bytes, api::MemberListRequest{});
     case Method::kMemberAdd:
@@ -162,7 +172,10 @@ Decoded Codec::decode(Method method, Format format, BytesView bytes) {
     case Method::kHealthCheck:
     case Method::kHealthWatch:
       return decode_health(format, bytes);
+    case Method::kWatch:
+      break;  // watch_codec.h
   }
+  CHECK(false, "method {} is no call", static_cast<int>(method));
   std::unreachable();
 }
 
@@ -190,6 +203,26 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
       to_proto(header, *message.mutable_header());
       return write(message, format, out);
     }
+    case Method::kLeaseGrant: {
+      pb::LeaseGrantResponse message;
+      return encode_as<api::LeaseGrantResponse>(message, format, header, answer, out);
+    }
+    case Method::kLeaseRevoke: {
+      pb::LeaseRevokeResponse message;
+      return encode_as<api::LeaseRevokeResponse>(message, format, header, answer, out);
+    }
+    case Method::kLeaseKeepAlive: {
+      pb::LeaseKeepAliveResponse message;
+      return encode_as<api::LeaseKeepAliveResponse>(message, format, header, answer, out);
+    }
+    case Method::kLeaseTimeToLive: {
+      pb::LeaseTimeToLiveResponse message;
+      return encode_as<api::LeaseTimeToLiveResponse>(message, format, header, answer, out);
+    }
+    case Method::kLeaseLeases: {
+      pb::LeaseLeasesResponse message;
+      return encode_as<api::LeaseLeasesResponse>(message, format, header, answer, out);
+    }
     case Method::kMemberList: {
       pb::MemberListResponse message;
       return encode_as<api::MemberListResponse>(message, format, header, answer, out);
@@ -215,7 +248,10 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
                              : HealthCheckResponse::NOT_SERVING);
       return write(message, format, out);
     }
+    case Method::kWatch:
+      break;
   }
+  CHECK(false, "method {} is no call", static_cast<int>(method));
   std::unreachable();
 }
 

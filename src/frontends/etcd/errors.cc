@@ -71,6 +71,10 @@ Row row_of(ErrorCode code) {
               "etcdserver: can only promote a learner member which is in sync with leader"};
     case ErrorCode::kTooManyLearners:
       return {GrpcCode::kFailedPrecondition, "etcdserver: too many learner members in cluster"};
+    case ErrorCode::kLeaseExists:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: lease already exists"};
+    case ErrorCode::kLeaseTtlTooLarge:
+      return {GrpcCode::kOutOfRange, "etcdserver: too large lease TTL"};
     // The code is what etcd 3.4 answers; its own table means FailedPrecondition.
     case ErrorCode::kNotEnoughStarted:
       return {GrpcCode::kUnknown,

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "frontends/etcd/errors.h"
+#include "frontends/etcd/grpc_call.h"
 #include "frontends/etcd/request_id.h"
 
 namespace conclave::etcd {
@@ -19,29 +20,9 @@ using wire::GrpcStatus;
 using wire::HeaderField;
 using wire::Http2Stream;
 
-// Http2Stream::state: what has become of a call, and above the low byte, its method.
-enum Progress : std::uint32_t {
-  kNew,
-  kReading,   // the request is still arriving
-  kWaiting,   // complete, held back
-  kCalling,   // handed to the node
-  kWatching,  // a health watch between two calls
-  kDone,      // answered or refused
-};
+// Seconds without a leader that a stream which needs one bears.
+constexpr std::uint32_t kLeaderPatience = 3;
 
-Progress progress_of(const Http2Stream& stream) {
-  return static_cast<Progress>(stream.state & 0xff);
-}
-Method method_of(const Http2Stream& stream) { return static_cast<Method>(stream.state >> 8); }
-void set_progress(Http2Stream& stream, Progress progress) {
-  stream.state = (stream.state & ~std::uint32_t{0xff}) | progress;
-}
-void set_method(Http2Stream& stream, Method method) {
-  stream.state = static_cast<std::uint32_t>(method) << 8 | kReading;
-}
-
-constexpr std::array<HeaderField, 2> kResponseHeaders = {
-    {{":status", "200"}, {"content-type", "application/grpc"}}};
 constexpr std::array<HeaderField, 1> kOkTrailers = {{{"grpc-status", "0"}}};
 
 // How large Effects::send may become now.
@@ -60,7 +41,9 @@ wire::Http2Options http2_options(const SessionOptions& options) {
 }  // namespace
 
 GrpcSession::GrpcSession(const SessionOptions& options)
-    : options_(options), http2_(http2_options(options)) {}
+    : options_(options),
+      http2_(http2_options(options)),
+      keep_alives_(http2_, codec_, options.max_message_bytes()) {}
 
 void GrpcSession::on_bytes(BytesView bytes, Effects& effects) {
   http2_.receive(bytes);
@@ -69,8 +52,14 @@ void GrpcSession::on_bytes(BytesView bytes, Effects& effects) {
 }
 
 void GrpcSession::on_response(api::CallId id, api::Response response, Effects& effects) {
+  if (KeepAlives::owns(id)) return answer_keep_alive(id, response, effects);
   Http2Stream* stream = http2_.find(id);
-  if (stream == nullptr || progress_of(*stream) != kCalling) return;
+  if (stream == nullptr) return;
+  if (leader_wanted_.contains(id)) {
+    hear_of_leader(*stream, response, effects);
+    return settle(effects);
+  }
+  if (progress_of(*stream) != kCalling) return;
   answer(*stream, response);
   settle(effects);
 }
@@ -99,12 +88,18 @@ std::size_t GrpcSession::held_bytes() const {
 void GrpcSession::on_tick(Instant now, Effects& effects) {
   http2_.tick(now);
   poll_watches(effects);
+  poll_leader(effects);
   settle(effects);
 }
 
 void GrpcSession::on_shutdown(Effects& effects) {
   http2_.shutdown();
   end_watches();
+  end_feeds();
+  keep_alives_.for_each([&](Http2Stream& stream) {
+    keep_alives_.finish(stream, status_of({api::ErrorCode::kStopped, {}}));
+    end_keep_alives(stream);
+  });
   settle(effects);
 }
 
@@ -115,6 +110,7 @@ void GrpcSession::settle(Effects& effects) {
   http2_.flush(effects.send, send_room(effects));
   take_news(effects);
   call_waiting(effects);
+  announce_room(effects);
   if (!http2_.finished()) return;
   effects.close = true;
   if (!http2_.complaint().empty()) effects.close_reason = http2_.complaint();
@@ -127,12 +123,76 @@ void GrpcSession::take_news(Effects& effects) {
 void GrpcSession::on_stream(Http2Stream& stream, Effects& effects) {
   if (stream.closed) {
     if (progress_of(stream) == kCalling) effects.cancelled.push_back(stream.key());
+    if (feeds_.erase(stream.key()) > 0) {
+      full_feeds_.erase(stream.key());
+      effects.watches.push_back({stream.key(), api::WatchFeedClosed{}});
+    }
     ranges_.erase(stream.key());
+    leader_wanted_.erase(stream.key());
+    keep_alives_.forget(stream.key());
     set_progress(stream, kDone);
     return;
   }
   if (progress_of(stream) == kNew && !accept(stream)) return;
-  if (progress_of(stream) == kReading) read_message(stream, effects);
+  if (progress_of(stream) != kReading) return;
+  if (method_of(stream) == Method::kLeaseKeepAlive) return read_keep_alives(stream, effects);
+  if (method_of(stream) == Method::kWatch) return read_watches(stream, effects);
+  read_message(stream, effects);
+}
+
+void GrpcSession::read_keep_alives(Http2Stream& stream, Effects& effects) {
+  if (!std::exchange(stream.long_lived, true)) want_leader(stream, effects);
+  if (!keep_alives_.read(stream, effects)) end_keep_alives(stream);
+}
+
+void GrpcSession::end_keep_alives(Http2Stream& stream) {
+  leader_wanted_.erase(stream.key());
+  set_progress(stream, kDone);
+}
+
+void GrpcSession::answer_keep_alive(api::CallId call, api::Response& response, Effects& effects) {
+  Http2Stream* stream = keep_alives_.stream_of(call);
+  if (stream == nullptr) return;
+  if (!keep_alives_.answer(*stream, call, response, effects)) end_keep_alives(*stream);
+  settle(effects);
+}
+
+// --- streams that need a leader ------------------------------------------------------------------
+
+// A client may ask (by the metadata "hasleader: true") that its stream ends when the member has no
+// leader, since it could go on at another one: at once, or after etcd's three election timeouts.
+void GrpcSession::want_leader(const Http2Stream& stream, Effects& effects) {
+  if (stream.headers.find("hasleader") != "true") return;
+  leader_wanted_[stream.key()] = kLeaderPatience;
+  ask_for_leader(stream.key(), effects);
+}
+
+void GrpcSession::poll_leader(Effects& effects) {
+  for (const auto& [key, seconds_without] : leader_wanted_) ask_for_leader(key, effects);
+}
+
+void GrpcSession::ask_for_leader(wire::Http2Key stream, Effects& effects) {
+  effects.calls.push_back(
+      {stream, {api::HealthRequest{.serializable = true}, std::nullopt, std::nullopt}});
+}
+
+void GrpcSession::hear_of_leader(Http2Stream& stream, const api::Response& response,
+                                 Effects& effects) {
+  std::uint32_t& seconds_without = leader_wanted_[stream.key()];
+  const auto* health = std::get_if<api::HealthResponse>(&response.answer);
+  if (health != nullptr && health->healthy) {
+    seconds_without = 0;
+    return;
+  }
+  if (++seconds_without <= kLeaderPatience) return;
+  const GrpcStatus status = status_of({api::ErrorCode::kNoLeader, {}});
+  if (feeds_.contains(stream.key())) {
+    effects.watches.push_back({stream.key(), api::WatchFeedClosed{}});
+    end_feed(stream, status);
+  } else {
+    keep_alives_.finish(stream, status);
+    end_keep_alives(stream);
+  }
 }
 
 // Looks at the header. False: refused.
@@ -298,7 +358,11 @@ void GrpcSession::end_watches() {
 }
 
 void GrpcSession::call_waiting(Effects& effects) {
-  if (waiting_.empty() || http2_.held_bytes() > limits::kMaxUnsentBytes) return;
+  if (http2_.held_bytes() > limits::kMaxUnsentBytes) return;
+  if (keep_alives_.wait_for_room()) {
+    keep_alives_.for_each([&](Http2Stream& stream) { read_keep_alives(stream, effects); });
+  }
+  if (waiting_.empty()) return;
   for (const wire::Http2Key key : std::exchange(waiting_, {})) {
     Http2Stream* stream = http2_.find(key);
     if (stream != nullptr && progress_of(*stream) == kWaiting) call(*stream, effects);

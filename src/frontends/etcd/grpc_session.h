@@ -1,12 +1,15 @@
 #pragma once
-// gRPC on one connection. Calls are unary but for Health/Watch, which answers with the present
-// state and stays open; the member is asked again at each tick.
+// gRPC on one connection. Calls are unary but for Watch, whose stream is a feed of watches
+// (api/watch.h), Lease/LeaseKeepAlive, a stream of requests (keep_alives.h), and Health/Watch,
+// which answers with the present state and stays open; the member is asked again at each tick.
 
 #include <map>
+#include <set>
 #include <vector>
 
 #include "api/session.h"
 #include "frontends/etcd/codec.h"
+#include "frontends/etcd/keep_alives.h"
 #include "frontends/etcd/range_answer.h"
 #include "frontends/etcd/session.h"
 #include "wire/http2_server.h"
@@ -21,6 +24,8 @@ class GrpcSession final : public api::Session {
   void on_response(api::CallId call, api::Response response, Effects& effects) override;
   bool on_part(api::CallId call, const api::Header& header, std::vector<api::KeyValue> kvs,
                Effects& effects) override;
+  bool on_watch(api::CallId feed, const api::Header& header, const api::WatchNews& news,
+                Effects& effects) override;
   std::size_t held_bytes() const override;
   void on_tick(Instant now, Effects& effects) override;
   void on_shutdown(Effects& effects) override;
@@ -31,6 +36,9 @@ class GrpcSession final : public api::Session {
   void on_stream(wire::Http2Stream& stream, Effects& effects);
   bool accept(wire::Http2Stream& stream);
   void read_message(wire::Http2Stream& stream, Effects& effects);
+  void read_keep_alives(wire::Http2Stream& stream, Effects& effects);
+  void end_keep_alives(wire::Http2Stream& stream);
+  void answer_keep_alive(api::CallId call, api::Response& response, Effects& effects);
   void call(wire::Http2Stream& stream, Effects& effects);
   std::expected<api::Request, wire::GrpcStatus> request_of(const wire::Http2Stream& stream,
                                                            BytesView message);
@@ -45,6 +53,18 @@ class GrpcSession final : public api::Session {
   void settle(Effects& effects);
   void call_waiting(Effects& effects);
 
+  // Streams of watches (watch_streams.cc).
+  void read_watches(wire::Http2Stream& stream, Effects& effects);
+  void end_feed(wire::Http2Stream& stream, const wire::GrpcStatus& status);
+  bool has_room_for_events(const wire::Http2Stream& stream, const Effects& effects) const;
+  void announce_room(Effects& effects);
+  void end_feeds();
+
+  void want_leader(const wire::Http2Stream& stream, Effects& effects);
+  void poll_leader(Effects& effects);
+  static void ask_for_leader(wire::Http2Key stream, Effects& effects);
+  void hear_of_leader(wire::Http2Stream& stream, const api::Response& response, Effects& effects);
+
   // An open Health/Watch and what it was last told.
   struct HealthWatch {
     wire::Http2Key key;
@@ -54,9 +74,14 @@ class GrpcSession final : public api::Session {
   SessionOptions options_;
   wire::Http2Server http2_;
   Codec codec_;
+  KeepAlives keep_alives_;
   // Complete requests, held back while too many answers are unsent.
   std::vector<wire::Http2Key> waiting_;
   std::vector<HealthWatch> watches_;
+  std::set<wire::Http2Key> feeds_;       // streams of watches
+  std::set<wire::Http2Key> full_feeds_;  // that refused news
+  // Streams that end when this member knows no leader; for how many seconds it has known none.
+  std::map<wire::Http2Key, std::uint32_t> leader_wanted_;
   // Answers of which some parts have come.
   std::map<wire::Http2Key, RangeAnswer> ranges_;
 };

@@ -8,6 +8,7 @@
 #include "etcd_health.pb.h"
 #include "frontends/etcd/session.h"
 #include "frontends/etcd/test_messages.h"
+#include "wire/grpc.h"
 #include "wire/http2_test_client.h"
 
 namespace conclave::etcd {
@@ -21,6 +22,7 @@ namespace pb = etcdserverpb;
 constexpr BytesView kPut = "/etcdserverpb.KV/Put";
 constexpr BytesView kRange = "/etcdserverpb.KV/Range";
 constexpr BytesView kTxn = "/etcdserverpb.KV/Txn";
+constexpr BytesView kKeepAlive = "/etcdserverpb.Lease/LeaseKeepAlive";
 constexpr api::Header kHeader{ClusterId{11}, NodeId{22}, 33, Epoch{44}};
 
 class GrpcSessionTest : public ::testing::Test {
@@ -91,6 +93,29 @@ class GrpcSessionTest : public ::testing::Test {
     EXPECT_TRUE(parsed.ParseFromString(body.substr(5)));
     return parsed;
   }
+
+  static Bytes keep_alive(api::LeaseId id) {
+    pb::LeaseKeepAliveRequest request;
+    request.set_id(id);
+    return grpc_frame(request.SerializeAsString());
+  }
+  // What came on a stream of them: id and ttl of each.
+  std::string kept_alive(std::int32_t id) {
+    std::string text;
+    BytesView body = client_.answer(id).body;
+    while (!body.empty()) {
+      const auto front = wire::front_message(body, body.size());
+      EXPECT_EQ(front.state, wire::GrpcMessage::State::kComplete);
+      pb::LeaseKeepAliveResponse response;
+      EXPECT_TRUE(
+          response.ParseFromArray(front.payload.data(), static_cast<int>(front.payload.size())));
+      EXPECT_EQ(response.header().revision(), kHeader.revision);
+      text += std::to_string(response.id()) + ":" + std::to_string(response.ttl()) + " ";
+      body.remove_prefix(front.wire_bytes);
+    }
+    return text;
+  }
+  Status ask_lease_revoke() { return ask("/etcdserverpb.Lease/LeaseRevoke", "\x08\x07"); }
 
   std::unique_ptr<api::Session> session_ = make_session({}, "test");
   Http2TestClient client_;
@@ -349,8 +374,8 @@ TEST_F(GrpcSessionTest, MalformedCallsAreAnsweredAsByEtcd) {
   EXPECT_EQ(ask("/x.Y/Z", ""), (Status{"12", "unknown service x.Y"}));
   EXPECT_EQ(ask("/etcdserverpb.KV/Zap", ""),
             (Status{"12", "unknown method Zap for service etcdserverpb.KV"}));
-  EXPECT_EQ(ask("/etcdserverpb.Watch/Watch", ""),
-            (Status{"12", "unknown method Watch for service etcdserverpb.Watch"}));
+  EXPECT_EQ(ask("/etcdserverpb.Watch/Nothing", ""),
+            (Status{"12", "unknown method Nothing for service etcdserverpb.Watch"}));
   EXPECT_EQ(ask("/foo", ""), (Status{"12", "malformed method name: \"/foo\""}));
   EXPECT_EQ(ask(kPut, "", {{"grpc-timeout", "abc"}}), (Status{"13", "malformed time-out: abc"}));
   pb::TxnRequest empty_operation;
@@ -504,6 +529,129 @@ TEST_F(GrpcSessionTest, HealthCheck) {
   other.set_service("zap");
   EXPECT_EQ(ask("/grpc.health.v1.Health/Check", other.SerializeAsString()),
             (Status{"5", "unknown service"}));
+}
+
+TEST_F(GrpcSessionTest, Leases) {
+  answer_ = [](const api::Request& request) -> api::Answer {
+    if (const auto* grant = std::get_if<api::LeaseGrantRequest>(&request.body)) {
+      EXPECT_EQ(grant->ttl_s, 60);
+      return api::LeaseGrantResponse{7, 61};
+    }
+    if (const auto* ask = std::get_if<api::LeaseTimeToLiveRequest>(&request.body)) {
+      return api::LeaseTimeToLiveResponse{ask->id, 5, 60, {"a", "b"}};
+    }
+    if (std::holds_alternative<api::LeaseLeasesRequest>(request.body)) {
+      return api::LeaseLeasesResponse{{7, 8}};
+    }
+    return api::Error{api::ErrorCode::kLeaseNotFound, ""};
+  };
+  const auto text_of = [&](auto response, BytesView method, const auto& request) {
+    const auto id =
+        call(Bytes("/etcdserverpb.Lease/") + Bytes(method), request.SerializeAsString());
+    pump();
+    EXPECT_EQ(status(id), (Status{"0", ""}));
+    response = message<decltype(response)>(id);
+    response.clear_header();
+    return response.ShortDebugString();
+  };
+  pb::LeaseGrantRequest grant;
+  grant.set_ttl(60);
+  EXPECT_EQ(text_of(pb::LeaseGrantResponse(), "LeaseGrant", grant), "ID: 7 TTL: 61");
+  pb::LeaseTimeToLiveRequest ask;
+  ask.set_id(7);
+  ask.set_keys(true);
+  EXPECT_EQ(text_of(pb::LeaseTimeToLiveResponse(), "LeaseTimeToLive", ask),
+            "ID: 7 TTL: 5 grantedTTL: 60 keys: \"a\" keys: \"b\"");
+  EXPECT_EQ(text_of(pb::LeaseLeasesResponse(), "LeaseLeases", pb::LeaseLeasesRequest()),
+            "leases { ID: 7 } leases { ID: 8 }");
+  EXPECT_EQ(ask_lease_revoke(), (Status{"5", "etcdserver: requested lease not found"}));
+}
+
+TEST_F(GrpcSessionTest, AStreamKeepsSeveralLeasesAliveAtATime) {
+  const auto id = client_.request(grpc_headers(kKeepAlive), keep_alive(7), true);
+  pump();
+  client_.send_more(id, keep_alive(8) + keep_alive(9), true);
+  pump();
+  ASSERT_EQ(calls_.size(), 3);
+  EXPECT_EQ(std::get<api::LeaseKeepAliveRequest>(calls_[2].request.body).id, 9);
+  respond(1, api::LeaseKeepAliveResponse{8, 50});
+  respond(0, api::LeaseKeepAliveResponse{7, 60});
+  EXPECT_EQ(kept_alive(id), "8:50 7:60 ");
+  client_.send_more(id, {}, false);
+  pump();
+  EXPECT_FALSE(client_.answer(id).ended) << "one is under way";
+  respond(2, api::LeaseKeepAliveResponse{9, 0});
+  EXPECT_EQ(kept_alive(id), "8:50 7:60 9:0 ");
+  EXPECT_TRUE(client_.answer(id).ended);
+  EXPECT_EQ(status(id), (Status{"0", ""}));
+}
+
+TEST_F(GrpcSessionTest, AStreamThatKeepsNothingAlive) {
+  const auto id = client_.request(grpc_headers(kKeepAlive), {});
+  pump();
+  EXPECT_EQ(status(id), (Status{"0", ""}));
+  const auto cut = client_.request(grpc_headers(kKeepAlive), keep_alive(7).substr(0, 6));
+  pump();
+  EXPECT_EQ(status(cut), (Status{"13", "unexpected EOF"}));
+  EXPECT_TRUE(calls_.empty());
+}
+
+TEST_F(GrpcSessionTest, AStreamOfKeepAlivesEndsWithItsFirstError) {
+  const auto id = client_.request(grpc_headers(kKeepAlive), keep_alive(7) + keep_alive(8), true);
+  pump();
+  respond(0, api::LeaseKeepAliveResponse{7, 60});
+  respond(1, api::Error{api::ErrorCode::kNoLeader, ""});
+  EXPECT_EQ(kept_alive(id), "7:60 ");
+  EXPECT_EQ(status(id), (Status{"14", "etcdserver: no leader"}));
+  pump();
+  const auto garbage = client_.request(grpc_headers(kKeepAlive), grpc_frame("\xff"), true);
+  pump();
+  EXPECT_EQ(status(garbage).first, "13");
+}
+
+// More than one request may have: its client is held back, not cut off.
+TEST_F(GrpcSessionTest, AStreamOfVeryManyKeepAlivesIsAnswered) {
+  constexpr std::size_t kMany = 300'000;
+  Bytes many;
+  for (std::size_t i = 0; i < kMany; ++i) many += keep_alive(7);
+  ASSERT_GT(many.size(), limits::kMaxRequestBytes + limits::kRequestOverheadBytes);
+  const auto id = client_.request(grpc_headers(kKeepAlive), many, true);
+  pump();
+  for (std::size_t i = 0; i < kMany; ++i) {
+    ASSERT_LT(i, calls_.size());
+    respond(i, api::LeaseKeepAliveResponse{7, 60});
+    if (i % 500 == 0) pump();
+  }
+  client_.send_more(id, {}, false);
+  pump();
+  EXPECT_EQ(calls_.size(), kMany);
+  EXPECT_EQ(status(id), (Status{"0", ""}));
+}
+
+TEST_F(GrpcSessionTest, AStreamOfKeepAlivesIsNotReadBeyondItsBound) {
+  Bytes many;
+  for (int i = 0; i < 1'500; ++i) many += keep_alive(7);
+  const auto id = client_.request(grpc_headers(kKeepAlive), many, true);
+  pump();
+  EXPECT_EQ(calls_.size(), 1'000);
+  for (std::size_t i = 0; i < 600; ++i) respond(i, api::LeaseKeepAliveResponse{7, 60});
+  EXPECT_EQ(calls_.size(), 1'500);
+  client_.reset(id);
+  pump();
+  respond(700, api::LeaseKeepAliveResponse{7, 60});
+  EXPECT_FALSE(closed_);
+}
+
+TEST_F(GrpcSessionTest, AStreamOfKeepAlivesMayRestForLong) {
+  const auto id = client_.request(grpc_headers(kKeepAlive), keep_alive(7), true);
+  pump();
+  respond(0, api::LeaseKeepAliveResponse{7, 60});
+  for (int second = 1; second < 300; second += 10) tick(second);
+  EXPECT_FALSE(client_.answer(id).ended);
+  api::Session::Effects effects;
+  session_->on_shutdown(effects);
+  settle(std::move(effects));
+  EXPECT_EQ(status(id), (Status{"14", "etcdserver: server stopped"}));
 }
 
 TEST_F(GrpcSessionTest, AHealthWatchIsToldOfChangesUntilShutdown) {

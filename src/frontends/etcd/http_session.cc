@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "frontends/etcd/errors.h"
+#include "frontends/etcd/gateway_page.h"
 #include "frontends/etcd/request_id.h"
 #include "wire/json.h"
 
@@ -19,8 +20,6 @@ using wire::Http1Request;
 using wire::Http1Response;
 using Page = HttpSession::Page;
 
-constexpr BytesView kJsonType = "application/json";
-
 struct GatewayRoute {
   BytesView path;  // after /v3 or /v3beta
   Method method;
@@ -31,6 +30,15 @@ constexpr std::array kGateway = {
     GatewayRoute{"/kv/deleterange", Method::kDeleteRange},
     GatewayRoute{"/kv/txn", Method::kTxn},
     GatewayRoute{"/kv/compaction", Method::kCompact},
+    GatewayRoute{"/watch", Method::kWatch},
+    GatewayRoute{"/lease/grant", Method::kLeaseGrant},
+    GatewayRoute{"/lease/revoke", Method::kLeaseRevoke},
+    GatewayRoute{"/kv/lease/revoke", Method::kLeaseRevoke},
+    GatewayRoute{"/lease/keepalive", Method::kLeaseKeepAlive},
+    GatewayRoute{"/lease/timetolive", Method::kLeaseTimeToLive},
+    GatewayRoute{"/kv/lease/timetolive", Method::kLeaseTimeToLive},
+    GatewayRoute{"/lease/leases", Method::kLeaseLeases},
+    GatewayRoute{"/kv/lease/leases", Method::kLeaseLeases},
     GatewayRoute{"/maintenance/status", Method::kStatus},
     GatewayRoute{"/cluster/member/list", Method::kMemberList},
     GatewayRoute{"/cluster/member/add", Method::kMemberAdd},
@@ -55,14 +63,6 @@ Page find_page(BytesView path) {
   if (path == "/version") return Page::kVersion;
   if (path == "/metrics") return Page::kMetrics;
   return Page::kNone;
-}
-
-Http1Response error_page(const GrpcStatus& status) {
-  const Bytes text = wire::json_string(status.message);
-  return {.status = http_status_of(status.code),
-          .content_type = kJsonType,
-          .body = fmt::format(R"({{"error":{},"message":{},"code":{}}})", text, text,
-                              static_cast<int>(status.code))};
 }
 
 Http1Response not_allowed() {
@@ -102,6 +102,14 @@ std::optional<BytesView> metadata(const Http1Request& request, BytesView name) {
 
 }  // namespace
 
+Http1Response error_page(const GrpcStatus& status) {
+  const Bytes text = wire::json_string(status.message);
+  return {.status = http_status_of(status.code),
+          .content_type = kJsonType,
+          .body = fmt::format(R"({{"error":{},"message":{},"code":{}}})", text, text,
+                              static_cast<int>(status.code))};
+}
+
 HttpSession::HttpSession(const SessionOptions& options)
     : options_(options), http_(http1_options(options)) {}
 
@@ -113,6 +121,10 @@ void HttpSession::on_bytes(BytesView bytes, Effects& effects) {
 void HttpSession::on_response(api::CallId id, api::Response response, Effects& effects) {
   if (!calling_ || id != last_call_) return;
   calling_ = false;
+  if (stream_) {
+    kept_alive(response, effects);
+    return serve(effects);
+  }
   http_.respond(page_of(response), effects.send);
   range_.reset();
   send_body(effects);
@@ -153,10 +165,15 @@ void HttpSession::on_tick(Instant now, Effects& effects) {
 
 void HttpSession::on_shutdown(Effects& effects) {
   http_.shutdown();
+  if (stream_) fail_stream(status_of({api::ErrorCode::kStopped, {}}), effects);
   end_if_finished(effects);
 }
 
 void HttpSession::on_drained(Effects& effects) {
+  if (stream_ && stream_->is_waiting) {
+    resume_stream(effects);
+    return serve(effects);
+  }
   if (body_bytes_ == 0) return;
   send_body(effects);
   serve(effects);
@@ -164,7 +181,8 @@ void HttpSession::on_drained(Effects& effects) {
 
 // Answers the requests that have arrived until one needs the node.
 void HttpSession::serve(Effects& effects) {
-  while (!calling_ && body_bytes_ == 0 && !http_.finished() && http_.request() != nullptr) {
+  while (!calling_ && !stream_ && body_bytes_ == 0 && !http_.finished() &&
+         http_.request() != nullptr) {
     serve_request(*http_.request(), effects);
   }
   end_if_finished(effects);
@@ -202,7 +220,11 @@ void HttpSession::call_gateway(const Http1Request& request, Effects& effects) {
   if (request.method != "POST") {
     return http_.respond({.status = 405, .body = "Method Not Allowed\n"}, effects.send);
   }
-  auto body = codec_.decode(route->method, Format::kJson, request.body);
+  method_ = route->method;
+  if (method_ == Method::kLeaseKeepAlive || method_ == Method::kWatch) {
+    return begin_stream(effects);
+  }
+  auto body = codec_.decode(method_, Format::kJson, request.body);
   if (!body) return http_.respond(error_page(body.error()), effects.send);
   api::Request wanted{std::move(*body), std::nullopt, std::nullopt};
   if (const auto timeout = metadata(request, "grpc-timeout")) {
@@ -218,7 +240,6 @@ void HttpSession::call_gateway(const Http1Request& request, Effects& effects) {
     if (!id) return http_.respond(error_page(status_of(id.error())), effects.send);
     wanted.id = std::move(*id);
   }
-  method_ = route->method;
   call(Page::kGateway, std::move(wanted), effects);
 }
 
@@ -255,7 +276,7 @@ Http1Response HttpSession::gateway_answer(api::Response& response) {
   }
   Http1Response page;
   page.content_type = kJsonType;
-  page.extra_header = "Grpc-Metadata-Content-Type: application/grpc";
+  page.extra_header = kGatewayHeader;
   if (method_ == Method::kRange) {
     finish_range(response, page);
   } else {

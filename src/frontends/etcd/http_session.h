@@ -1,6 +1,7 @@
 #pragma once
 // HTTP/1.1 on one connection: /health, /livez, /readyz, /version, /metrics, and etcd's JSON gateway
-// (POST /v3/kv/put and so on).
+// (POST /v3/kv/put and so on). One request is answered at a time; those that a client sends ahead
+// wait.
 
 #include <optional>
 #include <vector>
@@ -13,6 +14,15 @@
 
 namespace conclave::etcd {
 
+// A call of the gateway whose answer is a stream of lines.
+struct GatewayStream {
+  api::CallId feed = 0;  // of a watch
+  Bytes requests;
+  std::size_t read = 0;     // of them
+  bool has_begun = false;   // its answer
+  bool is_waiting = false;  // for the client to take what it was sent
+};
+
 class HttpSession final : public api::Session {
  public:
   explicit HttpSession(const SessionOptions& options);
@@ -21,6 +31,8 @@ class HttpSession final : public api::Session {
   void on_response(api::CallId call, api::Response response, Effects& effects) override;
   bool on_part(api::CallId call, const api::Header& header, std::vector<api::KeyValue> kvs,
                Effects& effects) override;
+  bool on_watch(api::CallId feed, const api::Header& header, const api::WatchNews& news,
+                Effects& effects) override;
   std::size_t held_bytes() const override;
   void on_tick(Instant now, Effects& effects) override;
   void on_shutdown(Effects& effects) override;
@@ -40,6 +52,17 @@ class HttpSession final : public api::Session {
   void send_body(Effects& effects);
   void end_if_finished(Effects& effects);
 
+  // Calls of the gateway that are streams (gateway_streams.cc).
+  void begin_stream(Effects& effects);
+  void resume_stream(Effects& effects);
+  BytesView next_request();
+  void read_watches(Effects& effects);
+  void keep_alive_next(Effects& effects);
+  void kept_alive(api::Response& response, Effects& effects);
+  void write_line(BytesView line, Effects& effects);
+  void end_stream(Effects& effects);
+  void fail_stream(const wire::GrpcStatus& status, Effects& effects);
+
   SessionOptions options_;
   wire::Http1Server http_;
   Codec codec_;
@@ -48,7 +71,8 @@ class HttpSession final : public api::Session {
   bool calling_ = false;
   Page page_ = Page::kNone;
   Method method_ = Method::kRange;
-  std::optional<RangeAnswer> range_;  // its answer, if some parts of it have come
+  std::optional<GatewayStream> stream_;  // the call, if it is one
+  std::optional<RangeAnswer> range_;     // its answer, if some parts of it have come
   // The rest of the body of the last response; the next request waits until it has left.
   std::vector<Bytes> body_;
   std::size_t body_taken_ = 0;

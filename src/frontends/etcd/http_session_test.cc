@@ -247,5 +247,20 @@ TEST_F(HttpSessionTest, TheConnectionGetsALargeAnswerAsItDrains) {
   EXPECT_TRUE(got.ends_with("]}"));
 }
 
+TEST_F(HttpSessionTest, Leases) {
+  post("/v3/lease/grant", R"({"ID":"7","TTL":60})", api::LeaseGrantResponse{7, 60});
+  EXPECT_EQ(std::get<api::LeaseGrantRequest>(last_.body).ttl_s, 60);
+  for (const BytesView path : {"/v3/lease/revoke", "/v3/kv/lease/revoke"}) {
+    const Bytes answer = post(path, R"({"ID":7})", api::Error{api::ErrorCode::kLeaseNotFound, ""});
+    EXPECT_EQ(status(answer), "404 Not Found");
+    EXPECT_EQ(std::get<api::LeaseRevokeRequest>(last_.body).id, 7);
+  }
+  const Bytes left = post("/v3/lease/timetolive", R"({"ID":7,"keys":true})",
+                          api::LeaseTimeToLiveResponse{7, 59, 60, {"a"}});
+  EXPECT_TRUE(body(left).ends_with(R"("ID":"7","TTL":"59","grantedTTL":"60","keys":["YQ=="]})"));
+  const Bytes all = post("/v3/kv/lease/leases", "{}", api::LeaseLeasesResponse{{7, -8}});
+  EXPECT_TRUE(body(all).ends_with(R"("leases":[{"ID":"7"},{"ID":"-8"}]})"));
+}
+
 }  // namespace
 }  // namespace conclave::etcd

@@ -23,6 +23,12 @@ enum class Method : std::uint8_t {
   kStatus,
   kHealthCheck,
   kHealthWatch,
+  kWatch,
+  kLeaseGrant,
+  kLeaseRevoke,
+  kLeaseKeepAlive,
+  kLeaseTimeToLive,
+  kLeaseLeases,
 };
 
 // "/etcdserverpb.KV/Put" -> kPut.

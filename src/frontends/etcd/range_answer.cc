@@ -1,10 +1,9 @@
 #include "frontends/etcd/range_answer.h"
 
-#include <fmt/format.h>
-
 #include <utility>
 
 #include "etcd.pb.h"
+#include "frontends/etcd/json_fields.h"
 #include "frontends/etcd/translate.h"
 #include "wire/json.h"
 
@@ -23,29 +22,8 @@ void append_protobuf(const google::protobuf::MessageLite& message, Bytes& out) {
 // What stands between the braces of a JSON object.
 BytesView inside(BytesView object) { return object.substr(1, object.size() - 2); }
 
-// Numbers with default values are left out, 64-bit ones are strings: protobuf's JSON.
-void add_number(BytesView name, std::int64_t value, Bytes& out) {
-  if (value != 0) fmt::format_to(std::back_inserter(out), "\"{}\":\"{}\",", name, value);
-}
-
-void add_bytes(BytesView name, BytesView value, Bytes& out) {
-  if (value.empty()) return;
-  fmt::format_to(std::back_inserter(out), "\"{}\":\"", name);
-  wire::append_base64(value, out);
-  out += "\",";
-}
-
-// Ten times as fast as protobuf's own, which a large range would notice.
-void add_json_of(const api::KeyValue& kv, Bytes& out) {
-  out.push_back('{');
-  add_bytes("key", kv.key, out);
-  add_number("create_revision", kv.create_revision, out);
-  add_number("mod_revision", kv.mod_revision, out);
-  add_number("version", kv.version, out);
-  add_bytes("value", kv.value, out);
-  add_number("lease", kv.lease, out);
-  if (out.back() == ',') out.pop_back();
-  out.push_back('}');
+api::KeyValueView view_of(const api::KeyValue& kv) {
+  return {kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.version, kv.lease};
 }
 
 }  // namespace
@@ -92,7 +70,7 @@ void RangeAnswer::add_json(const std::vector<api::KeyValue>& kvs, Bytes& out) {
   if (!has_keys_) out += ",\"kvs\":[";
   for (std::size_t i = 0; i < kvs.size(); ++i) {
     if (has_keys_ || i > 0) out.push_back(',');
-    add_json_of(kvs[i], out);
+    append_key_value(view_of(kvs[i]), out);
   }
 }
 

@@ -35,7 +35,9 @@ bool is_write(const api::Body& body) {
   return std::holds_alternative<api::PutRequest>(body) ||
          std::holds_alternative<api::DeleteRangeRequest>(body) ||
          std::holds_alternative<api::TxnRequest>(body) ||
-         std::holds_alternative<api::CompactRequest>(body);
+         std::holds_alternative<api::CompactRequest>(body) ||
+         std::holds_alternative<api::LeaseGrantRequest>(body) ||
+         std::holds_alternative<api::LeaseRevokeRequest>(body);
 }
 
 }  // namespace conclave::etcd

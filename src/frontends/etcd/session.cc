@@ -37,6 +37,11 @@ class EtcdSession final : public api::Session {
     return chosen_ != nullptr && chosen_->on_part(call, header, std::move(kvs), effects);
   }
 
+  bool on_watch(api::CallId feed, const api::Header& header, const api::WatchNews& news,
+                Effects& effects) override {
+    return chosen_ != nullptr && chosen_->on_watch(feed, header, news, effects);
+  }
+
   std::size_t held_bytes() const override { return chosen_ == nullptr ? 0 : chosen_->held_bytes(); }
 
   void on_tick(Instant now, Effects& effects) override {

@@ -47,6 +47,22 @@ struct Canned {
   api::Answer operator()(const api::MemberPromoteRequest&) const {
     return api::Error{api::ErrorCode::kLearnerNotReady, ""};
   }
+  api::Answer operator()(const api::LeaseGrantRequest& grant) const {
+    return api::LeaseGrantResponse{grant.id, grant.ttl_s};
+  }
+  api::Answer operator()(const api::LeaseRevokeRequest&) const {
+    return api::Error{api::ErrorCode::kLeaseNotFound, ""};
+  }
+  api::Answer operator()(const api::LeaseKeepAliveRequest& keep) const {
+    if (keep.id == 0) return api::Error{api::ErrorCode::kTimeout, ""};
+    return api::LeaseKeepAliveResponse{keep.id, 5};
+  }
+  api::Answer operator()(const api::LeaseTimeToLiveRequest& ask) const {
+    return api::LeaseTimeToLiveResponse{ask.id, 5, 6, {"k"}};
+  }
+  api::Answer operator()(const api::LeaseLeasesRequest&) const {
+    return api::LeaseLeasesResponse{{1, 2}};
+  }
   api::Answer operator()(const api::StatusRequest&) const { return api::StatusResponse{}; }
   api::Answer operator()(const api::HealthRequest&) const { return api::HealthResponse{}; }
   api::Answer operator()(const api::MetricsRequest&) const { return api::MetricsResponse{"m"}; }

@@ -264,6 +264,22 @@ Translated<api::MemberPromoteRequest> to_api(pb::MemberPromoteRequest& from) {
   return api::MemberPromoteRequest{NodeId{from.id()}};
 }
 
+Translated<api::LeaseGrantRequest> to_api(pb::LeaseGrantRequest& from) {
+  return api::LeaseGrantRequest{.ttl_s = from.ttl(), .id = from.id()};
+}
+
+Translated<api::LeaseRevokeRequest> to_api(pb::LeaseRevokeRequest& from) {
+  return api::LeaseRevokeRequest{.id = from.id()};
+}
+
+Translated<api::LeaseKeepAliveRequest> to_api(pb::LeaseKeepAliveRequest& from) {
+  return api::LeaseKeepAliveRequest{.id = from.id()};
+}
+
+Translated<api::LeaseTimeToLiveRequest> to_api(pb::LeaseTimeToLiveRequest& from) {
+  return api::LeaseTimeToLiveRequest{.id = from.id(), .keys = from.keys()};
+}
+
 void to_proto(api::RangeResponse& from, pb::RangeResponse& to) {
   to.mutable_kvs()->Reserve(static_cast<int>(from.kvs.size()));
   for (api::KeyValue& kv : from.kvs) to_key_value(kv, *to.add_kvs());
@@ -283,6 +299,30 @@ void to_proto(api::DeleteRangeResponse& from, pb::DeleteRangeResponse& to) {
 void to_proto(api::TxnResponse& from, api::Revision revision, pb::TxnResponse& to) {
   const api::Revision before = changes(from) ? revision - 1 : revision;
   ResultTranslator(before, revision).all(from, to);
+}
+
+void to_proto(const api::LeaseGrantResponse& from, pb::LeaseGrantResponse& to) {
+  to.set_id(from.id);
+  to.set_ttl(from.ttl_s);
+}
+
+void to_proto(const api::LeaseRevokeResponse&, pb::LeaseRevokeResponse&) {}
+
+void to_proto(const api::LeaseKeepAliveResponse& from, pb::LeaseKeepAliveResponse& to) {
+  to.set_id(from.id);
+  to.set_ttl(from.ttl_s);
+}
+
+void to_proto(api::LeaseTimeToLiveResponse& from, pb::LeaseTimeToLiveResponse& to) {
+  to.set_id(from.id);
+  to.set_ttl(from.ttl_s);
+  to.set_grantedttl(from.granted_ttl_s);
+  for (Bytes& key : from.keys) to.add_keys(std::move(key));
+}
+
+void to_proto(const api::LeaseLeasesResponse& from, pb::LeaseLeasesResponse& to) {
+  to.mutable_leases()->Reserve(static_cast<int>(from.ids.size()));
+  for (const api::LeaseId id : from.ids) to.add_leases()->set_id(id);
 }
 
 void to_proto(api::MemberListResponse& from, pb::MemberListResponse& to) {

@@ -20,6 +20,10 @@ Translated<api::PutRequest> to_api(pb::PutRequest& from);
 Translated<api::DeleteRangeRequest> to_api(pb::DeleteRangeRequest& from);
 Translated<api::TxnRequest> to_api(pb::TxnRequest& from);
 Translated<api::CompactRequest> to_api(pb::CompactionRequest& from);
+Translated<api::LeaseGrantRequest> to_api(pb::LeaseGrantRequest& from);
+Translated<api::LeaseRevokeRequest> to_api(pb::LeaseRevokeRequest& from);
+Translated<api::LeaseKeepAliveRequest> to_api(pb::LeaseKeepAliveRequest& from);
+Translated<api::LeaseTimeToLiveRequest> to_api(pb::LeaseTimeToLiveRequest& from);
 Translated<api::MemberAddRequest> to_api(pb::MemberAddRequest& from);
 Translated<api::MemberRemoveRequest> to_api(pb::MemberRemoveRequest& from);
 Translated<api::MemberUpdateRequest> to_api(pb::MemberUpdateRequest& from);
@@ -32,6 +36,11 @@ void to_proto(api::DeleteRangeResponse& from, pb::DeleteRangeResponse& to);
 // `revision`: after the transaction. Each result within it carries a header with nothing but a
 // revision, as etcd's do.
 void to_proto(api::TxnResponse& from, api::Revision revision, pb::TxnResponse& to);
+void to_proto(const api::LeaseGrantResponse& from, pb::LeaseGrantResponse& to);
+void to_proto(const api::LeaseRevokeResponse& from, pb::LeaseRevokeResponse& to);
+void to_proto(const api::LeaseKeepAliveResponse& from, pb::LeaseKeepAliveResponse& to);
+void to_proto(api::LeaseTimeToLiveResponse& from, pb::LeaseTimeToLiveResponse& to);
+void to_proto(const api::LeaseLeasesResponse& from, pb::LeaseLeasesResponse& to);
 void to_proto(api::MemberListResponse& from, pb::MemberListResponse& to);
 void to_proto(api::MemberChangeResponse& from, pb::MemberAddResponse& to);
 void to_proto(api::MemberChangeResponse& from, pb::MemberRemoveResponse& to);

@@ -1,0 +1,21 @@
+#pragma once
+// The bounds of watches, beside those in base/limits.h.
+
+#include <cstddef>
+
+#include "base/limits.h"
+
+namespace conclave::limits {
+
+// Watches of a member.
+inline constexpr std::size_t kMaxWatches = 4'000'000;
+// Creations, cancellations and the like that have not been looked at; beyond it a stream ends with
+// "too many requests".
+inline constexpr std::size_t kMaxWaitingWatchRequests = 100'000;
+inline constexpr std::size_t kWatchRequestsPerTurn = 2'000;
+// Events that a stream, or the connection below all its streams, has not taken. Beyond it a watch
+// falls behind, and is told from the history later.
+inline constexpr std::size_t kMaxUnsentStreamEvents = 256 * kKiB;
+inline constexpr std::size_t kMaxUnsentEvents = 1 * kMiB;
+
+}  // namespace conclave::limits

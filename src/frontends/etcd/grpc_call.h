@@ -1,0 +1,37 @@
+#pragma once
+// What GrpcSession notes in its streams: how far a call is, and its method. Internal to it.
+
+#include <array>
+
+#include "frontends/etcd/methods.h"
+#include "wire/http2_server.h"
+
+namespace conclave::etcd {
+
+// Http2Stream::state: what has become of a call, and above the low byte, its method.
+enum Progress : std::uint32_t {
+  kNew,
+  kReading,   // the request is still arriving
+  kWaiting,   // complete, held back
+  kCalling,   // handed to the node
+  kWatching,  // a health watch between two calls
+  kDone,      // answered or refused
+};
+
+inline Progress progress_of(const wire::Http2Stream& stream) {
+  return static_cast<Progress>(stream.state & 0xff);
+}
+inline Method method_of(const wire::Http2Stream& stream) {
+  return static_cast<Method>(stream.state >> 8);
+}
+inline void set_progress(wire::Http2Stream& stream, Progress progress) {
+  stream.state = (stream.state & ~std::uint32_t{0xff}) | progress;
+}
+inline void set_method(wire::Http2Stream& stream, Method method) {
+  stream.state = static_cast<std::uint32_t>(method) << 8 | kReading;
+}
+
+inline constexpr std::array<wire::HeaderField, 2> kResponseHeaders = {
+    {{":status", "200"}, {"content-type", "application/grpc"}}};
+
+}  // namespace conclave::etcd

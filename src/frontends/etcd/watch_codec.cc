@@ -1,0 +1,267 @@
+#include "frontends/etcd/watch_codec.h"
+
+#include <google/protobuf/io/coded_stream.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "etcd.pb.h"
+#include "frontends/etcd/json_fields.h"
+#include "frontends/etcd/translate.h"
+#include "wire/json.h"
+
+namespace conclave::etcd {
+namespace {
+
+using google::protobuf::io::CodedOutputStream;
+using wire::GrpcCode;
+using wire::GrpcStatus;
+
+// --- requests -----------------------------------------------------------------------
+
+api::WatchCreate to_api(pb::WatchCreateRequest& from) {
+  api::WatchCreate to;
+  to.key = std::move(*from.mutable_key());
+  to.range_end = std::move(*from.mutable_range_end());
+  to.start_revision = from.start_revision();
+  to.id = from.watch_id();
+  to.prev_kv = from.prev_kv();
+  to.progress_notify = from.progress_notify();
+  to.fragment = from.fragment();
+  for (const int filter : from.filters()) {
+    to.no_put = to.no_put || filter == pb::WatchCreateRequest::NOPUT;
+    to.no_delete = to.no_delete || filter == pb::WatchCreateRequest::NODELETE;
+  }
+  return to;
+}
+
+std::optional<api::WatchRequest> to_api(pb::WatchRequest& from) {
+  switch (from.request_union_case()) {
+    case pb::WatchRequest::kCreateRequest:
+      return to_api(*from.mutable_create_request());
+    case pb::WatchRequest::kCancelRequest:
+      return api::WatchCancel{from.cancel_request().watch_id()};
+    case pb::WatchRequest::kProgressRequest:
+      return api::WatchProgressAsked{};
+    case pb::WatchRequest::REQUEST_UNION_NOT_SET:
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+// --- events -------------------------------------------------------------------------
+
+// Tags of etcd.proto's and etcd_kv.proto's fields: number << 3 | wire type.
+enum Tag : std::uint8_t {
+  kKeyTag = 1 << 3 | 2,
+  kCreateTag = 2 << 3,
+  kModTag = 3 << 3,
+  kVersionTag = 4 << 3,
+  kValueTag = 5 << 3 | 2,
+  kLeaseTag = 6 << 3,
+  kTypeTag = 1 << 3,
+  kKvTag = 2 << 3 | 2,
+  kPrevKvTag = 3 << 3 | 2,
+  kEventsTag = 11 << 3 | 2,
+};
+
+std::size_t varint_size(std::uint64_t value) { return CodedOutputStream::VarintSize64(value); }
+
+void append_varint(std::uint64_t value, Bytes& out) {
+  for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
+  out.push_back(static_cast<char>(value));
+}
+
+void append_tag(Tag tag, Bytes& out) { out.push_back(static_cast<char>(tag)); }
+
+// proto3 leaves out what has its default value.
+std::size_t size_of(std::int64_t number) {
+  return number == 0 ? 0 : 1 + varint_size(static_cast<std::uint64_t>(number));
+}
+std::size_t size_of(BytesView bytes) {
+  return bytes.empty() ? 0 : 1 + varint_size(bytes.size()) + bytes.size();
+}
+std::size_t size_of(const api::KeyValueView& kv) {
+  return size_of(kv.key) + size_of(kv.create_revision) + size_of(kv.mod_revision) +
+         size_of(kv.version) + size_of(kv.value) + size_of(kv.lease);
+}
+std::size_t size_of_part(std::size_t content) { return 1 + varint_size(content) + content; }
+std::size_t size_of(const api::Event& event) {
+  return (event.is_delete ? 2 : 0) + size_of_part(size_of(event.kv)) +
+         (event.prev_kv ? size_of_part(size_of(*event.prev_kv)) : 0);
+}
+
+void append(Tag tag, std::int64_t number, Bytes& out) {
+  if (number == 0) return;
+  append_tag(tag, out);
+  append_varint(static_cast<std::uint64_t>(number), out);
+}
+void append(Tag tag, BytesView bytes, Bytes& out) {
+  if (bytes.empty()) return;
+  append_tag(tag, out);
+  append_varint(bytes.size(), out);
+  out.append(bytes);
+}
+void append(Tag tag, const api::KeyValueView& kv, Bytes& out) {
+  append_tag(tag, out);
+  append_varint(size_of(kv), out);
+  append(kKeyTag, kv.key, out);
+  append(kCreateTag, kv.create_revision, out);
+  append(kModTag, kv.mod_revision, out);
+  append(kVersionTag, kv.version, out);
+  append(kValueTag, kv.value, out);
+  append(kLeaseTag, kv.lease, out);
+}
+void append(const api::Event& event, Bytes& out) {
+  append_tag(kEventsTag, out);
+  append_varint(size_of(event), out);
+  if (event.is_delete) append(kTypeTag, std::int64_t{1}, out);
+  append(kKvTag, event.kv, out);
+  if (event.prev_kv) append(kPrevKvTag, *event.prev_kv, out);
+}
+
+// --- responses ----------------------------------------------------------------------
+
+void append_json(const api::Event& event, Bytes& out) {
+  out += event.is_delete ? R"({"type":"DELETE","kv":)" : R"({"kv":)";
+  append_key_value(event.kv, out);
+  if (event.prev_kv) {
+    out += R"(,"prev_kv":)";
+    append_key_value(*event.prev_kv, out);
+  }
+  out.push_back('}');
+}
+
+// What the gateway's streams carry.
+Bytes json_line(const pb::WatchResponse& response, std::span<const api::Event> events) {
+  Bytes out = R"({"result":{"header":{)";
+  add_unsigned("cluster_id", response.header().cluster_id(), out);
+  add_unsigned("member_id", response.header().member_id(), out);
+  add_number("revision", response.header().revision(), out);
+  add_unsigned("raft_term", response.header().raft_term(), out);
+  end_object(out);
+  out.push_back(',');
+  add_number("watch_id", response.watch_id(), out);
+  add_flag("created", response.created(), out);
+  add_flag("canceled", response.canceled(), out);
+  add_number("compact_revision", response.compact_revision(), out);
+  add_text("cancel_reason", response.cancel_reason(), out);
+  add_flag("fragment", response.fragment(), out);
+  if (!events.empty()) {
+    out += R"("events":[)";
+    for (const api::Event& event : events) {
+      append_json(event, out);
+      out.push_back(',');
+    }
+    out.back() = ']';
+  }
+  end_object(out);
+  out += "}\n";
+  return out;
+}
+
+Bytes encode(Format format, const pb::WatchResponse& response, std::span<const api::Event> events) {
+  if (format == Format::kJson) return json_line(response, events);
+  Bytes out;
+  std::size_t size = response.ByteSizeLong();
+  for (const api::Event& event : events) size += size_of_part(size_of(event));
+  out.reserve(size);
+  response.AppendToString(&out);
+  for (const api::Event& event : events) append(event, out);
+  return out;
+}
+
+// How many of `events` fit into one response, at least one.
+std::size_t count_that_fits(std::span<const api::Event> events, std::size_t max_bytes) {
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    bytes += size_of_part(size_of(events[i]));
+    if (i > 0 && bytes >= max_bytes) return i;
+  }
+  return events.size();
+}
+
+const char* text_of(api::WatchRefused::Reason reason) {
+  using Reason = api::WatchRefused::Reason;
+  switch (reason) {
+    case Reason::kIdInUse:
+      return "mvcc: duplicate watch ID provided on the WatchStream";
+    case Reason::kEmptyRange:
+      return "mvcc: watcher range is empty";
+    case Reason::kTooMany:
+      return "etcdserver: too many requests";
+    case Reason::kCorrupt:
+      return "etcdserver: corrupt cluster";
+  }
+  std::unreachable();
+}
+
+// Fills a response with all but the events.
+struct Fields {
+  void operator()(const api::WatchCreated& news) const {
+    response.set_watch_id(news.id);
+    response.set_created(true);
+  }
+  void operator()(const api::WatchRefused& news) const {
+    response.set_watch_id(news.id);
+    response.set_created(true);
+    response.set_canceled(true);
+    response.set_cancel_reason(text_of(news.reason));
+  }
+  void operator()(const api::WatchEvents& news) const { response.set_watch_id(news.id); }
+  void operator()(const api::WatchCanceled& news) const {
+    response.set_watch_id(news.id);
+    response.set_canceled(true);
+  }
+  void operator()(const api::WatchCompacted& news) const {
+    response.set_watch_id(news.id);
+    response.set_canceled(true);
+    response.set_compact_revision(news.compact_revision);
+  }
+  void operator()(const api::WatchProgress& news) const { response.set_watch_id(news.id); }
+  void operator()(const api::WatchFeedEnded&) const {
+    CHECK(false, "the end of a feed is no message");
+  }
+
+  pb::WatchResponse& response;
+};
+
+}  // namespace
+
+std::expected<std::optional<api::WatchRequest>, GrpcStatus> decode_watch_request(Format format,
+                                                                                 BytesView bytes) {
+  pb::WatchRequest message;
+  if (format == Format::kJson) {
+    if (auto parsed = wire::from_json(bytes, message); !parsed) {
+      return std::unexpected(GrpcStatus{GrpcCode::kInvalidArgument, parsed.error().message});
+    }
+  } else if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return std::unexpected(
+        GrpcStatus{GrpcCode::kInternal, "grpc: failed to unmarshal the received message"});
+  }
+  return to_api(message);
+}
+
+std::vector<Bytes> encode_watch_news(Format format, const api::Header& header,
+                                     const api::WatchNews& news, std::size_t max_bytes) {
+  pb::WatchResponse response;
+  to_proto(header, *response.mutable_header());
+  std::visit(Fields{response}, news);
+  std::span<const api::Event> events;
+  bool may_split = false;
+  if (const auto* told = std::get_if<api::WatchEvents>(&news)) {
+    events = told->events;
+    may_split = told->fragment;
+  }
+  std::vector<Bytes> messages;
+  do {
+    const std::size_t count = may_split ? count_that_fits(events, max_bytes) : events.size();
+    response.set_fragment(count < events.size());
+    messages.push_back(encode(format, response, events.subspan(0, count)));
+    events = events.subspan(count);
+  } while (!events.empty());
+  return messages;
+}
+
+}  // namespace conclave::etcd

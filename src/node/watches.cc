@@ -1,0 +1,72 @@
+// Watches of a group's clients: requests wait for a turn, in which the hub (store/watch_hub.h) does
+// a bounded amount of work. Part of node/group.h.
+
+#include <utility>
+
+#include "base/watch_limits.h"
+#include "node/group.h"
+
+namespace conclave::node {
+namespace {
+
+store::FeedId feed_id(ClientCall feed) { return {feed.connection, feed.call}; }
+
+}  // namespace
+
+void Group::watch(ClientCall feed, api::WatchRequest request) {
+  const bool is_closing = std::holds_alternative<api::WatchFeedClosed>(request);
+  if (watch_work_.size() >= limits::kMaxWaitingWatchRequests && !is_closing) {
+    request = api::WatchFeedClosed{};
+    shared_.clock.post([this, feed, alive = std::weak_ptr<char>(alive_)] {
+      if (alive.expired()) return;
+      shared_.watch_news(feed, header(),
+                         api::WatchFeedEnded{api::Error{api::ErrorCode::kTooManyRequests, {}}});
+    });
+  }
+  watch_work_.push_back({feed, std::move(request)});
+  want_turn();
+}
+
+void Group::on_watch_room(ClientCall feed) {
+  watch_work_.push_back({feed, std::nullopt});
+  want_turn();
+}
+
+void Group::on_watcher_gone(std::uint64_t connection) {
+  watch_work_.push_back({ClientCall{connection, 0}, api::WatchFeedClosed{}});
+  want_turn();
+}
+
+void Group::serve_watches() {
+  for (std::size_t left = limits::kWatchRequestsPerTurn; left > 0 && !watch_work_.empty(); --left) {
+    const WatchWork work = std::move(watch_work_.front());
+    watch_work_.pop_front();
+    if (!work.request) {
+      watches_.has_room(feed_id(work.feed));
+    } else if (work.feed.call == 0) {
+      watches_.close_connection(work.feed.connection);
+    } else {
+      serve_watch_request(work.feed, *work.request);
+    }
+  }
+  const bool more = !is_corrupt() && watches_.step(store_);
+  if (more || !watch_work_.empty()) want_turn();
+}
+
+void Group::serve_watch_request(ClientCall feed, const api::WatchRequest& request) {
+  if (is_corrupt() && std::holds_alternative<api::WatchCreate>(request)) {
+    shared_.watch_news(feed, header(),
+                       api::WatchRefused{api::kNoWatch, api::WatchRefused::Reason::kCorrupt});
+    return;
+  }
+  watches_.request(store_, feed_id(feed), request);
+}
+
+void Group::notify_watches() {
+  const Instant now = shared_.clock.now();
+  if (now < notify_watches_at_) return;
+  if (notify_watches_at_ != Instant{}) watches_.notify_progress();
+  notify_watches_at_ = now + shared_.options.watch_progress_interval;
+}
+
+}  // namespace conclave::node
