@@ -45,7 +45,6 @@ NodeId Operator::id_of(std::size_t host) const {
 void Operator::ask(std::size_t host, const std::string& what, api::Body body) {
   ++counts_[what];
   trace_.note(Trace::Kind::kFault, Cluster::host(host), "asked for " + what);
-  changed_at_ = cluster_.clock().now();
   cluster_.ask(host, std::move(body), [this, host, what](const api::Answer& answer) {
     const auto* error = std::get_if<api::Error>(&answer);
     trace_.note(Trace::Kind::kFault, Cluster::host(host),
@@ -53,6 +52,19 @@ void Operator::ask(std::size_t host, const std::string& what, api::Body body) {
                                  : fmt::format("does not grant {}: error {} {}", what,
                                                static_cast<int>(error->code), error->detail));
   });
+}
+
+void Operator::ask_for_change(std::size_t host, const std::string& what, api::Body body) {
+  changed_at_ = cluster_.clock().now();
+  ask(host, what, std::move(body));
+}
+
+bool Operator::move_leader(Rng& rng) {
+  const NodeId target = id_of(rng.below(cluster_.size()));
+  const auto leader = cluster_.leader();
+  if (!leader || cluster_.paused(*leader)) return false;
+  ask(*leader, "another leader", api::MoveLeaderRequest{target});
+  return true;
 }
 
 bool Operator::change_members(Rng& rng) {
@@ -65,11 +77,11 @@ bool Operator::change_members(Rng& rng) {
   while (cluster_.size() <= host) cluster_.add_host();
   const NodeId id = id_of(host);
   if (!id) {
-    ask(asked, as_learner ? "a new learner" : "a new member", add_of(host, as_learner));
+    ask_for_change(asked, as_learner ? "a new learner" : "a new member", add_of(host, as_learner));
   } else if (what == 0) {
-    ask(asked, "a removal", api::MemberRemoveRequest{id});
+    ask_for_change(asked, "a removal", api::MemberRemoveRequest{id});
   } else {
-    ask(asked, "a promotion", api::MemberPromoteRequest{id});
+    ask_for_change(asked, "a promotion", api::MemberPromoteRequest{id});
   }
   return true;
 }
@@ -179,7 +191,7 @@ void Operator::replace(std::size_t host, Damage& damage) {
   damage.lost = true;
   api::MemberAddRequest replacement = add_of(host, false);
   replacement.replaces = lost;
-  ask(*cluster_.leader(), "a replacement", std::move(replacement));
+  ask_for_change(*cluster_.leader(), "a replacement", std::move(replacement));
 }
 
 void Operator::look_for_damage() {

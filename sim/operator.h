@@ -1,7 +1,7 @@
 #pragma once
-// Whoever runs the cluster: adds, promotes and removes members while it storms, and replaces those
-// whose disk was damaged or lost. Careful in one thing only: disks go bad one at a time, with
-// enough others whole, and not while the membership changes.
+// Whoever runs the cluster: adds, promotes and removes members while it storms, has others lead,
+// and replaces those whose disk was damaged or lost. Careful in one thing only: disks go bad one at
+// a time, with enough others whole, and not while the membership changes.
 
 #include <cstddef>
 #include <functional>
@@ -27,6 +27,8 @@ class Operator {
   // Asks somebody for some change; how it ends is seen in what the members know later. False: not
   // now.
   bool change_members(Rng& rng);
+  // Asks the leader that another member lead, which may be nobody. False: there is none.
+  bool move_leader(Rng& rng);
   // Whether the member's disk may lose something now.
   bool may_damage(std::size_t host) const;
   // Whether it may lose all. Until a member has told the id of its data directory, nobody can tell
@@ -65,6 +67,7 @@ class Operator {
   // As the leader knows it; none if the host is no member, or there is no leader.
   NodeId id_of(std::size_t host) const;
   void ask(std::size_t host, const std::string& what, api::Body body);
+  void ask_for_change(std::size_t host, const std::string& what, api::Body body);
   void empty_disk(std::size_t host);
   void replace(std::size_t host, Damage& damage);
 

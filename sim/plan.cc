@@ -36,6 +36,7 @@ constexpr std::array kHabits = {
     Habit{FaultKind::kBadLink, "bad links", 50, 8'000},
     Habit{FaultKind::kBreak, "broken connections", 0, 0},
     Habit{FaultKind::kMembers, "changes of members", 0, 0},
+    Habit{FaultKind::kMoveLeader, "moves of the leadership", 0, 0},
     Habit{FaultKind::kDiskHang, "disk hangs", 50, 8'000},
     Habit{FaultKind::kDiskError, "disk errors", 0, 0},
     Habit{FaultKind::kDiskFull, "full disks", 200, 5'000},
@@ -159,6 +160,7 @@ void draw_witnesses(std::uint64_t seed, ClusterOptions& cluster) {
 std::vector<Fault> draw_faults(Rng& rng, Duration storm) {
   std::vector<const Habit*> lots;
   for (const Habit& habit : kHabits) {
+    if (habit.kind == FaultKind::kMoveLeader) continue;  // draw_transfers
     if (rng.one_in(2)) continue;
     lots.insert(lots.end(), rng.between(1, 8), &habit);
   }
@@ -177,6 +179,20 @@ std::vector<Fault> draw_faults(Rng& rng, Duration storm) {
     at = at + milliseconds(signed_between(rng, 1, 2 * gap_ms));
   }
   return faults;
+}
+
+// Drawn apart, so that no other draw and no fault's place changes.
+void draw_transfers(std::uint64_t seed, Plan& plan) {
+  constexpr std::uint64_t kPurpose = 0x7472616e73666572;
+  Rng rng(seed ^ kPurpose);
+  if (plan.cluster.members < 3 || !rng.one_in(4)) return;
+  const std::int64_t gap_ms = spread(rng, 200, 5'000);
+  Duration at = milliseconds(signed_between(rng, 0, 2 * gap_ms));
+  while (at < plan.storm) {
+    plan.faults.push_back(
+        {.kind = FaultKind::kMoveLeader, .at = at, .lasts = {}, .seed = rng.next()});
+    at = at + milliseconds(signed_between(rng, 1, 2 * gap_ms));
+  }
 }
 
 std::vector<WorkloadPlan> draw_workloads(Rng& rng, Duration storm) {
@@ -216,6 +232,7 @@ Plan plan_of(std::uint64_t seed) {
   plan.faults = draw_faults(rng, plan.storm);
   plan.workloads = draw_workloads(rng, plan.storm);
   draw_witnesses(seed, plan.cluster);
+  draw_transfers(seed, plan);
   return plan;
 }
 

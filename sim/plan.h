@@ -36,7 +36,8 @@ enum class FaultKind : std::uint8_t {
   kBadLink,    // one link, one way, is far worse than the others
   kBreak,      // the connections of one member break
   // Operations.
-  kMembers,  // somebody asks for a change of members
+  kMembers,     // somebody asks for a change of members
+  kMoveLeader,  // somebody asks that another member lead
   // The disk.
   kDiskHang,   // nothing moves for a while
   kDiskError,  // one call fails
@@ -63,7 +64,7 @@ struct Plan {
   DiskFaults disks;
   JobLatency log_latency;
   Duration storm;             // then all is healed
-  std::vector<Fault> faults;  // by time
+  std::vector<Fault> faults;  // by time; those of draw_transfers behind them
   std::vector<WorkloadPlan> workloads;
 };
 

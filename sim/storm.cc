@@ -208,6 +208,9 @@ std::optional<std::function<void()>> Storm::carry_out(const Fault& fault, Rng& r
         cluster_.disk(member).set_capacity(0);
       };
     }
+    case FaultKind::kMoveLeader:
+      if (!operator_.move_leader(rng)) return std::nullopt;
+      return std::function<void()>();
     case FaultKind::kMembers:
       if (!operator_.change_members(rng)) return std::nullopt;
       return std::function<void()>();
@@ -295,15 +298,6 @@ std::function<void()> Storm::bad_link(std::size_t from, std::size_t to, Rng& rng
   note("world", fmt::format("bad link from {} to {}: {} ms, {} of 1000 lost, {} bytes/s",
                             Cluster::host(from), Cluster::host(to), faults.longest.ms(),
                             faults.lost, faults.bytes_per_second));
-  cluster_.fabric().set_link_faults(Cluster::host(from), Cluster::host(to), faults);
-  return heal_link(from, to);
-}
-
-std::function<void()> Storm::put_far(std::size_t from, std::size_t to, Duration delay) {
-  LinkFaults faults;
-  faults.shortest = faults.longest = delay;
-  note("world", fmt::format("from {} to {} everything takes {} ms", Cluster::host(from),
-                            Cluster::host(to), delay.ms()));
   cluster_.fabric().set_link_faults(Cluster::host(from), Cluster::host(to), faults);
   return heal_link(from, to);
 }

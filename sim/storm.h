@@ -27,8 +27,8 @@ class Storm {
   void end();
   // A power cut that lasts until what is returned is called.
   std::function<void()> take_down(std::size_t member) { return crash({member}, true); }
-  // What `from` sends to `to` takes its time, until what is returned is called.
-  std::function<void()> put_far(std::size_t from, std::size_t to, Duration delay);
+  // Nothing passes from the first of each pair to the second until what is returned is called.
+  std::function<void()> cut(std::vector<std::pair<std::size_t, std::size_t>> links);
   // All is as an operator wants it to be: see Operator::settled().
   bool settled() const { return operator_.settled(); }
 
@@ -44,7 +44,6 @@ class Storm {
   std::optional<std::function<void()>> carry_out(const Fault& fault, Rng& rng);
 
   std::function<void()> crash(std::vector<std::size_t> members, bool power);
-  std::function<void()> cut(std::vector<std::pair<std::size_t, std::size_t>> links);
   std::optional<std::function<void()>> disk_error(std::size_t member, Rng& rng);
   // Changes a bit where the newest write is not: the loss of what was written last cannot be told
   // from a power cut.

@@ -23,6 +23,7 @@ TESTS = [
     'survival_test.py',
     'bad_input_test.py',
     'members_test.py',
+    'maintenance_test.py',
     'consensus_test.py',
     'differential_test.py',
     'etcdctl_test.py',

@@ -21,6 +21,19 @@ bool writes(const TxnRequest& txn) {
   return std::ranges::any_of(txn.success, any) || std::ranges::any_of(txn.failure, any);
 }
 
+bool puts(const TxnRequest& txn);
+
+bool puts(const Operation& operation) {
+  const auto* nested = std::get_if<std::unique_ptr<TxnRequest>>(&operation.op);
+  if (nested != nullptr) return *nested != nullptr && puts(**nested);
+  return std::holds_alternative<PutRequest>(operation.op);
+}
+
+bool puts(const TxnRequest& txn) {
+  const auto any = [](const Operation& operation) { return puts(operation); };
+  return std::ranges::any_of(txn.success, any) || std::ranges::any_of(txn.failure, any);
+}
+
 // A transaction may be answered locally only if each Range in it may.
 bool serializable(const TxnRequest& txn) {
   const auto local = [](const Operation& operation) {
@@ -58,9 +71,24 @@ struct Router {
   Route operator()(const LeaseKeepAliveRequest&) const { return Route::kWrite; }
   Route operator()(const LeaseTimeToLiveRequest&) const { return Route::kLinearizableRead; }
   Route operator()(const LeaseLeasesRequest&) const { return Route::kLinearizableRead; }
+  Route operator()(const AlarmRequest& alarm) const {
+    return alarm.action == AlarmRequest::Action::kGet ? Route::kLinearizableRead : Route::kWrite;
+  }
+  Route operator()(const MoveLeaderRequest&) const { return Route::kMaintenance; }
+  Route operator()(const HashRequest&) const { return Route::kMaintenance; }
+  Route operator()(const HashKvRequest&) const { return Route::kMaintenance; }
+  Route operator()(const DefragmentRequest&) const { return Route::kMaintenance; }
+  Route operator()(const SnapshotRequest&) const { return Route::kLinearizableRead; }
+  Route operator()(const SnapshotPieceRequest&) const { return Route::kMaintenance; }
 };
 
 }  // namespace
+
+bool may_grow(const Body& body) {
+  if (const auto* txn = std::get_if<TxnRequest>(&body)) return puts(*txn);
+  return std::holds_alternative<PutRequest>(body) ||
+         std::holds_alternative<LeaseGrantRequest>(body);
+}
 
 Route route_of(const Request& request) { return std::visit(Router{}, request.body); }
 

@@ -10,6 +10,7 @@
 
 #include "api/kv.h"
 #include "api/lease.h"
+#include "api/maintenance.h"
 #include "base/bytes.h"
 #include "base/ids.h"
 
@@ -107,11 +108,13 @@ struct RequestId {
   auto operator<=>(const RequestId&) const = default;
 };
 
-using Body = std::variant<RangeRequest, PutRequest, DeleteRangeRequest, TxnRequest, CompactRequest,
-                          MemberListRequest, StatusRequest, HealthRequest, MetricsRequest,
-                          MemberAddRequest, MemberRemoveRequest, MemberUpdateRequest,
-                          MemberPromoteRequest, LeaseGrantRequest, LeaseRevokeRequest,
-                          LeaseKeepAliveRequest, LeaseTimeToLiveRequest, LeaseLeasesRequest>;
+using Body =
+    std::variant<RangeRequest, PutRequest, DeleteRangeRequest, TxnRequest, CompactRequest,
+                 MemberListRequest, StatusRequest, HealthRequest, MetricsRequest, MemberAddRequest,
+                 MemberRemoveRequest, MemberUpdateRequest, MemberPromoteRequest, LeaseGrantRequest,
+                 LeaseRevokeRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest,
+                 LeaseLeasesRequest, AlarmRequest, MoveLeaderRequest, HashRequest, HashKvRequest,
+                 DefragmentRequest, SnapshotRequest, SnapshotPieceRequest>;
 
 struct Request {
   Body body;
@@ -126,8 +129,12 @@ enum class Route : std::uint8_t {
   kLocalRead,         // this member's store as it is
   kMember,            // about the member itself: the node answers
   kMemberChange,      // through the log, once the leader has agreed
+  kMaintenance,       // of this member and its data: answered later, and not from the log
 };
 Route route_of(const Request& request);
+// Whether a write may make the store larger: puts do, alone or in either branch of a transaction,
+// and leases.
+bool may_grow(const Body& body);
 
 // What went wrong, in terms a client can act on. Front-ends know the codes and texts of their
 // protocol for each.
@@ -166,6 +173,12 @@ enum class ErrorCode : std::uint8_t {
   kUnhealthy,         // after the change too few of the voters would be reachable
   kLeaseExists,
   kLeaseTtlTooLarge,
+  kInvalidAlarm,  // no such alarm, or nothing that can be done with one
+  kNotLeader,
+  kBadTransferee,    // it cannot lead
+  kTransferTimeout,  // it does not lead yet
+  kSnapshotFailed,   // it could not be written
+  kSnapshotGone,     // too long ago, or never there
 };
 
 struct Error {
@@ -186,7 +199,9 @@ using Answer =
     std::variant<Error, RangeResponse, PutResponse, DeleteRangeResponse, TxnResponse,
                  CompactResponse, MemberListResponse, StatusResponse, HealthResponse,
                  MetricsResponse, MemberChangeResponse, LeaseGrantResponse, LeaseRevokeResponse,
-                 LeaseKeepAliveResponse, LeaseTimeToLiveResponse, LeaseLeasesResponse>;
+                 LeaseKeepAliveResponse, LeaseTimeToLiveResponse, LeaseLeasesResponse,
+                 AlarmResponse, MoveLeaderResponse, HashResponse, HashKvResponse,
+                 DefragmentResponse, SnapshotResponse, SnapshotPieceResponse>;
 
 struct Response {
   Header header;

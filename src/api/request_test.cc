@@ -23,6 +23,26 @@ TxnRequest txn_of(auto operation, bool in_success = true) {
   return txn;
 }
 
+TEST(Route, Maintenance) {
+  EXPECT_EQ(route(AlarmRequest{}), Route::kLinearizableRead);
+  EXPECT_EQ(route(AlarmRequest{AlarmRequest::Action::kDeactivate, NodeId{1}, AlarmType::kCorrupt}),
+            Route::kWrite);
+  EXPECT_EQ(route(SnapshotRequest{}), Route::kLinearizableRead);
+  EXPECT_EQ(route(SnapshotPieceRequest{}), Route::kMaintenance);
+  EXPECT_EQ(route(MoveLeaderRequest{}), Route::kMaintenance);
+}
+
+TEST(MayGrow, WhatPutsOrGrants) {
+  EXPECT_TRUE(may_grow(PutRequest{}));
+  EXPECT_TRUE(may_grow(LeaseGrantRequest{}));
+  EXPECT_FALSE(may_grow(DeleteRangeRequest{}));
+  EXPECT_FALSE(may_grow(AlarmRequest{}));
+  EXPECT_TRUE(may_grow(txn_of(PutRequest{}, false)));
+  EXPECT_FALSE(may_grow(txn_of(DeleteRangeRequest{})));
+  EXPECT_TRUE(may_grow(txn_of(std::make_unique<TxnRequest>(txn_of(PutRequest{})))));
+  EXPECT_FALSE(may_grow(txn_of(std::make_unique<TxnRequest>(txn_of(range())))));
+}
+
 TEST(Route, WritesGoThroughTheLog) {
   EXPECT_EQ(route(PutRequest{}), Route::kWrite);
   EXPECT_EQ(route(DeleteRangeRequest{}), Route::kWrite);

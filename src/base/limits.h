@@ -93,4 +93,15 @@ inline constexpr std::size_t kRequestIdsPerClient = 64;
 inline constexpr std::size_t kRequestIdClients = 10'000;
 inline constexpr std::size_t kMaxRequestIdBytes = 128;
 
+// Copies of everything that clients read: snapshot files that stay for them, those who wait for one
+// to be written, and how long a file stays after the last piece that was read of it.
+inline constexpr std::size_t kMaxBackups = 4;
+inline constexpr std::size_t kMaxWaitingBackups = 1'000;
+inline constexpr std::int64_t kBackupPatienceMs = 60'000;
+inline constexpr std::uint32_t kMaxBackupPieceBytes = kMiB;
+
+// Hashes of the history that are being computed, and what they look at in a turn.
+inline constexpr std::size_t kMaxHistoryHashes = 16;
+inline constexpr std::size_t kHistoryHashSlice = 4'096;
+
 }  // namespace conclave::limits

@@ -67,10 +67,12 @@ Group::Group(GroupId id, GroupState state, Shared shared)
       alive_(std::make_shared<char>()) {
   Snapshots::Hooks hooks{
       .taken = [this](const consensus::SnapshotMeta& meta) { snapshot_taken(meta); },
+      .failed = [this](const Error& why) { refuse_backups(why); },
       .in_use =
           [this] {
             std::vector<LogIndex> indexes;
             for (const auto& peer : engine_.status().peers) indexes.push_back(peer.snapshot);
+            for (const auto& [index, backup] : backups_) indexes.push_back(index);
             return indexes;
           },
       .is_witness = [this](NodeId member) { return engine_.membership().is_witness(member); },
@@ -120,6 +122,7 @@ void Group::turn() {
   consensus::Output out = engine_.take_output();
   if (out.empty()) {
     serve_reads();
+    go_on_with_history_hashes();
     return serve_watches();
   }
 
@@ -128,6 +131,7 @@ void Group::turn() {
   apply(out.committed);
   for (const consensus::ReadReady& read : out.reads_ready) reads_.barrier_done(read.id, read.index);
   serve_reads();
+  go_on_with_history_hashes();
   serve_watches();
   move_snapshots(out);
   want_turn();  // what was done may have given the engine more to say
@@ -216,6 +220,8 @@ bool Group::apply_commands(const consensus::Entry& entry) {
     }
   }
   if (applied->diverged_at) raise_corrupt_alarm(*applied->diverged_at);
+  // From here on the alarm says it, until somebody lifts it.
+  if (corrupt_ && store_.has_alarm(shared_.options.self, store::Alarm::kCorrupt)) corrupt_ = false;
   return true;
 }
 
@@ -226,17 +232,18 @@ void Group::after_apply(LogIndex index, std::size_t bytes) {
   bytes_since_snapshot_ += bytes;
 }
 
-bool Group::is_corrupt() const {
-  return corrupt_ || std::ranges::any_of(store_.alarms(), [](const auto& raised) {
-           return raised.second == store::Alarm::kCorrupt;
-         });
-}
+bool Group::is_corrupt() const { return corrupt_ || store_.is_raised(store::Alarm::kCorrupt); }
 
 // --- writes -------------------------------------------------------------------------
 
 void Group::write(ClientCall client, api::Request request) {
   ++counters_.writes_received;
+  const auto* alarm = std::get_if<api::AlarmRequest>(&request.body);
+  if (alarm != nullptr && alarm->type == api::AlarmType::kNone) {
+    return answer(client, api::AlarmResponse{});  // there is none of that kind to lift
+  }
   if (std::optional<api::Error> error = refusal(request)) {
+    if (is_over_quota(shared_.options.quota_bytes)) raise_alarm(store::Alarm::kNoSpace);
     ++counters_.writes_failed;
     return answer(client, std::move(*error));
   }
@@ -256,18 +263,18 @@ std::optional<api::Error> Group::refusal(const api::Request& request) const {
   using api::ErrorCode;
   const store::Limits store_limits{.max_txn_ops = shared_.options.max_txn_ops};
   if (auto error = store::Store::validate(request, store_limits)) return error;
-  if (is_corrupt()) return api::Error{ErrorCode::kCorrupt, {}};
+  const bool is_about_alarms = std::holds_alternative<api::AlarmRequest>(request.body);
+  if (is_corrupt() && !is_about_alarms) return api::Error{ErrorCode::kCorrupt, {}};
   // What keeps leases alive has a share of its own: others would lose their locks to a flood.
-  const std::size_t share = std::holds_alternative<api::LeaseKeepAliveRequest>(request.body) ? 2 : 1;
+  const bool is_renewal = std::holds_alternative<api::LeaseKeepAliveRequest>(request.body);
+  const std::size_t share = is_renewal ? 2 : 1;
   if (writes_.waiting() >= share * limits::kMaxInflightWrites ||
       writes_.waiting_bytes() >= share * limits::kMaxInflightWriteBytes) {
     return api::Error{ErrorCode::kTooManyRequests, {}};
   }
-  const bool may_grow = std::holds_alternative<api::PutRequest>(request.body) ||
-                        std::holds_alternative<api::TxnRequest>(request.body) ||
-                        std::holds_alternative<api::LeaseGrantRequest>(request.body);
-  const std::uint64_t quota = shared_.options.quota_bytes;
-  if (may_grow && quota != 0 && store_.size_bytes() >= quota) {
+  const bool has_no_space =
+      is_over_quota(shared_.options.quota_bytes) || store_.is_raised(store::Alarm::kNoSpace);
+  if (has_no_space && api::may_grow(request.body)) {
     return api::Error{ErrorCode::kNoSpace, "the store has reached --quota-backend-bytes"};
   }
   if (no_space_ || shared_.log.is_full()) return api::Error{ErrorCode::kNoSpace, "disk full"};
@@ -446,7 +453,8 @@ void Group::read(ClientCall client, api::Request request) {
     ++counters_.reads_failed;
     return answer(client, std::move(*error));
   }
-  if (is_corrupt()) {
+  const bool is_backup = std::holds_alternative<api::SnapshotRequest>(request.body);
+  if (is_corrupt() && !is_backup && !std::holds_alternative<api::AlarmRequest>(request.body)) {
     ++counters_.reads_failed;
     return answer(client, api::Error{api::ErrorCode::kCorrupt, {}});
   }
@@ -454,7 +462,9 @@ void Group::read(ClientCall client, api::Request request) {
     ++counters_.reads_failed;
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
   }
-  const bool is_local = api::route_of(request) == api::Route::kLocalRead;
+  // What is left of a cluster that lost its majority can still be saved.
+  const bool is_local =
+      api::route_of(request) == api::Route::kLocalRead || (is_backup && !engine_.leader());
   const Instant until = deadline(request);
   Reads::Read read{client, std::move(request), until};
   if (is_local) {
@@ -530,6 +540,9 @@ void Group::serve(Reads::Read read, store::RangeReader::Budget& budget) {
   const auto* range = std::get_if<api::RangeRequest>(&read.request.body);
   if (std::holds_alternative<api::HealthRequest>(read.request.body)) {
     return answer(read.client, api::HealthResponse{.healthy = true, .reason = {}});
+  }
+  if (std::holds_alternative<api::SnapshotRequest>(read.request.body)) {
+    return begin_backup(read.client);
   }
   if (range != nullptr && !range->range_end.empty()) {
     const api::RangeRequest wanted = *range;

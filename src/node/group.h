@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -33,6 +34,7 @@
 #include "node/stats.h"
 #include "node/writes.h"
 #include "peer.pb.h"
+#include "store/history_hash.h"
 #include "store/range_reader.h"
 #include "store/store.h"
 #include "store/watch_hub.h"
@@ -76,6 +78,9 @@ class Group {
   // REQUIRES: api::route_of(request) is kMemberChange. Answered when the new members alone decide;
   // kTimeout if that is not known in time.
   void change_members(ClientCall client, const api::Request& request);
+
+  // REQUIRES: api::route_of(request) is kMaintenance.
+  void maintain(ClientCall client, const api::Request& request);
 
   // Room for answers to this connection, which had none.
   void on_room(std::uint64_t connection);
@@ -158,6 +163,22 @@ class Group {
   bool has_room(Reads::Read& read);
   bool begin_long_read();
   void go_on_with_long_read();
+  // Maintenance (maintenance.cc).
+  void move_leader(ClientCall client, NodeId target, Instant until);
+  void answer_movers();
+  void begin_history_hash(ClientCall client, api::Revision revision);
+  void go_on_with_history_hashes();
+  void begin_backup(ClientCall client);
+  void serve_backups();
+  void tell_backup(ClientCall client, LogIndex index);
+  void read_backup(ClientCall client, const api::SnapshotPieceRequest& wanted);
+  void note_read(LogIndex index, std::uint64_t up_to);
+  void refuse_backups(const Error& why);
+  void expire_maintenance(Instant now);
+  bool is_over_quota(std::uint64_t quota_bytes) const;
+  void raise_alarm(store::Alarm alarm);
+  void lift_no_space_alarm();
+  void set_alarm(store::Alarm alarm, bool raised);
   void serve_watches();
   void serve_watch_request(ClientCall feed, const api::WatchRequest& request);
   void notify_watches();
@@ -193,6 +214,7 @@ class Group {
   void compact_by_itself();
   void raise_corrupt_alarm(LogIndex index);
   void maybe_take_snapshot();
+  void take_snapshot();
   void snapshot_taken(const consensus::SnapshotMeta& meta);
   void snapshot_installed(const consensus::SnapshotMeta& meta, store::Store store);
   LogIndex keep_from(LogIndex snapshot) const;
@@ -227,6 +249,32 @@ class Group {
     std::unique_ptr<store::RangeReader> reader;
   };
   std::optional<LongRead> long_read_;
+  // Who waits for another member to lead.
+  struct Mover {
+    ClientCall client;
+    NodeId target;
+    Instant until;
+  };
+  std::vector<Mover> movers_;
+  struct HashingClient {
+    ClientCall client;
+    std::unique_ptr<store::HistoryHash> hash;
+  };
+  std::deque<HashingClient> hashing_;
+  // Who waits for a snapshot of at least an index, and the files of those that are being read.
+  struct WaitingBackup {
+    ClientCall client;
+    LogIndex from;
+  };
+  std::vector<WaitingBackup> waiting_backups_;
+  struct Backup {
+    Instant until;  // it stays
+    std::uint64_t size_bytes = 0;
+    std::size_t readers = 0;  // that have not come to its end
+  };
+  std::map<LogIndex, Backup> backups_;
+  std::map<store::Alarm, Instant> alarms_set_at_;  // by this member
+  bool raised_no_space_ = false;                   // in this run
   // Watches, and what waits for the next turn.
   struct WatchWork {
     ClientCall feed;
@@ -260,7 +308,8 @@ class Group {
   std::uint64_t ticks_ = 0;
   NodeId last_leader_;
   bool no_space_ = false;
-  bool corrupt_ = false;  // this member's state differs from the leader's
+  // This member's state differs from the leader's, and the alarm is not raised yet.
+  bool corrupt_ = false;
   Instant publish_again_;
   Instant found_again_;
   api::Revision checked_revision_ = 0;  // of the last hash check this member proposed

@@ -435,6 +435,8 @@ void Node::submit(ClientCall client, api::Request request) {
     }
     case api::Route::kMemberChange:
       return change_members(client, std::move(request));
+    case api::Route::kMaintenance:
+      return group_->maintain(client, request);
   }
 }
 

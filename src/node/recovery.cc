@@ -158,6 +158,8 @@ Result<void> take_identity(const peer::v1::MemberIdentity& found, Options& optio
   return {};
 }
 
+std::string identity_path(const Options& options) { return options.data_dir + "/member.json"; }
+
 // Random, and another one than any other draw of this run.
 std::uint64_t draw_directory(const Options& options) {
   constexpr std::uint64_t kPurpose = 0x6469726563746f72;
@@ -165,7 +167,7 @@ std::uint64_t draw_directory(const Options& options) {
 }
 
 Result<void> establish_identity(Options& options, io::Disk& disk) {
-  const std::string path = options.data_dir + "/member.json";
+  const std::string path = identity_path(options);
   if (TRY(disk.exists(path))) {
     peer::v1::MemberIdentity found = TRY(read_identity(disk, path));
     TRY(check_identity(found, options));
@@ -184,11 +186,16 @@ Result<void> establish_identity(Options& options, io::Disk& disk) {
   }
   LOG(kInfo, "new member {} ({:x}) of cluster {:x} in {}", options.name, options.self.value,
       options.cluster.value, options.data_dir);
-  options.directory = draw_directory(options);
-  const auto& first = options.initial_membership;
-  options.is_witness = options.is_witness || (first && first->is_witness(options.self));
-  return write_identity(identity_of(options), options, disk, path);
+  return create_identity(options, disk);
 }
+
+// A witness's log is small, and so may its disk be.
+std::uint64_t segment_bytes(const Options& options) {
+  if (!options.is_witness) return options.segment_bytes;
+  return std::min<std::uint64_t>(options.segment_bytes, limits::kWitnessSegmentBytes);
+}
+
+}  // namespace
 
 consensus::SnapshotMeta initial_meta(const Options& options) {
   if (options.initial_membership) {
@@ -203,13 +210,12 @@ consensus::SnapshotMeta initial_meta(const Options& options) {
       .index = {}, .epoch = {}, .membership = consensus::Membership::of_majority(std::move(ids))};
 }
 
-// A witness's log is small, and so may its disk be.
-std::uint64_t segment_bytes(const Options& options) {
-  if (!options.is_witness) return options.segment_bytes;
-  return std::min<std::uint64_t>(options.segment_bytes, limits::kWitnessSegmentBytes);
+Result<void> create_identity(Options& options, io::Disk& disk) {
+  options.directory = draw_directory(options);
+  const auto& first = options.initial_membership;
+  options.is_witness = options.is_witness || (first && first->is_witness(options.self));
+  return write_identity(identity_of(options), options, disk, identity_path(options));
 }
-
-}  // namespace
 
 Result<bool> has_identity(io::Disk& disk, const std::string& data_dir) {
   return disk.exists(data_dir + "/member.json");

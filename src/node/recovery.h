@@ -36,6 +36,12 @@ struct Recovered {
 // Whether the directory is some member's already.
 Result<bool> has_identity(io::Disk& disk, const std::string& data_dir);
 
+// What the log of a new cluster begins with.
+consensus::SnapshotMeta initial_meta(const Options& options);
+// Writes who this member is into a directory that says so nowhere yet, and gives the directory its
+// id.
+Result<void> create_identity(Options& options, io::Disk& disk);
+
 // Opens the directory of `options`, or creates it for a new member, and completes `options` with
 // what only the directory knows: its id and, of a member that joined a cluster, or if the flags may
 // differ from it, who this member is. Blocks. Errors say what to do:

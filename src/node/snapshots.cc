@@ -100,6 +100,33 @@ void Snapshots::failed(const std::shared_ptr<Writing>& writing, const Error& err
   LOG(kWarn, "snapshot at index {} failed: {}", writing->meta.index.value, error.message);
   failed_at_ = clock_.now();
   abort();
+  hooks_.failed(error);
+}
+
+void Snapshots::size_of(LogIndex index, std::move_only_function<void(Result<std::uint64_t>)> done) {
+  auto size = std::make_shared<std::uint64_t>();
+  auto job = [directory = directory_, group = group_, index, size]() -> Result<void> {
+    *size = TRY(directory.size_bytes(group, index));
+    return {};
+  };
+  run(nullptr, std::move(job), [size, done = std::move(done)](Result<void> result) mutable {
+    if (!result) return done(Failure(result.error()));
+    done(*size);
+  });
+}
+
+void Snapshots::read_piece(LogIndex index, std::uint64_t offset, std::uint32_t max_bytes,
+                           std::move_only_function<void(Result<Bytes>)> done) {
+  auto piece = std::make_shared<Bytes>();
+  auto job = [directory = directory_, group = group_, index, offset, max_bytes,
+              piece]() -> Result<void> {
+    *piece = TRY(directory.read_raw(group, index, offset, max_bytes)).first;
+    return {};
+  };
+  run(nullptr, std::move(job), [piece, done = std::move(done)](Result<void> result) mutable {
+    if (!result) return done(Failure(result.error()));
+    done(std::move(*piece));
+  });
 }
 
 void Snapshots::read(const consensus::SnapshotRead& wanted) {

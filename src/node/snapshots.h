@@ -28,6 +28,8 @@ class Snapshots {
   struct Hooks {
     // Our own snapshot up to `meta.index` is durable.
     std::function<void(const consensus::SnapshotMeta& meta)> taken;
+    // It could not be written. The owner may begin another one.
+    std::function<void(const Error&)> failed;
     // Those that are being sent: their files stay.
     std::function<std::vector<LogIndex>()> in_use;
     // It gets a snapshot without data.
@@ -53,6 +55,11 @@ class Snapshots {
   std::optional<Instant> failed_at() const { return failed_at_; }
   // Gives up the one being written. Call before the store goes.
   void abort();
+
+  // The size of a file, and bytes of it; kNotFound, or another failure to read.
+  void size_of(LogIndex index, std::move_only_function<void(Result<std::uint64_t>)> done);
+  void read_piece(LogIndex index, std::uint64_t offset, std::uint32_t max_bytes,
+                  std::move_only_function<void(Result<Bytes>)> done);
 
   void read(const consensus::SnapshotRead& wanted);
   void write(consensus::SnapshotWrite chunk);

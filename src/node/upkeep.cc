@@ -37,6 +37,7 @@ void Group::tick() {
     publish_self();
     maybe_take_snapshot();
     leave_leadership_if_disk_hangs();
+    lift_no_space_alarm();
   }
   follow_members();
   reads_.retry();
@@ -61,6 +62,7 @@ void Group::expire() {
     answer(write.client, api::Error{code, {}});
   }
   expire_changes(now);
+  expire_maintenance(now);
   for (const Reads::Expired& read : reads_.expire(now)) {
     ++counters_.reads_failed;
     const auto code = read.held ? api::ErrorCode::kTooManyRequests : api::ErrorCode::kTimeout;
@@ -143,15 +145,14 @@ void Group::compact_by_itself() {
 }
 
 void Group::raise_corrupt_alarm(LogIndex index) {
+  if (store_.has_alarm(shared_.options.self, store::Alarm::kCorrupt)) return;
   LOG(kError,
       "the state of this member differs from the leader's at index {}: the cluster refuses "
       "requests "
       "rather than give two answers (docs/operations.md, CORRUPT)",
       index.value);
-  if (std::exchange(corrupt_, true)) return;
-  const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
-  submit_internal(store::encode_command(
-      origin, store::SetAlarm{shared_.options.self, store::Alarm::kCorrupt, true}));
+  corrupt_ = true;
+  raise_alarm(store::Alarm::kCorrupt);
 }
 
 // --- snapshots ----------------------------------------------------------------------
@@ -170,7 +171,12 @@ void Group::maybe_take_snapshot() {
   if (!due || snapshots_->writing()) return;
   const auto failed_at = snapshots_->failed_at();
   if (failed_at && shared_.clock.now() - *failed_at < kSnapshotRetry) return;
-  snapshots_->begin(store_, engine_.snapshot_meta(applied));
+  take_snapshot();
+}
+
+// REQUIRES: none is being written, and something has been applied since the last one.
+void Group::take_snapshot() {
+  snapshots_->begin(store_, engine_.snapshot_meta(store_.applied_index()));
   bytes_before_snapshot_ = bytes_since_snapshot_;
 }
 
@@ -182,6 +188,7 @@ void Group::snapshot_taken(const consensus::SnapshotMeta& meta) {
   std::erase_if(recent_entries_, [&](const auto& entry) { return entry.first < keep; });
   engine_.snapshot_taken(meta.index, keep);
   shared_.log.release(id_, meta.index);
+  serve_backups();
   want_turn();
 }
 
@@ -209,6 +216,9 @@ void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store
     answer(long_read_->client, api::Error{api::ErrorCode::kTimeout, {}});
     long_read_.reset();
   }
+  for (const HashingClient& hashing : std::exchange(hashing_, {})) {
+    answer(hashing.client, api::Error{api::ErrorCode::kTimeout, {}});
+  }
   counters_.lease_counts += store_.lease_counts();
   store_ = std::move(store);
   watches_.store_replaced(store_);
@@ -223,6 +233,7 @@ void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store
     answer(client, api::Error{api::ErrorCode::kTimeout, {}});
   }
   shared_.log.release(id_, meta.index);
+  serve_backups();
 }
 
 void Group::move_snapshots(consensus::Output& out) {

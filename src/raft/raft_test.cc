@@ -67,6 +67,25 @@ TEST(RaftAbsorb, RecordsThatTheSnapshotCoversAreDroppedButStillOverwrite) {
   EXPECT_TRUE(saved.entries.empty());
 }
 
+// A cluster that was restored from another's snapshot: nothing was ever promised.
+TEST(RaftStart, ALogMayBeginWithASnapshotAlone) {
+  Saved saved = fresh({1});
+  saved.snapshot.index = LogIndex{1};
+  saved.snapshot.epoch = Epoch{1};
+  Raft raft(config(), saved, 1);
+  check_state(raft.state());
+  EXPECT_EQ(raft.state().term, Epoch{1});
+  EXPECT_EQ(raft.commit(), LogIndex{1});
+  for (int i = 0; i < 1'000 && !raft.is_leader(); ++i) {
+    raft.tick();
+    const Output out = raft.take_output();
+    if (out.ticket) raft.persisted(out.ticket);
+  }
+  check_state(raft.state());
+  EXPECT_TRUE(raft.is_leader());
+  EXPECT_EQ(raft.state().log.last_position(), at(2, 2));
+}
+
 TEST(RaftStart, TheLogRestartsAtASnapshotThatCoversMore) {
   Saved saved = fresh();
   saved.snapshot.index = LogIndex{9};

@@ -89,6 +89,38 @@ std::expected<ReplaceOptions, Usage> parse_replace_options(std::vector<std::stri
   return options;
 }
 
+std::expected<SnapshotSaveOptions, Usage> parse_snapshot_save_options(
+    std::vector<std::string> arguments) {
+  CLI::App app(
+      "Saves everything that a cluster holds to a file, and checks it. What was acknowledged\n"
+      "before is in it. The file appears when it is whole.",
+      "conclave snapshot save");
+  std::string endpoints = "127.0.0.1:2379";
+  SnapshotSaveOptions options;
+  app.add_option("file", options.file, "Where to.")->required();
+  app.add_option("--endpoints", endpoints,
+                 "Members to ask, as host:port,...; the first that can gives it.")
+      ->capture_default_str();
+  if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
+  auto parsed = parse_endpoints(endpoints);
+  if (!parsed) {
+    return std::unexpected(Usage{2, fmt::format("--endpoints: {}\n", parsed.error().message)});
+  }
+  options.endpoints = std::move(*parsed);
+  return options;
+}
+
+std::expected<SnapshotStatusOptions, Usage> parse_snapshot_status_options(
+    std::vector<std::string> arguments) {
+  CLI::App app("Checks a saved snapshot, all of it, and says what is in it.",
+               "conclave snapshot status");
+  SnapshotStatusOptions options;
+  app.add_option("file", options.file, "The snapshot.")->required();
+  app.add_flag("--json", options.json, "A JSON object; the first four names are etcdctl's.");
+  if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
+  return options;
+}
+
 std::expected<DevOptions, Usage> parse_dev_options(std::vector<std::string> arguments) {
   CLI::App app(
       "Runs a cluster on this machine to try things on, until Ctrl-C. A member that dies is\n"

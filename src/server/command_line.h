@@ -29,6 +29,16 @@ struct ReplaceOptions {
   std::vector<io::Address> endpoints;
 };
 
+struct SnapshotSaveOptions {
+  std::string file;
+  std::vector<io::Address> endpoints;  // tried in turn
+};
+
+struct SnapshotStatusOptions {
+  std::string file;
+  bool json = false;
+};
+
 struct DevOptions {
   unsigned members = 3;
   std::string data_dir;  // empty: a temporary one
@@ -40,6 +50,10 @@ struct DevOptions {
 // `arguments` are those after the command's name.
 std::expected<StatusOptions, Usage> parse_status_options(std::vector<std::string> arguments);
 std::expected<ReplaceOptions, Usage> parse_replace_options(std::vector<std::string> arguments);
+std::expected<SnapshotSaveOptions, Usage> parse_snapshot_save_options(
+    std::vector<std::string> arguments);
+std::expected<SnapshotStatusOptions, Usage> parse_snapshot_status_options(
+    std::vector<std::string> arguments);
 std::expected<DevOptions, Usage> parse_dev_options(std::vector<std::string> arguments);
 
 }  // namespace conclave::server

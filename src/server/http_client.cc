@@ -2,12 +2,14 @@
 
 #include <fmt/core.h>
 
+#include <array>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
+#include <limits>
 #include <vector>
 
 namespace conclave::server {
@@ -83,17 +85,91 @@ class Exchange {
   bool finished_ = false;
 };
 
+http::request<http::string_body> make_request(const io::Address& server, http::verb verb,
+                                              std::string_view path, std::string_view body) {
+  http::request<http::string_body> request(verb, boost::string_view(path.data(), path.size()), 11);
+  request.set(http::field::host, server.to_string());
+  request.set(http::field::connection, "close");
+  if (verb == http::verb::post) request.set(http::field::content_type, "application/json");
+  request.body() = body;
+  request.prepare_payload();
+  return request;
+}
+
+// Steps that begin one after the other, each with so much time.
+class Steps {
+ public:
+  Steps(asio::io_context& context, Duration patience) : context_(context), patience_(patience) {}
+
+  // `begin` gets the handler for its operation.
+  template <class Begin>
+  Result<void> step(Begin&& begin) {
+    bool done = false;
+    error_code error;
+    begin([&](const error_code& failed, const auto&...) {
+      error = failed;
+      done = true;
+    });
+    context_.restart();
+    context_.run_for(std::chrono::nanoseconds(patience_.ns));
+    if (!done) {
+      return fail(ErrorCode::kIo, fmt::format("nothing came for {} ms", patience_.ms()));
+    }
+    if (error && error != http::error::need_buffer) return fail(ErrorCode::kIo, error.message());
+    return {};
+  }
+
+ private:
+  asio::io_context& context_;
+  Duration patience_;
+};
+
 }  // namespace
+
+Result<HttpAnswer> http_stream(const io::Address& server, std::string_view path,
+                               std::string_view body, Duration patience,
+                               const std::function<Result<void>(std::string_view)>& take) {
+  // What an operation that timed out still refers to goes after the context.
+  const auto request = make_request(server, http::verb::post, path, body);
+  tcp::resolver::results_type found;
+  boost::beast::flat_buffer buffer;
+  http::response_parser<http::buffer_body> parser;
+  parser.body_limit(std::numeric_limits<std::uint64_t>::max());
+  std::array<char, 64 * 1024> piece{};
+  asio::io_context context;
+  tcp::resolver resolver(context);
+  tcp::socket socket(context);
+  Steps steps(context, patience);
+
+  TRY(steps.step([&](auto done) {
+    resolver.async_resolve(server.host, std::to_string(server.port),
+                           [&found, done](const error_code& failed, const auto& results) mutable {
+                             found = results;
+                             done(failed);
+                           });
+  }));
+  TRY(steps.step([&](auto done) { asio::async_connect(socket, found, done); }));
+  TRY(steps.step([&](auto done) { http::async_write(socket, request, done); }));
+  TRY(steps.step([&](auto done) { http::async_read_header(socket, buffer, parser, done); }));
+  HttpAnswer answer{.status = parser.get().result_int(), .body = {}};
+  while (!parser.is_done()) {
+    parser.get().body().data = piece.data();
+    parser.get().body().size = piece.size();
+    TRY(steps.step([&](auto done) { http::async_read_some(socket, buffer, parser, done); }));
+    const std::string_view came(piece.data(), piece.size() - parser.get().body().size);
+    if (answer.status == 200) {
+      TRY(take(came));
+    } else if (answer.body.size() < kMaxAnswerBytes) {
+      answer.body += came;
+    }
+  }
+  return answer;
+}
 
 Result<HttpAnswer> http_request(const io::Address& server, HttpMethod method, std::string_view path,
                                 std::string_view body, Duration limit) {
   const auto verb = method == HttpMethod::kPost ? http::verb::post : http::verb::get;
-  http::request<http::string_body> request(verb, boost::string_view(path.data(), path.size()), 11);
-  request.set(http::field::host, server.to_string());
-  request.set(http::field::connection, "close");
-  if (method == HttpMethod::kPost) request.set(http::field::content_type, "application/json");
-  request.body() = body;
-  request.prepare_payload();
+  auto request = make_request(server, verb, path, body);
 
   asio::io_context context;
   Exchange exchange(context, server, std::move(request));

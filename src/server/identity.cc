@@ -24,4 +24,13 @@ ClusterId cluster_id(std::vector<NodeId> members, const std::string& rule) {
   return ClusterId{nonzero_hash(text + rule)};
 }
 
+ClusterId restored_cluster_id(ClusterId configured, ClusterId from, LogIndex index,
+                              std::uint64_t state_hash) {
+  std::string text = "restored";
+  for (const std::uint64_t word : {configured.value, from.value, index.value, state_hash}) {
+    text += "\n" + std::to_string(word);
+  }
+  return ClusterId{nonzero_hash(text)};
+}
+
 }  // namespace conclave::server

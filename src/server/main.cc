@@ -7,6 +7,7 @@
 #include "server/dev.h"
 #include "server/member.h"
 #include "server/serve.h"
+#include "server/snapshot.h"
 #include "server/status.h"
 #include "server/version.h"
 
@@ -20,6 +21,7 @@ usage: conclave <command> [flags]
   serve     run one member of a cluster (takes etcd's flags)
   dev       run a whole cluster on this machine, to try things on
   member    put a new member in the place of one that lost its disk
+  snapshot  save everything to a file, check such a file, begin a new cluster with it
   status    show each member's role, term, index, lag and size
   version   print the version
   help      print this
@@ -36,6 +38,7 @@ int main(int argc, char** argv) {
   if (command == "serve") return conclave::server::run_serve(arguments);
   if (command == "dev") return conclave::server::run_dev(arguments);
   if (command == "member") return conclave::server::run_member(arguments);
+  if (command == "snapshot") return conclave::server::run_snapshot(arguments);
   if (command == "status") return conclave::server::run_status(arguments);
   if (command == "version" || command == "--version") {
     std::printf("conclave %s\n", conclave::server::kVersion);

@@ -36,8 +36,11 @@ struct Effect {
     return api::MemberListResponse{state.facts.members};
   }
   api::Answer operator()(const SetAlarm& alarm) const {
-    state.facts.set(alarm);
-    return api::CompactResponse{};
+    api::AlarmResponse response;
+    const bool changed = state.facts.set(alarm);
+    // As etcd's: an alarm that is raised already is named again, one that is not there is not.
+    if (changed || alarm.raised) response.alarms.push_back(to_api(alarm.member, alarm.alarm));
+    return response;
   }
   api::Answer operator()(const CheckHash& check) const {
     const auto own = state.hashes.at(check.index);

@@ -101,6 +101,12 @@ struct RequestEncoder {
   Bytes operator()(const api::LeaseKeepAliveRequest& keep_alive) const {
     return encoded(CommandKind::kLeaseKeepAlive, keep_alive, 0);
   }
+  Bytes operator()(const api::AlarmRequest& request) const {
+    const Alarm alarm =
+        request.type == api::AlarmType::kNoSpace ? Alarm::kNoSpace : Alarm::kCorrupt;
+    const bool raised = request.action == api::AlarmRequest::Action::kActivate;
+    return encode_command(origin, SetAlarm{request.member, alarm, raised});
+  }
   template <class Other>
   Bytes operator()(const Other&) const {
     CHECK(false, "not a write");

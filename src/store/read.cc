@@ -23,6 +23,16 @@ struct Reader {
     return time_to_live(state, request);
   }
   api::Answer operator()(const api::LeaseLeasesRequest&) const { return list_leases(state); }
+  // As etcd: whose alarms, is not asked.
+  api::Answer operator()(const api::AlarmRequest& request) const {
+    api::AlarmResponse response;
+    for (const auto& [member, raised] : state.facts.alarms) {
+      const api::Alarm alarm = to_api(member, raised);
+      const bool is_wanted = request.type == api::AlarmType::kNone || request.type == alarm.type;
+      if (is_wanted) response.alarms.push_back(alarm);
+    }
+    return response;
+  }
   template <class Other>
   api::Answer operator()(const Other&) const {
     CHECK(false, "not a read of the store");

@@ -55,6 +55,36 @@ void expect_equal(Store& a, Store& b) {
   }
 }
 
+// What begins a new cluster: the data, and nothing of whose it was.
+TEST(Snapshot, BeginsANewCluster) {
+  Replica old = eventful();
+  old.run("grant 7 60");
+  auto loaded = load(write_all(old.store), 1000);
+  ASSERT_TRUE(loaded.has_value());
+  Store& store = *loaded;
+  store.begin_new_cluster(LogIndex{1}, Epoch{1}, true);
+  EXPECT_EQ(store.applied_index(), LogIndex{1});
+  EXPECT_EQ(store.applied_epoch(), Epoch{1});
+  EXPECT_EQ(store.stamp(), old.store.stamp());
+  EXPECT_TRUE(store.members().empty());
+  EXPECT_FALSE(store.founded());
+  EXPECT_TRUE(store.alarms().empty());
+  EXPECT_EQ(store.lease_count(), 1);
+  for (api::Revision revision = 0; revision <= old.store.revision() + 1; ++revision) {
+    const api::Request request = parse_request(fmt::format("range %00 %00 rev={}", revision));
+    EXPECT_EQ(to_text(store.read(request)), to_text(old.store.read(request)));
+  }
+  // Two that were restored are equal, and a snapshot of either is one like any other.
+  auto again = load(write_all(store), 1000);
+  ASSERT_TRUE(again.has_value());
+  expect_equal(store, *again);
+
+  store.begin_new_cluster(LogIndex{1}, Epoch{1}, false);
+  EXPECT_EQ(store.key_count(), 0);
+  EXPECT_EQ(store.lease_count(), 0);
+  EXPECT_EQ(store.stamp(), old.store.stamp());
+}
+
 // A witness that applied the same log, and one that got a snapshot in its place.
 TEST(Snapshot, ForAWitnessHasWhatAWitnessHas) {
   Replica full = eventful();

@@ -8,14 +8,16 @@
 
 namespace conclave::store {
 
-void ClusterFacts::set(const SetAlarm& alarm) {
+api::Alarm to_api(NodeId member, Alarm alarm) {
+  return {.member = member,
+          .type = alarm == Alarm::kNoSpace ? api::AlarmType::kNoSpace : api::AlarmType::kCorrupt};
+}
+
+bool ClusterFacts::set(const SetAlarm& alarm) {
   const std::pair entry(alarm.member, alarm.alarm);
-  if (alarm.raised) {
-    alarms.insert(entry);
-  } else {
-    alarms.erase(entry);
-  }
+  const bool changed = alarm.raised ? alarms.insert(entry).second : alarms.erase(entry) > 0;
   update_digest();
+  return changed;
 }
 
 void ClusterFacts::update_digest() {

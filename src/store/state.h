@@ -31,13 +31,16 @@ struct ClusterFacts {
   std::uint64_t digest = 0;
 
   void publish(const PublishMember& publish);
-  void set(const SetAlarm& alarm);
+  // False: it was so already.
+  bool set(const SetAlarm& alarm);
   void found(const FoundMembers& found);
   // What is wrong with it, or nullopt: done.
   std::optional<api::Error> change(const MemberChange& change);
   // To be called after a change other than by those above.
   void update_digest();
 };
+
+api::Alarm to_api(NodeId member, Alarm alarm);
 
 // What came with changes of the members, as it stands in snapshots (version 2 of their head) and in
 // the digest.

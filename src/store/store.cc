@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "store/history_hash.h"
 #include "store/snapshot.h"
 #include "store/state.h"
 
@@ -62,6 +63,30 @@ std::vector<std::pair<NodeId, Alarm>> Store::alarms() const {
   return {state_->facts.alarms.begin(), state_->facts.alarms.end()};
 }
 
+bool Store::has_alarm(NodeId member, Alarm alarm) const {
+  return state_->facts.alarms.contains(std::pair(member, alarm));
+}
+
+bool Store::is_raised(Alarm alarm) const {
+  return std::ranges::any_of(state_->facts.alarms,
+                             [alarm](const auto& raised) { return raised.second == alarm; });
+}
+
+void Store::begin_new_cluster(LogIndex index, Epoch epoch, bool keeps_data) {
+  CHECK(!state_->is_snapshot_open);
+  if (!keeps_data) {
+    auto empty = std::make_unique<StoreState>(state_->limits);
+    empty->stamp = state_->stamp;
+    state_ = std::move(empty);
+  }
+  state_->request_ids = RequestIds();
+  state_->facts = ClusterFacts();
+  state_->facts.update_digest();
+  state_->applied_epoch = epoch;
+  state_->hashes = HashRing();
+  state_->advance(index);
+}
+
 bool Store::reclaim(std::size_t max_revisions, api::Revision newest) {
   const auto& reads = state_->read_revisions;
   if (!reads.empty()) newest = std::min(newest, *reads.begin());
@@ -70,6 +95,18 @@ bool Store::reclaim(std::size_t max_revisions, api::Revision newest) {
 
 api::Revision Store::reclaimed_revision() const {
   return std::max<Revision>(state_->mvcc.reclaimed(), 0);
+}
+
+std::expected<std::unique_ptr<HistoryHash>, api::Error> Store::begin_history_hash(
+    api::Revision revision) {
+  const Mvcc& mvcc = state_->mvcc;
+  if (revision > mvcc.revision()) {
+    return std::unexpected(api::Error{api::ErrorCode::kFutureRevision, {}});
+  }
+  if (revision > 0 && revision <= mvcc.compacted()) {
+    return std::unexpected(api::Error{api::ErrorCode::kCompacted, {}});
+  }
+  return std::make_unique<HistoryHash>(*state_, revision > 0 ? revision : mvcc.revision());
 }
 
 std::unique_ptr<SnapshotWriter> Store::begin_snapshot() {

@@ -45,6 +45,7 @@ struct ApplyResult {
   std::optional<LogIndex> diverged_at;
 };
 
+class HistoryHash;     // store/history_hash.h
 class RangeReader;     // store/range_reader.h
 class SnapshotWriter;  // store/snapshot.h
 struct StoreState;     // store/state.h
@@ -82,6 +83,11 @@ class Store {
   std::expected<std::unique_ptr<RangeReader>, api::Error> begin_range(
       const api::RangeRequest& request);
 
+  // The hash of the history up to `revision` (0 or less: the newest), in steps. It must not outlive
+  // the store. kFutureRevision; kCompacted, as in etcd also for the compacted revision itself.
+  std::expected<std::unique_ptr<HistoryHash>, api::Error> begin_history_hash(
+      api::Revision revision);
+
   LogIndex applied_index() const;
   Epoch applied_epoch() const;     // the highest epoch applied: the fence above
   Stamp stamp() const;             // of the last batch applied
@@ -110,6 +116,14 @@ class Store {
   std::uint64_t facts_digest() const;
   // Raised alarms, sorted.
   std::vector<std::pair<NodeId, Alarm>> alarms() const;
+  bool has_alarm(NodeId member, Alarm alarm) const;
+  bool is_raised(Alarm alarm) const;  // for anybody
+
+  // Makes of a store that came from another cluster's snapshot what a new cluster begins with, at
+  // `index` and in `epoch`. Keys with all their revisions, leases and the time stay; members,
+  // alarms and the answers to request ids were the other cluster's. Of a witness (!keeps_data) only
+  // the time stays.
+  void begin_new_cluster(LogIndex index, Epoch epoch, bool keeps_data);
 
   // Reclaims up to `max_revisions` compacted revisions, none above `newest`. True while there is
   // more to do. Does nothing while a snapshot is being written, and leaves what a RangeReader

@@ -209,6 +209,34 @@ TEST(SnapshotFormat, IsAsDocumented) {
             "3c9dd5ea1e71acea");
 }
 
+TEST(SnapshotFormat, ASavedOneMayBeAnybodysAndBePadded) {
+  const SnapshotOwner owner{ClusterId{1}, GroupId{0}};
+  SnapshotEncoder encoder;
+  Bytes file = encoder.header(
+      owner, {LogIndex{9}, Epoch{2}, consensus::Membership::of_majority({NodeId{1}})});
+  file += encoder.chunk("content");
+  file += encoder.footer();
+  const auto decode = [](const Bytes& bytes) {
+    Bytes content;
+    const auto source = [&](std::uint64_t offset, std::size_t size) -> Result<Bytes> {
+      return offset < bytes.size() ? bytes.substr(offset, size) : Bytes{};
+    };
+    const auto saved = decode_saved_snapshot(source, [&](BytesView piece) -> Result<void> {
+      content += piece;
+      return {};
+    });
+    EXPECT_TRUE(!saved || content == "content");
+    return saved;
+  };
+  ASSERT_TRUE(decode(file).has_value());
+  EXPECT_EQ(decode(file)->owner, owner);
+  EXPECT_EQ(decode(file)->meta.index, LogIndex{9});
+  EXPECT_TRUE(decode(file + Bytes(511, '\0')).has_value());
+  EXPECT_FALSE(decode(file + Bytes(512, '\0')).has_value());
+  EXPECT_FALSE(decode(file + Bytes(100, '\0') + "x").has_value());
+  EXPECT_FALSE(decode(file.substr(0, file.size() - 1)).has_value());
+}
+
 TEST(SnapshotFormat, ChunksMustFollowEachOther) {
   const SnapshotOwner owner{ClusterId{1}, GroupId{0}};
   SnapshotEncoder encoder;

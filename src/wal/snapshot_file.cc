@@ -217,6 +217,12 @@ Result<std::pair<Bytes, bool>> SnapshotDir::read_raw(GroupId group, LogIndex ind
   return std::pair(std::move(bytes), last);
 }
 
+Result<std::uint64_t> SnapshotDir::size_bytes(GroupId group, LogIndex index) const {
+  const auto file =
+      TRY(disk_->open(directory_ + "/" + file_name(group, index, kWhole), io::OpenMode::kRead));
+  return file->size();
+}
+
 Result<std::pair<Bytes, bool>> SnapshotDir::read_derived(GroupId group, LogIndex index,
                                                          std::uint64_t offset,
                                                          std::uint32_t max_bytes,

@@ -58,6 +58,7 @@ class SnapshotDir {
   // end. kNotFound if that snapshot is gone.
   Result<std::pair<Bytes, bool>> read_raw(GroupId group, LogIndex index, std::uint64_t offset,
                                           std::uint32_t max_bytes) const;
+  Result<std::uint64_t> size_bytes(GroupId group, LogIndex index) const;
   // The same of a file that is not there: with the meta of snapshot `index`, and with what `derive`
   // makes of the begin of its content (its first chunk) in the place of all of it. A small one: it
   // is made for each call.

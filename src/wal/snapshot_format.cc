@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <optional>
 #include <utility>
 
 #include "base/check.h"
@@ -17,6 +18,7 @@ constexpr std::size_t kChecksumBytes = 8;
 constexpr std::size_t kChunkHeaderBytes = 12;
 constexpr std::size_t kFooterBytes = 28;
 constexpr std::uint32_t kFooterMark = 0;  // in the place of a chunk's length
+constexpr std::size_t kMaxPaddingBytes = 511;
 constexpr std::size_t kMaxMembershipBytes = limits::kMiB;
 
 Failure damaged(std::uint64_t offset, const std::string& what) {
@@ -25,19 +27,22 @@ Failure damaged(std::uint64_t offset, const std::string& what) {
 
 class Decoder {
  public:
-  Decoder(const SnapshotSource& source, const SnapshotOwner& expected)
+  // Without `expected` anybody's will do, and padding may follow.
+  Decoder(const SnapshotSource& source, const std::optional<SnapshotOwner>& expected)
       : source_(source), expected_(expected) {}
 
   Result<consensus::SnapshotMeta> header();
   // False when the footer was read instead of a chunk.
   Result<bool> chunk(const std::function<Result<void>(BytesView)>& piece);
+  const SnapshotOwner& owner() const { return owner_; }
 
  private:
   Result<Bytes> take(std::size_t size);
   Result<void> footer(BytesView head);
 
   const SnapshotSource& source_;
-  const SnapshotOwner& expected_;
+  const std::optional<SnapshotOwner> expected_;
+  SnapshotOwner owner_;
   std::uint64_t offset_ = 0;
   std::uint64_t chain_ = 0;
   std::uint64_t chunks_ = 0;
@@ -65,14 +70,14 @@ Result<consensus::SnapshotMeta> Decoder::header() {
                 fmt::format("snapshot version {} is unknown to this version ({}): it was written "
                             "by a newer one",
                             version, kVersion));
-  const SnapshotOwner owner{.cluster = ClusterId{get<std::uint64_t>(header, 16)},
-                            .group = GroupId{get<std::uint64_t>(header, 24)}};
-  if (owner != expected_)
+  owner_ = {.cluster = ClusterId{get<std::uint64_t>(header, 16)},
+            .group = GroupId{get<std::uint64_t>(header, 24)}};
+  if (expected_ && owner_ != *expected_)
     return fail(
         ErrorCode::kMismatch,
         fmt::format("it belongs to group {} of cluster {:x}, not to group {} of cluster {:x}",
-                    owner.group.value, owner.cluster.value, expected_.group.value,
-                    expected_.cluster.value));
+                    owner_.group.value, owner_.cluster.value, expected_->group.value,
+                    expected_->cluster.value));
   return consensus::SnapshotMeta{
       .index = LogIndex{get<std::uint64_t>(header, 32)},
       .epoch = Epoch{get<std::uint64_t>(header, 40)},
@@ -105,7 +110,10 @@ Result<void> Decoder::footer(BytesView head) {
     return damaged(at, "the footer fails its checksum");
   if (get<std::uint64_t>(whole, 4) != chunks_ || get<std::uint64_t>(whole, 12) != content_bytes_)
     return damaged(at, "the footer counts something else");
-  if (!TRY(source_(offset_, 1)).empty()) return damaged(offset_, "bytes behind the footer");
+  const std::size_t most = expected_ ? 0 : kMaxPaddingBytes;
+  const Bytes behind = TRY(source_(offset_, most + 1));
+  const bool is_padding = behind.find_first_not_of('\0') == Bytes::npos;
+  if (behind.size() > most || !is_padding) return damaged(offset_, "bytes behind the footer");
   return {};
 }
 
@@ -158,6 +166,16 @@ Result<consensus::SnapshotMeta> decode_snapshot(
   while (TRY(decoder.chunk(piece))) {
   }
   return meta;
+}
+
+Result<SavedSnapshot> decode_saved_snapshot(const SnapshotSource& source,
+                                            const std::function<Result<void>(BytesView)>& piece) {
+  Decoder decoder(source, std::nullopt);
+  SavedSnapshot saved{.owner = {}, .meta = TRY(decoder.header())};
+  saved.owner = decoder.owner();
+  while (TRY(decoder.chunk(piece))) {
+  }
+  return saved;
 }
 
 Result<SnapshotBegin> decode_snapshot_begin(const SnapshotSource& source,

@@ -51,6 +51,15 @@ Result<consensus::SnapshotMeta> decode_snapshot(
     const SnapshotSource& source, const SnapshotOwner& expected,
     const std::function<Result<void>(BytesView)>& piece);
 
+// A file that was saved outside of any data directory: whose it was is told rather than asked, and
+// up to 511 zeros may follow (docs/formats/snapshot.md, "Saved").
+struct SavedSnapshot {
+  SnapshotOwner owner;
+  consensus::SnapshotMeta meta;
+};
+Result<SavedSnapshot> decode_saved_snapshot(const SnapshotSource& source,
+                                            const std::function<Result<void>(BytesView)>& piece);
+
 // What a file says of itself, and the content of its first chunk. Errors as above; that they are
 // good says nothing about the rest of the file.
 struct SnapshotBegin {

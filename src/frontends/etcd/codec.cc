@@ -169,6 +169,21 @@ Decoded Codec::decode(Method method, Format format, BytesView bytes) {
       return decode_as<pb::MemberPromoteRequest>(format, bytes);
     case Method::kStatus:
       return decode_empty<pb::StatusRequest>(format, bytes, api::StatusRequest{});
+    case Method::kAlarm:
+      return decode_as<pb::AlarmRequest>(format, bytes);
+    case Method::kMoveLeader:
+      return decode_as<pb::MoveLeaderRequest>(format, bytes);
+    case Method::kHash:
+      return decode_empty<pb::HashRequest>(format, bytes, api::HashRequest{});
+    case Method::kHashKv:
+      return decode_as<pb::HashKVRequest>(format, bytes);
+    case Method::kDefragment:
+      return decode_empty<pb::DefragmentRequest>(format, bytes, api::DefragmentRequest{});
+    case Method::kSnapshot:
+      return decode_empty<pb::SnapshotRequest>(format, bytes, api::SnapshotRequest{});
+    case Method::kDowngrade:
+      return std::unexpected(status_of(
+          {api::ErrorCode::kUnsupported, "no earlier version has other formats to go back to"}));
     case Method::kHealthCheck:
     case Method::kHealthWatch:
       return decode_health(format, bytes);
@@ -239,6 +254,29 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
       pb::StatusResponse message;
       return encode_as<api::StatusResponse>(message, format, header, answer, out);
     }
+    case Method::kAlarm: {  // without a header, as etcd's and the next ones
+      pb::AlarmResponse message;
+      to_proto(get<api::AlarmResponse>(answer), message);
+      return write(message, format, out);
+    }
+    case Method::kMoveLeader: {
+      pb::MoveLeaderResponse message;
+      get<api::MoveLeaderResponse>(answer);
+      return write(message, format, out);
+    }
+    case Method::kHash: {
+      pb::HashResponse message;
+      return encode_as<api::HashResponse>(message, format, header, answer, out);
+    }
+    case Method::kHashKv: {
+      pb::HashKVResponse message;
+      return encode_as<api::HashKvResponse>(message, format, header, answer, out);
+    }
+    case Method::kDefragment: {
+      pb::DefragmentResponse message;
+      get<api::DefragmentResponse>(answer);
+      return write(message, format, out);
+    }
     case Method::kHealthCheck:
     case Method::kHealthWatch: {
       using grpc::health::v1::HealthCheckResponse;
@@ -248,6 +286,8 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
                              : HealthCheckResponse::NOT_SERVING);
       return write(message, format, out);
     }
+    case Method::kSnapshot:  // snapshot_stream.h
+    case Method::kDowngrade:
     case Method::kWatch:
       break;
   }

@@ -75,6 +75,13 @@ Row row_of(ErrorCode code) {
       return {GrpcCode::kFailedPrecondition, "etcdserver: lease already exists"};
     case ErrorCode::kLeaseTtlTooLarge:
       return {GrpcCode::kOutOfRange, "etcdserver: too large lease TTL"};
+    case ErrorCode::kNotLeader:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: not leader"};
+    case ErrorCode::kBadTransferee:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: bad leader transferee"};
+    case ErrorCode::kTransferTimeout:
+      return {GrpcCode::kUnavailable,
+              "etcdserver: request timed out, leader transfer took too long"};
     // The code is what etcd 3.4 answers; its own table means FailedPrecondition.
     case ErrorCode::kNotEnoughStarted:
       return {GrpcCode::kUnknown,
@@ -89,6 +96,13 @@ Row row_of(ErrorCode code) {
       return {GrpcCode::kInvalidArgument, "conclave: invalid request id"};
     case ErrorCode::kUnsupported:
       return {GrpcCode::kUnimplemented, "conclave: not supported"};
+    case ErrorCode::kInvalidAlarm:
+      return {GrpcCode::kInvalidArgument, "conclave: unknown alarm or action"};
+    case ErrorCode::kSnapshotFailed:
+      return {GrpcCode::kUnavailable, "conclave: the snapshot could not be written"};
+    case ErrorCode::kSnapshotGone:
+      return {GrpcCode::kUnavailable,
+              "conclave: the snapshot is gone, as its reader took nothing for too long"};
   }
   CHECK(false, "error code {}", static_cast<int>(code));
   std::unreachable();
@@ -96,7 +110,7 @@ Row row_of(ErrorCode code) {
 
 bool is_own(ErrorCode code) {
   return code == ErrorCode::kRequestIdTooOld || code == ErrorCode::kInvalidRequestId ||
-         code == ErrorCode::kUnsupported;
+         code == ErrorCode::kUnsupported || code == ErrorCode::kSnapshotFailed;
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ enum Progress : std::uint32_t {
   kWaiting,   // complete, held back
   kCalling,   // handed to the node
   kWatching,  // a health watch between two calls
+  kSending,   // a snapshot between two calls
   kDone,      // answered or refused
 };
 

@@ -60,7 +60,11 @@ void GrpcSession::on_response(api::CallId id, api::Response response, Effects& e
     return settle(effects);
   }
   if (progress_of(*stream) != kCalling) return;
-  answer(*stream, response);
+  if (method_of(*stream) == Method::kSnapshot) {
+    answer_snapshot(*stream, response, effects);
+  } else {
+    answer(*stream, response);
+  }
   settle(effects);
 }
 
@@ -111,6 +115,7 @@ void GrpcSession::settle(Effects& effects) {
   take_news(effects);
   call_waiting(effects);
   announce_room(effects);
+  go_on_with_snapshots(effects);
   if (!http2_.finished()) return;
   effects.close = true;
   if (!http2_.complaint().empty()) effects.close_reason = http2_.complaint();
@@ -129,6 +134,7 @@ void GrpcSession::on_stream(Http2Stream& stream, Effects& effects) {
     }
     ranges_.erase(stream.key());
     leader_wanted_.erase(stream.key());
+    snapshots_.erase(stream.key());
     keep_alives_.forget(stream.key());
     set_progress(stream, kDone);
     return;

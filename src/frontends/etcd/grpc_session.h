@@ -1,7 +1,8 @@
 #pragma once
 // gRPC on one connection. Calls are unary but for Watch, whose stream is a feed of watches
-// (api/watch.h), Lease/LeaseKeepAlive, a stream of requests (keep_alives.h), and Health/Watch,
-// which answers with the present state and stays open; the member is asked again at each tick.
+// (api/watch.h), Lease/LeaseKeepAlive, a stream of requests (keep_alives.h), Maintenance/Snapshot,
+// a stream of answers (snapshot_stream.h), and Health/Watch, which answers with the present state
+// and stays open; the member is asked again at each tick.
 
 #include <map>
 #include <set>
@@ -12,6 +13,7 @@
 #include "frontends/etcd/keep_alives.h"
 #include "frontends/etcd/range_answer.h"
 #include "frontends/etcd/session.h"
+#include "frontends/etcd/snapshot_stream.h"
 #include "wire/http2_server.h"
 
 namespace conclave::etcd {
@@ -53,6 +55,13 @@ class GrpcSession final : public api::Session {
   void settle(Effects& effects);
   void call_waiting(Effects& effects);
 
+  // Streams of snapshots (snapshot_streams.cc).
+  void answer_snapshot(wire::Http2Stream& stream, api::Response& response, Effects& effects);
+  void go_on_with_snapshot(wire::Http2Stream& stream, SnapshotStream& snapshot, Effects& effects);
+  void send_snapshot_part(wire::Http2Stream& stream, const SnapshotStream::Message& message);
+  void end_snapshot(wire::Http2Stream& stream, const wire::GrpcStatus& status);
+  void go_on_with_snapshots(Effects& effects);
+
   // Streams of watches (watch_streams.cc).
   void read_watches(wire::Http2Stream& stream, Effects& effects);
   void end_feed(wire::Http2Stream& stream, const wire::GrpcStatus& status);
@@ -84,6 +93,7 @@ class GrpcSession final : public api::Session {
   std::map<wire::Http2Key, std::uint32_t> leader_wanted_;
   // Answers of which some parts have come.
   std::map<wire::Http2Key, RangeAnswer> ranges_;
+  std::map<wire::Http2Key, SnapshotStream> snapshots_;
 };
 
 }  // namespace conclave::etcd

@@ -40,6 +40,13 @@ constexpr std::array kGateway = {
     GatewayRoute{"/lease/leases", Method::kLeaseLeases},
     GatewayRoute{"/kv/lease/leases", Method::kLeaseLeases},
     GatewayRoute{"/maintenance/status", Method::kStatus},
+    GatewayRoute{"/maintenance/alarm", Method::kAlarm},
+    GatewayRoute{"/maintenance/transfer-leadership", Method::kMoveLeader},
+    GatewayRoute{"/maintenance/snapshot", Method::kSnapshot},
+    GatewayRoute{"/maintenance/hash", Method::kHash},
+    GatewayRoute{"/maintenance/hashkv", Method::kHashKv},  // not etcd's 3.4, which has none
+    GatewayRoute{"/maintenance/defragment", Method::kDefragment},
+    GatewayRoute{"/maintenance/downgrade", Method::kDowngrade},
     GatewayRoute{"/cluster/member/list", Method::kMemberList},
     GatewayRoute{"/cluster/member/add", Method::kMemberAdd},
     GatewayRoute{"/cluster/member/remove", Method::kMemberRemove},
@@ -125,6 +132,10 @@ void HttpSession::on_response(api::CallId id, api::Response response, Effects& e
     kept_alive(response, effects);
     return serve(effects);
   }
+  if (page_ == Page::kGateway && method_ == Method::kSnapshot) {
+    answer_snapshot(response, effects);
+    return serve(effects);
+  }
   http_.respond(page_of(response), effects.send);
   range_.reset();
   send_body(effects);
@@ -170,6 +181,10 @@ void HttpSession::on_shutdown(Effects& effects) {
 }
 
 void HttpSession::on_drained(Effects& effects) {
+  if (snapshot_ && !calling_) {
+    go_on_with_snapshot(effects);
+    return serve(effects);
+  }
   if (stream_ && stream_->is_waiting) {
     resume_stream(effects);
     return serve(effects);
@@ -179,9 +194,41 @@ void HttpSession::on_drained(Effects& effects) {
   serve(effects);
 }
 
+// Lines of JSON, as etcd's gateway sends them.
+void HttpSession::answer_snapshot(api::Response& response, Effects& effects) {
+  if (const auto* error = std::get_if<api::Error>(&response.answer)) {
+    if (!snapshot_) return http_.respond(error_page(status_of(*error)), effects.send);
+    cut_short_ = true;
+  } else if (const auto* begun = std::get_if<api::SnapshotResponse>(&response.answer)) {
+    snapshot_.emplace(*begun);
+    Http1Response page{.content_type = kJsonType, .body = {}};
+    page.extra_header = "Grpc-Metadata-Content-Type: application/grpc";
+    page.more_body_bytes = snapshot_->json_bytes();
+    http_.respond(page, effects.send);
+  } else {
+    auto* piece = std::get_if<api::SnapshotPieceResponse>(&response.answer);
+    CHECK(piece != nullptr);
+    const auto message = snapshot_->take(std::move(*piece));
+    if (message) effects.send += SnapshotStream::json_line(*message);
+    cut_short_ = !message;
+  }
+  if (cut_short_) return snapshot_.reset();
+  go_on_with_snapshot(effects);
+}
+
+// Asks for the next piece, unless the client has to take some first.
+void HttpSession::go_on_with_snapshot(Effects& effects) {
+  if (effects.unsent + effects.send.size() >= SnapshotStream::kMaxUnsent) return;
+  if (auto next = snapshot_->next()) {
+    return call(Page::kGateway, {std::move(*next), std::nullopt, std::nullopt}, effects);
+  }
+  effects.send += SnapshotStream::json_line(snapshot_->checksum());
+  snapshot_.reset();
+}
+
 // Answers the requests that have arrived until one needs the node.
 void HttpSession::serve(Effects& effects) {
-  while (!calling_ && !stream_ && body_bytes_ == 0 && !http_.finished() &&
+  while (!calling_ && !stream_ && !snapshot_ && body_bytes_ == 0 && !http_.finished() &&
          http_.request() != nullptr) {
     serve_request(*http_.request(), effects);
   }
@@ -295,7 +342,8 @@ void HttpSession::finish_range(api::Response& response, Http1Response& page) {
 }
 
 void HttpSession::end_if_finished(Effects& effects) {
-  if (!http_.finished() || body_bytes_ > 0) return;
+  const bool is_sending = body_bytes_ > 0 || snapshot_;
+  if ((!http_.finished() || is_sending) && !cut_short_) return;
   effects.close = true;
   if (!http_.complaint().empty()) effects.close_reason = http_.complaint();
 }

@@ -10,6 +10,7 @@
 #include "frontends/etcd/codec.h"
 #include "frontends/etcd/range_answer.h"
 #include "frontends/etcd/session.h"
+#include "frontends/etcd/snapshot_stream.h"
 #include "wire/http1_server.h"
 
 namespace conclave::etcd {
@@ -50,6 +51,8 @@ class HttpSession final : public api::Session {
   wire::Http1Response gateway_answer(api::Response& response);
   void finish_range(api::Response& response, wire::Http1Response& page);
   void send_body(Effects& effects);
+  void answer_snapshot(api::Response& response, Effects& effects);
+  void go_on_with_snapshot(Effects& effects);
   void end_if_finished(Effects& effects);
 
   // Calls of the gateway that are streams (gateway_streams.cc).
@@ -77,6 +80,10 @@ class HttpSession final : public api::Session {
   std::vector<Bytes> body_;
   std::size_t body_taken_ = 0;
   std::size_t body_bytes_ = 0;
+  // A body that is made as it is taken. Its length was announced: if it cannot be made, the
+  // connection ends.
+  std::optional<SnapshotStream> snapshot_;
+  bool cut_short_ = false;
 };
 
 }  // namespace conclave::etcd

@@ -29,6 +29,13 @@ enum class Method : std::uint8_t {
   kLeaseKeepAlive,
   kLeaseTimeToLive,
   kLeaseLeases,
+  kAlarm,
+  kMoveLeader,
+  kHash,
+  kHashKv,
+  kDefragment,
+  kSnapshot,
+  kDowngrade,
 };
 
 // "/etcdserverpb.KV/Put" -> kPut.

@@ -280,6 +280,28 @@ Translated<api::LeaseTimeToLiveRequest> to_api(pb::LeaseTimeToLiveRequest& from)
   return api::LeaseTimeToLiveRequest{.id = from.id(), .keys = from.keys()};
 }
 
+// Unknown actions do nothing in etcd, and an activation of an unknown alarm ends it.
+Translated<api::AlarmRequest> to_api(pb::AlarmRequest& from) {
+  using Action = api::AlarmRequest::Action;
+  const bool is_known = pb::AlarmType_IsValid(from.alarm());
+  if (!pb::AlarmRequest::AlarmAction_IsValid(from.action()) ||
+      (from.action() == pb::AlarmRequest::ACTIVATE && (!is_known || from.alarm() == pb::NONE))) {
+    return refused(ErrorCode::kInvalidAlarm);
+  }
+  return api::AlarmRequest{
+      .action = same_number<Action>(from.action()),
+      .member = NodeId{from.memberid()},
+      .type = is_known ? same_number<api::AlarmType>(from.alarm()) : api::AlarmType::kNone};
+}
+
+Translated<api::MoveLeaderRequest> to_api(pb::MoveLeaderRequest& from) {
+  return api::MoveLeaderRequest{NodeId{from.targetid()}};
+}
+
+Translated<api::HashKvRequest> to_api(pb::HashKVRequest& from) {
+  return api::HashKvRequest{from.revision()};
+}
+
 void to_proto(api::RangeResponse& from, pb::RangeResponse& to) {
   to.mutable_kvs()->Reserve(static_cast<int>(from.kvs.size()));
   for (api::KeyValue& kv : from.kvs) to_key_value(kv, *to.add_kvs());
@@ -365,6 +387,21 @@ void to_proto(api::StatusResponse& from, pb::StatusResponse& to) {
     entry.set_state(std::move(peer.state));
     entry.set_active(peer.active);
   }
+}
+
+void to_proto(const api::AlarmResponse& from, pb::AlarmResponse& to) {
+  for (const api::Alarm& alarm : from.alarms) {
+    pb::AlarmMember& entry = *to.add_alarms();
+    entry.set_memberid(alarm.member.value);
+    entry.set_alarm(same_number<pb::AlarmType>(alarm.type));
+  }
+}
+
+void to_proto(const api::HashResponse& from, pb::HashResponse& to) { to.set_hash(from.hash); }
+
+void to_proto(const api::HashKvResponse& from, pb::HashKVResponse& to) {
+  to.set_hash(from.hash);
+  to.set_compact_revision(from.compact_revision);
 }
 
 void to_proto(const api::Header& from, pb::ResponseHeader& to) {

@@ -28,6 +28,9 @@ Translated<api::MemberAddRequest> to_api(pb::MemberAddRequest& from);
 Translated<api::MemberRemoveRequest> to_api(pb::MemberRemoveRequest& from);
 Translated<api::MemberUpdateRequest> to_api(pb::MemberUpdateRequest& from);
 Translated<api::MemberPromoteRequest> to_api(pb::MemberPromoteRequest& from);
+Translated<api::AlarmRequest> to_api(pb::AlarmRequest& from);
+Translated<api::MoveLeaderRequest> to_api(pb::MoveLeaderRequest& from);
+Translated<api::HashKvRequest> to_api(pb::HashKVRequest& from);
 
 // These fill everything but the header.
 void to_proto(api::RangeResponse& from, pb::RangeResponse& to);
@@ -47,6 +50,9 @@ void to_proto(api::MemberChangeResponse& from, pb::MemberRemoveResponse& to);
 void to_proto(api::MemberChangeResponse& from, pb::MemberUpdateResponse& to);
 void to_proto(api::MemberChangeResponse& from, pb::MemberPromoteResponse& to);
 void to_proto(api::StatusResponse& from, pb::StatusResponse& to);
+void to_proto(const api::AlarmResponse& from, pb::AlarmResponse& to);
+void to_proto(const api::HashResponse& from, pb::HashResponse& to);
+void to_proto(const api::HashKvResponse& from, pb::HashKVResponse& to);
 
 void to_proto(const api::Header& from, pb::ResponseHeader& to);
 
