@@ -35,7 +35,7 @@ Replica eventful() {
 TEST(HistoryHash, IsTheSameInAnySteps) {
   Replica replica = eventful();
   replica.run("compact 12");
-  for (const std::size_t slice : {1, 2, 3, 10, 1000}) {
+  for (const std::size_t slice : {1u, 2u, 3u, 10u, 1000u}) {
     EXPECT_EQ(hash_of(replica.store, 20, slice), hash_of(replica.store, 20));
   }
 }

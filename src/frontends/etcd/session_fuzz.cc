@@ -14,6 +14,8 @@ namespace {
 
 using namespace conclave;
 
+constexpr std::uint64_t kSnapshotBytes = 3000;
+
 struct Canned {
   api::Answer operator()(const api::RangeRequest& range) const {
     return api::RangeResponse{{{range.key, "value", 2, 3, 1, 0}}, true, 2};
@@ -62,6 +64,22 @@ struct Canned {
   }
   api::Answer operator()(const api::LeaseLeasesRequest&) const {
     return api::LeaseLeasesResponse{{1, 2}};
+  }
+  api::Answer operator()(const api::AlarmRequest& alarm) const {
+    return api::AlarmResponse{{{alarm.member, alarm.type}}};
+  }
+  api::Answer operator()(const api::MoveLeaderRequest&) const {
+    return api::Error{api::ErrorCode::kNotLeader, ""};
+  }
+  api::Answer operator()(const api::HashRequest&) const { return api::HashResponse{7}; }
+  api::Answer operator()(const api::HashKvRequest&) const { return api::HashKvResponse{7, -1}; }
+  api::Answer operator()(const api::DefragmentRequest&) const { return api::DefragmentResponse{}; }
+  api::Answer operator()(const api::SnapshotRequest&) const {
+    return api::SnapshotResponse{LogIndex{9}, kSnapshotBytes};
+  }
+  api::Answer operator()(const api::SnapshotPieceRequest& piece) const {
+    const std::uint64_t left = kSnapshotBytes - std::min(kSnapshotBytes, piece.offset);
+    return api::SnapshotPieceResponse{Bytes(std::min<std::uint64_t>(left, piece.max_bytes), 's')};
   }
   api::Answer operator()(const api::StatusRequest&) const { return api::StatusResponse{}; }
   api::Answer operator()(const api::HealthRequest&) const { return api::HealthResponse{}; }
