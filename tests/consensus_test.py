@@ -136,9 +136,12 @@ class ConsensusTest(unittest.TestCase):
                 ask()
             self.assertEqual(refusal.exception.code(), grpc.StatusCode.UNAVAILABLE)
             self.assertIn('this member is a witness', refusal.exception.details())
-        listed = {m.name: m for m in witness.member_list().members}
-        self.assertEqual(sorted(listed), ['m1', 'm2', 'm3'])
-        self.assertEqual(list(listed['m3'].clientURLs), [])
+        def listed():
+            return {m.name: m for m in witness.member_list().members}
+
+        names = ['m1', 'm2', 'm3']
+        harness.wait_until(lambda: sorted(listed()) == names, LONG, 'all names')
+        self.assertEqual(list(listed()['m3'].clientURLs), [])
         rows = self.status_of(cluster, copy)
         self.assertEqual(rows['m3']['role'], 'witness')
         self.assertNotEqual(cluster.leader(), witness)
