@@ -1,4 +1,4 @@
-"""Runs all whole-binary tests, two programs at a time, and adds up what they counted. What a
+"""Runs all whole-binary tests, three programs at a time (they mostly wait), and adds up what they counted. What a
 program prints appears when it has ended.
 
     tests/run.py                      # everything, about three minutes
@@ -83,7 +83,7 @@ def run_one(name, parsed):
 def main():
     parser = harness.arguments(__doc__)
     parser.add_argument('--only', metavar='TEXT', help='only programs whose name contains this')
-    parser.add_argument('--jobs', type=int, default=2, help='programs at a time')
+    parser.add_argument('--jobs', type=int, default=3, help='programs at a time')
     parsed = parser.parse_args()
     harness.apply_arguments(parsed)
     names = [name for name in TESTS if not parsed.only or parsed.only in name]
