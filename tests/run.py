@@ -1,5 +1,5 @@
-"""Runs all whole-binary tests, three programs at a time (they mostly wait), and adds up what they counted. What a
-program prints appears when it has ended.
+"""Runs all whole-binary tests, three programs at a time as they mostly wait, and adds up what they
+counted. What a program prints appears when it has ended.
 
     tests/run.py                      # everything, about three minutes
     tests/run.py --quick              # under ninety seconds: no slow clients, short crash test
