@@ -440,12 +440,14 @@ void Node::submit(ClientCall client, api::Request request) {
   }
 }
 
-// As etcd: a learner serves no watches.
+// As etcd: a learner serves no watches. A witness has nothing to tell.
 void Node::watch(ClientCall feed, api::WatchRequest request) {
   const bool is_closing = std::holds_alternative<api::WatchFeedClosed>(request);
-  if (!failed_ && (is_closing || !is_learner())) return group_->watch(feed, std::move(request));
-  if (is_closing) return;
-  const auto why = failed_ ? api::ErrorCode::kStopped : api::ErrorCode::kLearner;
+  const bool serves = !failed_ && !options_.is_witness && !is_learner();
+  if (is_closing || serves) return group_->watch(feed, std::move(request));
+  const auto why = failed_               ? api::ErrorCode::kStopped
+                   : options_.is_witness ? api::ErrorCode::kWitness
+                                         : api::ErrorCode::kLearner;
   clock_.post([this, feed, why, alive = std::weak_ptr<char>(alive_)] {
     if (alive.expired()) return;
     clients_.watch_news(feed, group_->header(), api::WatchFeedEnded{api::Error{why, {}}});
