@@ -84,6 +84,23 @@ def same(answers):
     return etcd == subject
 
 
+def has_empty_operation(txn):
+    return any(
+        operation.WhichOneof('request') is None
+        or (operation.HasField('request_txn') and has_empty_operation(operation.request_txn))
+        for operation in list(txn.success) + list(txn.failure)
+    )
+
+
+def is_accepted(request, answers):
+    """An accepted difference: of several things that are wrong with a transaction, one of them an operation
+    without content, both name one, and not always the same: a client that sends such a thing is
+    refused in any case."""
+    if not isinstance(request, rpc.TxnRequest) or not has_empty_operation(request):
+        return False
+    return [answer[0] for answer in answers] == ['INVALID_ARGUMENT'] * len(answers)
+
+
 def without_identity(message):
     """Clears what differs between two clusters, after checking that it is there."""
     assert message.header.cluster_id != 0, 'an answer without a cluster id'
@@ -141,7 +158,7 @@ class Pair(harness.ClusterTest):
                 else None
             )
             answers.append((code, details, message))
-        if not same(answers):
+        if not same(answers) and not is_accepted(request, answers):
             asked = f'{method} {{ {" ".join(str(request).split())[:600]} }}'
             self.mismatch(asked, *(self.shown(answer) for answer in answers))
         return answers[0]
@@ -423,6 +440,10 @@ class Watches(Pair):
             response.DiscardUnknownFields()
             without_identity(response)
             lines = by_watch.setdefault(response.watch_id, [])
+            # An accepted difference: etcd answers a request to cancel a watch that a compaction has
+            # cancelled already. By then its client has heard so, and waits for nothing.
+            if response.canceled and any('compact_revision' in line for line in lines):
+                continue
             if not response.events:
                 lines.append(' '.join(str(response).split()) or 'empty')
             for event in response.events:
