@@ -49,6 +49,12 @@ def is_etcd(binary=None):
     return os.path.basename(binary or Options.binary).startswith('etcd')
 
 
+def keeps_freed_memory():
+    """A build with ASan keeps 256 MiB of what was freed, to find who uses it still."""
+    with open(Options.binary, 'rb') as binary:
+        return b'__asan_init' in binary.read()
+
+
 def server_command(binary):
     return [binary] if is_etcd(binary) else [binary, 'serve']
 
