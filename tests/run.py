@@ -28,6 +28,7 @@ TESTS = [
     'differential_test.py',
     'etcdctl_test.py',
     'watch_test.py',
+    'lock_test.py',
     'http_test.py',
     'idempotency_test.py',
     'python_etcd3_test.py',

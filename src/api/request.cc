@@ -80,6 +80,11 @@ struct Router {
   Route operator()(const DefragmentRequest&) const { return Route::kMaintenance; }
   Route operator()(const SnapshotRequest&) const { return Route::kLinearizableRead; }
   Route operator()(const SnapshotPieceRequest&) const { return Route::kMaintenance; }
+  Route operator()(const LockRequest&) const { return Route::kLock; }
+  Route operator()(const CampaignRequest&) const { return Route::kLock; }
+  Route operator()(const ProclaimRequest&) const { return Route::kLock; }
+  Route operator()(const ResignRequest&) const { return Route::kLock; }
+  Route operator()(const LeaderRequest&) const { return Route::kLock; }
 };
 
 }  // namespace

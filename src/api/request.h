@@ -10,6 +10,7 @@
 
 #include "api/kv.h"
 #include "api/lease.h"
+#include "api/lock.h"
 #include "api/maintenance.h"
 #include "base/bytes.h"
 #include "base/ids.h"
@@ -114,7 +115,8 @@ using Body =
                  MemberRemoveRequest, MemberUpdateRequest, MemberPromoteRequest, LeaseGrantRequest,
                  LeaseRevokeRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest,
                  LeaseLeasesRequest, AlarmRequest, MoveLeaderRequest, HashRequest, HashKvRequest,
-                 DefragmentRequest, SnapshotRequest, SnapshotPieceRequest>;
+                 DefragmentRequest, SnapshotRequest, SnapshotPieceRequest, LockRequest,
+                 CampaignRequest, ProclaimRequest, ResignRequest, LeaderRequest>;
 
 struct Request {
   Body body;
@@ -130,6 +132,7 @@ enum class Route : std::uint8_t {
   kMember,            // about the member itself: the node answers
   kMemberChange,      // through the log, once the leader has agreed
   kMaintenance,       // of this member and its data: answered later, and not from the log
+  kLock,              // a procedure of several of these
 };
 Route route_of(const Request& request);
 // Whether a write may make the store larger: puts do, alone or in either branch of a transaction,
@@ -175,10 +178,14 @@ enum class ErrorCode : std::uint8_t {
   kLeaseTtlTooLarge,
   kInvalidAlarm,  // no such alarm, or nothing that can be done with one
   kNotLeader,
-  kBadTransferee,    // it cannot lead
-  kTransferTimeout,  // it does not lead yet
-  kSnapshotFailed,   // it could not be written
-  kSnapshotGone,     // too long ago, or never there
+  kBadTransferee,      // it cannot lead
+  kTransferTimeout,    // it does not lead yet
+  kSnapshotFailed,     // it could not be written
+  kSnapshotGone,       // too long ago, or never there
+  kLockLost,           // its lease ended while it was waited for
+  kNotElectionLeader,  // of an election
+  kNoElectionLeader,   // nobody leads it
+  kDeadlineExceeded,   // the client's own, while it waited for a lock
 };
 
 struct Error {
@@ -201,7 +208,8 @@ using Answer =
                  MetricsResponse, MemberChangeResponse, LeaseGrantResponse, LeaseRevokeResponse,
                  LeaseKeepAliveResponse, LeaseTimeToLiveResponse, LeaseLeasesResponse,
                  AlarmResponse, MoveLeaderResponse, HashResponse, HashKvResponse,
-                 DefragmentResponse, SnapshotResponse, SnapshotPieceResponse>;
+                 DefragmentResponse, SnapshotResponse, SnapshotPieceResponse, LockResponse,
+                 CampaignResponse, ProclaimResponse, ResignResponse, LeaderResponse>;
 
 struct Response {
   Header header;

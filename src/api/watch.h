@@ -41,8 +41,16 @@ struct WatchCancel {
 struct WatchProgressAsked {};
 // The feed ends, with all its watches.
 struct WatchFeedClosed {};
+// Instead of watches: the feed is told who leads the election `name` (api/lock.h), by an
+// ElectionLeader for whoever leads now and for each change of leader or value. Leaders that come
+// and go while the client does not take what it is told may be left out. Only as a feed's first
+// request, and its only one but for WatchFeedClosed.
+struct ObserveElection {
+  Bytes name = {};
+};
 
-using WatchRequest = std::variant<WatchCreate, WatchCancel, WatchProgressAsked, WatchFeedClosed>;
+using WatchRequest =
+    std::variant<WatchCreate, WatchCancel, WatchProgressAsked, WatchFeedClosed, ObserveElection>;
 
 // --- told; with each comes a Header -------------------------------------------------
 
@@ -89,12 +97,16 @@ struct WatchCompacted {
 struct WatchProgress {
   WatchId id = kNoWatch;
 };
+// Header: the revision at which it was found, or said so.
+struct ElectionLeader {
+  KeyValueView kv;
+};
 // The feed is over.
 struct WatchFeedEnded {
   Error error;
 };
 
 using WatchNews = std::variant<WatchCreated, WatchRefused, WatchEvents, WatchCanceled,
-                               WatchCompacted, WatchProgress, WatchFeedEnded>;
+                               WatchCompacted, WatchProgress, WatchFeedEnded, ElectionLeader>;
 
 }  // namespace conclave::api

@@ -2,6 +2,7 @@
 // The bounds of watches, beside those in base/limits.h.
 
 #include <cstddef>
+#include <cstdint>
 
 #include "base/limits.h"
 
@@ -17,5 +18,9 @@ inline constexpr std::size_t kWatchRequestsPerTurn = 2'000;
 // falls behind, and is told from the history later.
 inline constexpr std::size_t kMaxUnsentStreamEvents = 256 * kKiB;
 inline constexpr std::size_t kMaxUnsentEvents = 1 * kMiB;
+
+// Clients of a member that wait for a lock or an election, and longer than anybody waits.
+inline constexpr std::size_t kMaxLockWaiters = 1'000'000;
+inline constexpr std::uint64_t kMaxLockTimeoutMs = std::uint64_t{100} * 365 * 24 * 3600 * 1000;
 
 }  // namespace conclave::limits

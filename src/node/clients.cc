@@ -41,13 +41,14 @@ struct Clients::Client : io::ConnectionHandler {
 };
 
 Clients::Clients(std::size_t max_connections, io::Clock& clock, io::Network& network,
-                 api::SessionFactory make_session, Submit submit, HasRoom has_room,
-                 WatchHooks watches)
+                 api::SessionFactory make_session, Submit submit, Withdraw withdraw,
+                 HasRoom has_room, WatchHooks watches)
     : max_connections_(max_connections),
       clock_(clock),
       network_(network),
       make_session_(std::move(make_session)),
       submit_(std::move(submit)),
+      withdraw_(std::move(withdraw)),
       has_room_(std::move(has_room)),
       watches_(std::move(watches)),
       alive_(std::make_shared<char>()) {}
@@ -112,7 +113,6 @@ Room Clients::room_for(std::uint64_t connection) {
 // back here with the session's next ones: they wait for the loop further up the stack, since a
 // client can send any number of them.
 void Clients::after_session(Client& client) {
-  client.effects.cancelled.clear();  // answers to them are ignored by the session
   const bool something = client.gone || client.effects.close || !client.effects.send.empty();
   if (something && !client.dirty) {
     client.dirty = true;
@@ -129,6 +129,9 @@ void Clients::after_session(Client& client) {
   for (const api::CallId feed : std::exchange(client.effects.has_room, {})) {
     watches_.has_room(ClientCall{client.id, feed});
   }
+  // Before new calls, which may be for what a cancelled one has; after them, as one that has just
+  // been made may be among them.
+  for (const api::CallId call : client.effects.cancelled) withdraw_(ClientCall{client.id, call});
   if (!client.submitting) {
     client.submitting = true;
     while (!client.effects.calls.empty()) {
@@ -137,6 +140,9 @@ void Clients::after_session(Client& client) {
       }
     }
     client.submitting = false;
+    for (const api::CallId call : std::exchange(client.effects.cancelled, {})) {
+      withdraw_(ClientCall{client.id, call});
+    }
   }
   if (dirty_.empty() || flush_wanted_) return;
   flush_wanted_ = true;
@@ -169,7 +175,8 @@ bool Clients::watch_news(ClientCall feed, const api::Header& header, const api::
   if (found == connections_.end() || found->second->gone) return false;
   Client& client = *found->second;
   const bool may_wait = std::holds_alternative<api::WatchEvents>(news) ||
-                        std::holds_alternative<api::WatchProgress>(news);
+                        std::holds_alternative<api::WatchProgress>(news) ||
+                        std::holds_alternative<api::ElectionLeader>(news);
   if (may_wait && !has_room_for_events(client)) {
     starved_.push_back(feed);
     return false;

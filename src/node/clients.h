@@ -20,6 +20,8 @@ namespace conclave::node {
 class Clients {
  public:
   using Submit = std::function<void(ClientCall, api::Request)>;
+  // The client wants no answer any more; the call may have been answered.
+  using Withdraw = std::function<void(ClientCall)>;
   // Told when a connection that room_for() called full is so no longer.
   using HasRoom = std::function<void(std::uint64_t connection)>;
   // What becomes of watches; a feed is named like a call. None may call back at once.
@@ -31,7 +33,8 @@ class Clients {
 
   // Beyond `max_connections` newcomers are turned away.
   Clients(std::size_t max_connections, io::Clock& clock, io::Network& network,
-          api::SessionFactory make_session, Submit submit, HasRoom has_room, WatchHooks watches);
+          api::SessionFactory make_session, Submit submit, Withdraw withdraw, HasRoom has_room,
+          WatchHooks watches);
   ~Clients();
 
   // kBusy names a port that is taken.
@@ -70,6 +73,7 @@ class Clients {
   io::Network& network_;
   api::SessionFactory make_session_;
   Submit submit_;
+  Withdraw withdraw_;
   HasRoom has_room_;
   WatchHooks watches_;
   std::vector<ClientCall> starved_;  // feeds that were refused since all connections hold so much

@@ -56,10 +56,11 @@ Group::Group(GroupId id, GroupState state, Shared shared)
       applied_membership_(engine_.snapshot_meta(store_.applied_index()).membership.decided()),
       watches_({.watches = limits::kMaxWatches}, store_,
                [this](store::FeedId feed, api::Revision revision, const api::WatchNews& news) {
-                 api::Header names = header();
-                 names.revision = revision;
-                 return shared_.watch_news({feed.connection, feed.call}, names, news);
+                 return tell_watch(feed, revision, news);
                }),
+      observers_([this](store::FeedId feed, api::Revision revision, const api::WatchNews& news) {
+        return tell_watch(feed, revision, news);
+      }),
       cluster_clock_(shared_.options.tick * std::int64_t{shared_.options.election_ticks}),
       lease_ids_(shared_.incarnation ^ kLeaseIds),
       auto_compaction_(shared_.options.compact_period, shared_.options.compact_keep_revisions),
@@ -123,7 +124,8 @@ void Group::turn() {
   if (out.empty()) {
     serve_reads();
     go_on_with_history_hashes();
-    return serve_watches();
+    serve_watches();
+    return serve_locks();
   }
 
   send(out.send_now);  // followers write while our own disk does
@@ -133,6 +135,7 @@ void Group::turn() {
   serve_reads();
   go_on_with_history_hashes();
   serve_watches();
+  serve_locks();
   move_snapshots(out);
   want_turn();  // what was done may have given the engine more to say
 }
@@ -670,8 +673,7 @@ api::Header Group::header() const {
 }
 
 void Group::answer(ClientCall client, api::Answer answer) {
-  if (client.connection == 0) return;
-  shared_.reply(client, api::Response{header(), std::move(answer)});
+  this->answer(client, api::Response{header(), std::move(answer)});
 }
 
 void Group::answer(ClientCall client, api::Response response) {
@@ -679,6 +681,12 @@ void Group::answer(ClientCall client, api::Response response) {
   const api::Revision revision = response.header.revision;
   response.header = header();
   response.header.revision = revision;
+  if (client.connection == kLocksConnection) {
+    return locks_.on_response(client.call, std::move(response));
+  }
+  if (client.connection == kObserversConnection) {
+    return observers_.on_response(client.call, std::move(response));
+  }
   shared_.reply(client, std::move(response));
 }
 

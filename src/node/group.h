@@ -35,6 +35,8 @@
 #include "node/writes.h"
 #include "peer.pb.h"
 #include "store/history_hash.h"
+#include "store/locks.h"
+#include "store/observers.h"
 #include "store/range_reader.h"
 #include "store/store.h"
 #include "store/watch_hub.h"
@@ -81,6 +83,12 @@ class Group {
 
   // REQUIRES: api::route_of(request) is kMaintenance.
   void maintain(ClientCall client, const api::Request& request);
+  // Locks and elections (locks.cc). REQUIRES: api::route_of(request) is kLock.
+  void lock(ClientCall client, api::Request request);
+  // The client wants no answer to this call any more.
+  void withdraw(ClientCall client);
+  // The member stops: who waits for a lock has to ask another one.
+  void stop_locks();
 
   // Room for answers to this connection, which had none.
   void on_room(std::uint64_t connection);
@@ -182,6 +190,12 @@ class Group {
   void serve_watches();
   void serve_watch_request(ClientCall feed, const api::WatchRequest& request);
   void notify_watches();
+  bool tell_watch(store::FeedId feed, api::Revision revision, const api::WatchNews& news);
+  void serve_locks();
+  template <class Watches>
+  void watch_for_locks(std::uint64_t connection, const std::vector<std::uint64_t>& closed,
+                       const Watches& watches);
+  void submit_for_locks(ClientCall client, api::Request request);
   void move_snapshots(consensus::Output& out);
 
   std::optional<consensus::Position> propose(Bytes entry);
@@ -284,6 +298,8 @@ class Group {
   std::deque<WatchWork> watch_work_;
   store::WatchHub watches_;
   Instant notify_watches_at_;
+  store::Locks locks_;
+  store::Observers observers_;
   std::optional<Snapshots> snapshots_;
   ClusterClock cluster_clock_;
   Instant stamped_at_;  // when the last batch was proposed, and in which epoch

@@ -78,6 +78,7 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
       clients_(
           options_.max_client_connections, clock, network, std::move(make_session),
           [this](ClientCall client, api::Request request) { submit(client, std::move(request)); },
+          [this](ClientCall client) { group_->withdraw(client); },
           [this](std::uint64_t connection) { group_->on_room(connection); },
           Clients::WatchHooks{
               .request = [this](ClientCall feed,
@@ -243,6 +244,7 @@ void Node::stop(std::move_only_function<void()> stopped) {
   stop_deadline_ = clock_.now() + kStopPatience;
   if (group_->hand_over_leadership()) LOG(kInfo, "handing leadership over before stopping");
   clients_.shut_down();
+  group_->stop_locks();
 }
 
 void Node::finish_stop() {
@@ -360,7 +362,9 @@ bool Node::reply_part(ClientCall client, const api::Header& header,
 }
 
 Room Node::room_for(std::uint64_t connection) {
-  return connection == kOwner ? Room::kAny : clients_.room_for(connection);
+  const bool is_own =
+      connection == kOwner || connection == kLocksConnection || connection == kObserversConnection;
+  return is_own ? Room::kAny : clients_.room_for(connection);
 }
 
 // By the cluster's decision: a new voter that still gets the log is none.
@@ -437,6 +441,8 @@ void Node::submit(ClientCall client, api::Request request) {
       return change_members(client, std::move(request));
     case api::Route::kMaintenance:
       return group_->maintain(client, request);
+    case api::Route::kLock:
+      return group_->lock(client, std::move(request));
   }
 }
 

@@ -34,6 +34,7 @@ void Group::on_watch_room(ClientCall feed) {
 
 void Group::on_watcher_gone(std::uint64_t connection) {
   watch_work_.push_back({ClientCall{connection, 0}, api::WatchFeedClosed{}});
+  locks_.close_connection(connection);
   want_turn();
 }
 
@@ -42,8 +43,10 @@ void Group::serve_watches() {
     const WatchWork work = std::move(watch_work_.front());
     watch_work_.pop_front();
     if (!work.request) {
+      observers_.has_room(feed_id(work.feed));
       watches_.has_room(feed_id(work.feed));
     } else if (work.feed.call == 0) {
+      observers_.close_connection(work.feed.connection);
       watches_.close_connection(work.feed.connection);
     } else {
       serve_watch_request(work.feed, *work.request);
@@ -59,7 +62,24 @@ void Group::serve_watch_request(ClientCall feed, const api::WatchRequest& reques
                        api::WatchRefused{api::kNoWatch, api::WatchRefused::Reason::kCorrupt});
     return;
   }
+  if (const auto* observe = std::get_if<api::ObserveElection>(&request)) {
+    return observers_.observe(feed_id(feed), observe->name);
+  }
+  if (std::holds_alternative<api::WatchFeedClosed>(request)) observers_.close(feed_id(feed));
   watches_.request(store_, feed_id(feed), request);
+}
+
+bool Group::tell_watch(store::FeedId feed, api::Revision revision, const api::WatchNews& news) {
+  if (feed.connection == kLocksConnection) {
+    locks_.on_watch(feed.call, news);
+    return true;
+  }
+  if (feed.connection == kObserversConnection) {
+    return observers_.on_watch(feed.call, revision, news);
+  }
+  api::Header names = header();
+  names.revision = revision;
+  return shared_.watch_news({feed.connection, feed.call}, names, news);
 }
 
 void Group::notify_watches() {

@@ -21,6 +21,11 @@
 
 namespace conclave::node {
 
+// Connections that no client has: the procedures of locks and elections ask as clients do, and are
+// answered within the group.
+inline constexpr std::uint64_t kLocksConnection = ~std::uint64_t{1};
+inline constexpr std::uint64_t kObserversConnection = ~std::uint64_t{2};
+
 // A client's call at this member. Connection 0 is the member itself: nobody hears the answer.
 struct ClientCall {
   std::uint64_t connection = 0;

@@ -331,6 +331,18 @@ std::string to_text(api::ErrorCode code) {
       return "lease_exists";
     case api::ErrorCode::kLeaseTtlTooLarge:
       return "lease_ttl_too_large";
+    case api::ErrorCode::kLockLost:
+      return "lock_lost";
+    case api::ErrorCode::kNotElectionLeader:
+      return "not_election_leader";
+    case api::ErrorCode::kNoElectionLeader:
+      return "no_election_leader";
+    case api::ErrorCode::kDeadlineExceeded:
+      return "deadline_exceeded";
+    case api::ErrorCode::kStopped:
+      return "stopped";
+    case api::ErrorCode::kTimeout:
+      return "timeout";
     case api::ErrorCode::kInvalidSortOption:
       return "invalid_sort_option";
     case api::ErrorCode::kRequestIdTooOld:

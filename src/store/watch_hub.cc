@@ -48,6 +48,9 @@ void WatchHub::request(const Store& store, FeedId feed, const api::WatchRequest&
       hub.progress_asked_.insert(feed);
     }
     void operator()(const api::WatchFeedClosed&) const { hub.close(feed); }
+    void operator()(const api::ObserveElection&) const {
+      CHECK(false, "elections are observed by their keys");
+    }
 
     WatchHub& hub;
     const Store& store;

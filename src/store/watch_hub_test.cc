@@ -45,6 +45,7 @@ struct Words {
   std::string operator()(const api::WatchProgress& news) const {
     return fmt::format("progress {} {}", news.id, revision);
   }
+  std::string operator()(const api::ElectionLeader&) const { return "leader"; }
   std::string operator()(const api::WatchFeedEnded&) const { return "ended"; }
   Revision revision;
 };

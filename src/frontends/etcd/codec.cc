@@ -7,7 +7,9 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "etcd.pb.h"
+#include "etcd_election.pb.h"
 #include "etcd_health.pb.h"
+#include "etcd_lock.pb.h"
 #include "frontends/etcd/errors.h"
 #include "frontends/etcd/translate.h"
 #include "wire/json.h"
@@ -61,6 +63,17 @@ template <class Message>
 Decoded decode_as(Format format, BytesView bytes) {
   Message message;
   return decode_as(message, format, bytes);
+}
+
+// For requests of a leader, which etcd refuses without one.
+template <class Message>
+Decoded decode_of_leader(Format format, BytesView bytes) {
+  Message message;
+  if (auto parsed = parse(message, format, bytes); !parsed) return std::unexpected(parsed.error());
+  if (!message.has_leader()) {
+    return std::unexpected(GrpcStatus{GrpcCode::kUnknown, R"("leader" field must be provided)"});
+  }
+  return api::Body(*to_api(message));
 }
 
 // For requests whose fields do not matter here.
@@ -187,7 +200,20 @@ Decoded Codec::decode(Method method, Format format, BytesView bytes) {
     case Method::kHealthCheck:
     case Method::kHealthWatch:
       return decode_health(format, bytes);
+    case Method::kLock:
+      return decode_as<v3lockpb::LockRequest>(format, bytes);
+    case Method::kUnlock:
+      return decode_as<v3lockpb::UnlockRequest>(format, bytes);
+    case Method::kCampaign:
+      return decode_as<v3electionpb::CampaignRequest>(format, bytes);
+    case Method::kProclaim:
+      return decode_of_leader<v3electionpb::ProclaimRequest>(format, bytes);
+    case Method::kLeader:
+      return decode_as<v3electionpb::LeaderRequest>(format, bytes);
+    case Method::kResign:
+      return decode_of_leader<v3electionpb::ResignRequest>(format, bytes);
     case Method::kWatch:
+    case Method::kObserve:
       break;  // watch_codec.h
   }
   CHECK(false, "method {} is no call", static_cast<int>(method));
@@ -286,9 +312,36 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
                              : HealthCheckResponse::NOT_SERVING);
       return write(message, format, out);
     }
+    case Method::kLock: {
+      v3lockpb::LockResponse message;
+      return encode_as<api::LockResponse>(message, format, header, answer, out);
+    }
+    case Method::kUnlock: {
+      v3lockpb::UnlockResponse message;
+      get<api::DeleteRangeResponse>(answer);
+      to_proto(header, *message.mutable_header());
+      return write(message, format, out);
+    }
+    case Method::kCampaign: {
+      v3electionpb::CampaignResponse message;
+      return encode_as<api::CampaignResponse>(message, format, header, answer, out);
+    }
+    case Method::kProclaim: {
+      v3electionpb::ProclaimResponse message;
+      return encode_as<api::ProclaimResponse>(message, format, header, answer, out);
+    }
+    case Method::kLeader: {
+      v3electionpb::LeaderResponse message;
+      return encode_as<api::LeaderResponse>(message, format, header, answer, out);
+    }
+    case Method::kResign: {
+      v3electionpb::ResignResponse message;
+      return encode_as<api::ResignResponse>(message, format, header, answer, out);
+    }
     case Method::kSnapshot:  // snapshot_stream.h
     case Method::kDowngrade:
     case Method::kWatch:
+    case Method::kObserve:
       break;
   }
   CHECK(false, "method {} is no call", static_cast<int>(method));

@@ -82,6 +82,14 @@ Row row_of(ErrorCode code) {
     case ErrorCode::kTransferTimeout:
       return {GrpcCode::kUnavailable,
               "etcdserver: request timed out, leader transfer took too long"};
+    case ErrorCode::kLockLost:
+      return {GrpcCode::kUnknown, "mutex: session is expired"};
+    case ErrorCode::kNotElectionLeader:
+      return {GrpcCode::kUnknown, "election: not leader"};
+    case ErrorCode::kNoElectionLeader:
+      return {GrpcCode::kUnknown, "election: no leader"};
+    case ErrorCode::kDeadlineExceeded:
+      return {GrpcCode::kDeadlineExceeded, "context deadline exceeded"};
     // The code is what etcd 3.4 answers; its own table means FailedPrecondition.
     case ErrorCode::kNotEnoughStarted:
       return {GrpcCode::kUnknown,
@@ -120,6 +128,15 @@ wire::GrpcStatus status_of(const api::Error& error) {
   // Clients compare etcd's texts as a whole, so a detail may only follow our own.
   if (!is_own(error.code) || error.detail.empty()) return {code, Bytes(text)};
   return {code, fmt::format("{}: {}", text, error.detail)};
+}
+
+wire::GrpcStatus status_of(Method method, const api::Error& error) {
+  wire::GrpcStatus status = status_of(error);
+  const bool keeps_code = is_own(error.code) || error.code == ErrorCode::kStopped ||
+                          error.code == ErrorCode::kLearner || error.code == ErrorCode::kWitness ||
+                          error.code == ErrorCode::kDeadlineExceeded;
+  if (is_of_locks(method) && !keeps_code) status.code = GrpcCode::kUnknown;
+  return status;
 }
 
 int http_status_of(GrpcCode code) {

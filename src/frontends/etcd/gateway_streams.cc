@@ -1,6 +1,7 @@
-// Calls of the gateway that are streams, Watch and LeaseKeepAlive: part of HttpSession. All
-// requests are in the body, JSON objects one after the other: as etcd's, the gateway reads nothing
-// more once it answers. Each answer is a line, {"result":...}; the header leaves with the first.
+// Calls of the gateway that are streams, Watch, LeaseKeepAlive and Observe: part of HttpSession.
+// All requests are in the body, JSON objects one after the other: as etcd's, the gateway reads
+// nothing more once it answers. Each answer is a line, {"result":...}; the header leaves with the
+// first.
 
 #include <fmt/format.h>
 
@@ -61,6 +62,7 @@ void HttpSession::begin_stream(Effects& effects) {
   stream.requests = http_.request()->body;
   if (method_ == Method::kLeaseKeepAlive) return keep_alive_next(effects);
   stream.feed = ++last_call_;
+  if (method_ == Method::kObserve) return observe(effects);
   read_watches(effects);
 }
 
@@ -77,6 +79,14 @@ BytesView HttpSession::next_request() {
   const std::size_t size = front_object_size(rest);
   stream_->read += size;
   return rest.substr(0, size);
+}
+
+// The body as a whole is the request.
+void HttpSession::observe(Effects& effects) {
+  auto request = decode_observe_request(Format::kJson, stream_->requests);
+  if (!request) return fail_stream(request.error(), effects);
+  effects.watches.push_back({stream_->feed, std::move(*request)});
+  stream_->requests = {};
 }
 
 // What follows a mistake is not read; the watches before it go on.
@@ -96,12 +106,13 @@ bool HttpSession::on_watch(api::CallId feed, const api::Header& header, const ap
                            Effects& effects) {
   if (!stream_ || stream_->feed != feed) return false;
   if (const auto* ended = std::get_if<api::WatchFeedEnded>(&news)) {
-    fail_stream(status_of(ended->error), effects);
+    fail_stream(status_of(method_, ended->error), effects);
     serve(effects);
     return true;
   }
   const bool may_wait = std::holds_alternative<api::WatchEvents>(news) ||
-                        std::holds_alternative<api::WatchProgress>(news);
+                        std::holds_alternative<api::WatchProgress>(news) ||
+                        std::holds_alternative<api::ElectionLeader>(news);
   if (may_wait && effects.unsent + effects.send.size() >= limits::kMaxUnsentEvents) {
     stream_->is_waiting = true;
     return false;

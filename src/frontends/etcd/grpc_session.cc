@@ -246,6 +246,7 @@ void GrpcSession::read_message(Http2Stream& stream, Effects& effects) {
 // Hands a complete request to the node.
 void GrpcSession::call(Http2Stream& stream, Effects& effects) {
   const GrpcMessage message = wire::front_message(stream.body, options_.max_message_bytes());
+  if (method_of(stream) == Method::kObserve) return observe(stream, message.payload, effects);
   auto request = request_of(stream, message.payload);
   if (!request) return refuse(stream, request.error());
   http2_.consume(stream, stream.body.size());
@@ -291,7 +292,7 @@ void GrpcSession::answer(Http2Stream& stream, api::Response& response) {
   if (method == Method::kHealthWatch) return answer_watch(stream, response);
   if (const auto* error = std::get_if<api::Error>(&response.answer)) {
     ranges_.erase(stream.key());
-    if (method != Method::kHealthCheck) return refuse(stream, status_of(*error));
+    if (method != Method::kHealthCheck) return refuse(stream, status_of(method, *error));
     response.answer = api::HealthResponse{false, {}};
   }
   http2_.start(stream, kResponseHeaders);

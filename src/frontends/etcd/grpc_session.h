@@ -1,8 +1,9 @@
 #pragma once
 // gRPC on one connection. Calls are unary but for Watch, whose stream is a feed of watches
-// (api/watch.h), Lease/LeaseKeepAlive, a stream of requests (keep_alives.h), Maintenance/Snapshot,
-// a stream of answers (snapshot_stream.h), and Health/Watch, which answers with the present state
-// and stays open; the member is asked again at each tick.
+// (api/watch.h), Election/Observe, whose answers are a feed, Lease/LeaseKeepAlive, a stream of
+// requests (keep_alives.h), Maintenance/Snapshot, a stream of answers (snapshot_stream.h), and
+// Health/Watch, which answers with the present state and stays open; the member is asked again at
+// each tick.
 
 #include <map>
 #include <set>
@@ -64,6 +65,8 @@ class GrpcSession final : public api::Session {
 
   // Streams of watches (watch_streams.cc).
   void read_watches(wire::Http2Stream& stream, Effects& effects);
+  void observe(wire::Http2Stream& stream, BytesView message, Effects& effects);
+  void open_feed(wire::Http2Stream& stream, Effects& effects);
   void end_feed(wire::Http2Stream& stream, const wire::GrpcStatus& status);
   bool has_room_for_events(const wire::Http2Stream& stream, const Effects& effects) const;
   void announce_room(Effects& effects);

@@ -39,6 +39,13 @@ constexpr std::array kGateway = {
     GatewayRoute{"/kv/lease/timetolive", Method::kLeaseTimeToLive},
     GatewayRoute{"/lease/leases", Method::kLeaseLeases},
     GatewayRoute{"/kv/lease/leases", Method::kLeaseLeases},
+    GatewayRoute{"/lock/lock", Method::kLock},
+    GatewayRoute{"/lock/unlock", Method::kUnlock},
+    GatewayRoute{"/election/campaign", Method::kCampaign},
+    GatewayRoute{"/election/proclaim", Method::kProclaim},
+    GatewayRoute{"/election/leader", Method::kLeader},
+    GatewayRoute{"/election/observe", Method::kObserve},
+    GatewayRoute{"/election/resign", Method::kResign},
     GatewayRoute{"/maintenance/status", Method::kStatus},
     GatewayRoute{"/maintenance/alarm", Method::kAlarm},
     GatewayRoute{"/maintenance/transfer-leadership", Method::kMoveLeader},
@@ -268,7 +275,8 @@ void HttpSession::call_gateway(const Http1Request& request, Effects& effects) {
     return http_.respond({.status = 405, .body = "Method Not Allowed\n"}, effects.send);
   }
   method_ = route->method;
-  if (method_ == Method::kLeaseKeepAlive || method_ == Method::kWatch) {
+  if (method_ == Method::kLeaseKeepAlive || method_ == Method::kWatch ||
+      method_ == Method::kObserve) {
     return begin_stream(effects);
   }
   auto body = codec_.decode(method_, Format::kJson, request.body);
@@ -319,7 +327,7 @@ Http1Response HttpSession::page_of(api::Response& response) {
 
 Http1Response HttpSession::gateway_answer(api::Response& response) {
   if (const auto* error = std::get_if<api::Error>(&response.answer)) {
-    return error_page(status_of(*error));
+    return error_page(status_of(method_, *error));
   }
   Http1Response page;
   page.content_type = kJsonType;

@@ -60,6 +60,7 @@ class HttpSession final : public api::Session {
   void resume_stream(Effects& effects);
   BytesView next_request();
   void read_watches(Effects& effects);
+  void observe(Effects& effects);
   void keep_alive_next(Effects& effects);
   void kept_alive(api::Response& response, Effects& effects);
   void write_line(BytesView line, Effects& effects);

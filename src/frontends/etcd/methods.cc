@@ -35,14 +35,21 @@ constexpr std::array kMethods = {
     std::pair<BytesView, Method>{"/etcdserverpb.Maintenance/Snapshot", Method::kSnapshot},
     std::pair<BytesView, Method>{"/etcdserverpb.Maintenance/Downgrade", Method::kDowngrade},
     std::pair<BytesView, Method>{"/etcdserverpb.Watch/Watch", Method::kWatch},
+    std::pair<BytesView, Method>{"/v3lockpb.Lock/Lock", Method::kLock},
+    std::pair<BytesView, Method>{"/v3lockpb.Lock/Unlock", Method::kUnlock},
+    std::pair<BytesView, Method>{"/v3electionpb.Election/Campaign", Method::kCampaign},
+    std::pair<BytesView, Method>{"/v3electionpb.Election/Proclaim", Method::kProclaim},
+    std::pair<BytesView, Method>{"/v3electionpb.Election/Leader", Method::kLeader},
+    std::pair<BytesView, Method>{"/v3electionpb.Election/Observe", Method::kObserve},
+    std::pair<BytesView, Method>{"/v3electionpb.Election/Resign", Method::kResign},
     std::pair<BytesView, Method>{"/grpc.health.v1.Health/Check", Method::kHealthCheck},
     std::pair<BytesView, Method>{"/grpc.health.v1.Health/Watch", Method::kHealthWatch},
 };
 
-constexpr std::array<BytesView, 7> kServices = {"etcdserverpb.KV",          "etcdserverpb.Watch",
-                                                "etcdserverpb.Lease",       "etcdserverpb.Cluster",
-                                                "etcdserverpb.Maintenance", "etcdserverpb.Auth",
-                                                "grpc.health.v1.Health"};
+constexpr std::array<BytesView, 9> kServices = {
+    "etcdserverpb.KV",      "etcdserverpb.Watch",       "etcdserverpb.Lease",
+    "etcdserverpb.Cluster", "etcdserverpb.Maintenance", "etcdserverpb.Auth",
+    "v3lockpb.Lock",        "v3electionpb.Election",    "grpc.health.v1.Health"};
 
 }  // namespace
 

@@ -36,7 +36,17 @@ enum class Method : std::uint8_t {
   kDefragment,
   kSnapshot,
   kDowngrade,
+  kLock,
+  kUnlock,
+  kCampaign,
+  kProclaim,
+  kLeader,
+  kObserve,
+  kResign,
 };
+
+// Whether it is of the Lock or the Election service.
+inline bool is_of_locks(Method method) { return method >= Method::kLock; }
 
 // "/etcdserverpb.KV/Put" -> kPut.
 std::optional<Method> find_method(BytesView path);

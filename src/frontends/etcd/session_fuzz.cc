@@ -81,6 +81,15 @@ struct Canned {
     const std::uint64_t left = kSnapshotBytes - std::min(kSnapshotBytes, piece.offset);
     return api::SnapshotPieceResponse{Bytes(std::min<std::uint64_t>(left, piece.max_bytes), 's')};
   }
+  api::Answer operator()(const api::LockRequest& lock) const {
+    return api::LockResponse{lock.name, 3};
+  }
+  api::Answer operator()(const api::CampaignRequest& campaign) const {
+    return api::CampaignResponse{{campaign.name, "k", 3, campaign.lease}};
+  }
+  api::Answer operator()(const api::ProclaimRequest&) const { return api::ProclaimResponse{}; }
+  api::Answer operator()(const api::ResignRequest&) const { return api::ResignResponse{}; }
+  api::Answer operator()(const api::LeaderRequest&) const { return api::LeaderResponse{}; }
   api::Answer operator()(const api::StatusRequest&) const { return api::StatusResponse{}; }
   api::Answer operator()(const api::HealthRequest&) const { return api::HealthResponse{}; }
   api::Answer operator()(const api::MetricsRequest&) const { return api::MetricsResponse{"m"}; }

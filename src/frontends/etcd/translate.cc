@@ -179,6 +179,11 @@ void add_members(std::vector<api::Member>& from, Message& to) {
   for (api::Member& member : from) to_member(member, *to.add_members());
 }
 
+api::LeaderKey to_leader_key(v3electionpb::LeaderKey& from) {
+  return {std::move(*from.mutable_name()), std::move(*from.mutable_key()), from.rev(),
+          from.lease()};
+}
+
 std::vector<std::string> texts_of(google::protobuf::RepeatedPtrField<std::string>& from) {
   return {std::move_iterator(from.begin()), std::move_iterator(from.end())};
 }
@@ -302,6 +307,33 @@ Translated<api::HashKvRequest> to_api(pb::HashKVRequest& from) {
   return api::HashKvRequest{from.revision()};
 }
 
+Translated<api::LockRequest> to_api(v3lockpb::LockRequest& from) {
+  return api::LockRequest{std::move(*from.mutable_name()), from.lease()};
+}
+
+// etcd deletes the key and looks at nothing else.
+Translated<api::DeleteRangeRequest> to_api(v3lockpb::UnlockRequest& from) {
+  return api::DeleteRangeRequest{std::move(*from.mutable_key()), {}, false};
+}
+
+Translated<api::CampaignRequest> to_api(v3electionpb::CampaignRequest& from) {
+  return api::CampaignRequest{std::move(*from.mutable_name()), from.lease(),
+                              std::move(*from.mutable_value())};
+}
+
+Translated<api::ProclaimRequest> to_api(v3electionpb::ProclaimRequest& from) {
+  return api::ProclaimRequest{to_leader_key(*from.mutable_leader()),
+                              std::move(*from.mutable_value())};
+}
+
+Translated<api::LeaderRequest> to_api(v3electionpb::LeaderRequest& from) {
+  return api::LeaderRequest{std::move(*from.mutable_name())};
+}
+
+Translated<api::ResignRequest> to_api(v3electionpb::ResignRequest& from) {
+  return api::ResignRequest{to_leader_key(*from.mutable_leader())};
+}
+
 void to_proto(api::RangeResponse& from, pb::RangeResponse& to) {
   to.mutable_kvs()->Reserve(static_cast<int>(from.kvs.size()));
   for (api::KeyValue& kv : from.kvs) to_key_value(kv, *to.add_kvs());
@@ -346,6 +378,26 @@ void to_proto(const api::LeaseLeasesResponse& from, pb::LeaseLeasesResponse& to)
   to.mutable_leases()->Reserve(static_cast<int>(from.ids.size()));
   for (const api::LeaseId id : from.ids) to.add_leases()->set_id(id);
 }
+
+void to_proto(api::LockResponse& from, v3lockpb::LockResponse& to) {
+  to.set_key(std::move(from.key));
+}
+
+void to_proto(api::CampaignResponse& from, v3electionpb::CampaignResponse& to) {
+  v3electionpb::LeaderKey& leader = *to.mutable_leader();
+  leader.set_name(std::move(from.leader.name));
+  leader.set_key(std::move(from.leader.key));
+  leader.set_rev(from.leader.revision);
+  leader.set_lease(from.leader.lease);
+}
+
+void to_proto(const api::ProclaimResponse&, v3electionpb::ProclaimResponse&) {}
+
+void to_proto(api::LeaderResponse& from, v3electionpb::LeaderResponse& to) {
+  to_key_value(from.kv, *to.mutable_kv());
+}
+
+void to_proto(const api::ResignResponse&, v3electionpb::ResignResponse&) {}
 
 void to_proto(api::MemberListResponse& from, pb::MemberListResponse& to) {
   add_members(from.members, to);

@@ -7,6 +7,8 @@
 
 #include "api/request.h"
 #include "etcd.pb.h"
+#include "etcd_election.pb.h"
+#include "etcd_lock.pb.h"
 
 namespace conclave::etcd {
 
@@ -24,6 +26,12 @@ Translated<api::LeaseGrantRequest> to_api(pb::LeaseGrantRequest& from);
 Translated<api::LeaseRevokeRequest> to_api(pb::LeaseRevokeRequest& from);
 Translated<api::LeaseKeepAliveRequest> to_api(pb::LeaseKeepAliveRequest& from);
 Translated<api::LeaseTimeToLiveRequest> to_api(pb::LeaseTimeToLiveRequest& from);
+Translated<api::LockRequest> to_api(v3lockpb::LockRequest& from);
+Translated<api::DeleteRangeRequest> to_api(v3lockpb::UnlockRequest& from);
+Translated<api::CampaignRequest> to_api(v3electionpb::CampaignRequest& from);
+Translated<api::ProclaimRequest> to_api(v3electionpb::ProclaimRequest& from);
+Translated<api::LeaderRequest> to_api(v3electionpb::LeaderRequest& from);
+Translated<api::ResignRequest> to_api(v3electionpb::ResignRequest& from);
 Translated<api::MemberAddRequest> to_api(pb::MemberAddRequest& from);
 Translated<api::MemberRemoveRequest> to_api(pb::MemberRemoveRequest& from);
 Translated<api::MemberUpdateRequest> to_api(pb::MemberUpdateRequest& from);
@@ -44,6 +52,11 @@ void to_proto(const api::LeaseRevokeResponse& from, pb::LeaseRevokeResponse& to)
 void to_proto(const api::LeaseKeepAliveResponse& from, pb::LeaseKeepAliveResponse& to);
 void to_proto(api::LeaseTimeToLiveResponse& from, pb::LeaseTimeToLiveResponse& to);
 void to_proto(const api::LeaseLeasesResponse& from, pb::LeaseLeasesResponse& to);
+void to_proto(api::LockResponse& from, v3lockpb::LockResponse& to);
+void to_proto(api::CampaignResponse& from, v3electionpb::CampaignResponse& to);
+void to_proto(const api::ProclaimResponse& from, v3electionpb::ProclaimResponse& to);
+void to_proto(api::LeaderResponse& from, v3electionpb::LeaderResponse& to);
+void to_proto(const api::ResignResponse& from, v3electionpb::ResignResponse& to);
 void to_proto(api::MemberListResponse& from, pb::MemberListResponse& to);
 void to_proto(api::MemberChangeResponse& from, pb::MemberAddResponse& to);
 void to_proto(api::MemberChangeResponse& from, pb::MemberRemoveResponse& to);

@@ -1,5 +1,6 @@
 #include "frontends/etcd/watch_codec.h"
 
+#include <fmt/format.h>
 #include <google/protobuf/io/coded_stream.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 
 #include "base/check.h"
 #include "etcd.pb.h"
+#include "etcd_election.pb.h"
 #include "frontends/etcd/json_fields.h"
 #include "frontends/etcd/translate.h"
 #include "wire/json.h"
@@ -197,6 +199,20 @@ const char* text_of(api::WatchRefused::Reason reason) {
   std::unreachable();
 }
 
+Bytes encode_leader(Format format, const api::Header& header, const api::ElectionLeader& news) {
+  v3electionpb::LeaderResponse response;
+  etcd::to_proto(header, *response.mutable_header());
+  mvccpb::KeyValue& kv = *response.mutable_kv();
+  kv.set_key(Bytes(news.kv.key));
+  kv.set_value(Bytes(news.kv.value));
+  kv.set_create_revision(news.kv.create_revision);
+  kv.set_mod_revision(news.kv.mod_revision);
+  kv.set_version(news.kv.version);
+  kv.set_lease(news.kv.lease);
+  if (format == Format::kProtobuf) return response.SerializeAsString();
+  return fmt::format("{{\"result\":{}}}\n", wire::to_json(response));
+}
+
 // Fills a response with all but the events.
 struct Fields {
   void operator()(const api::WatchCreated& news) const {
@@ -220,6 +236,9 @@ struct Fields {
     response.set_compact_revision(news.compact_revision);
   }
   void operator()(const api::WatchProgress& news) const { response.set_watch_id(news.id); }
+  void operator()(const api::ElectionLeader&) const {
+    CHECK(false, "an election's leader is no WatchResponse");
+  }
   void operator()(const api::WatchFeedEnded&) const {
     CHECK(false, "the end of a feed is no message");
   }
@@ -243,8 +262,25 @@ std::expected<std::optional<api::WatchRequest>, GrpcStatus> decode_watch_request
   return to_api(message);
 }
 
+std::expected<api::WatchRequest, GrpcStatus> decode_observe_request(Format format,
+                                                                    BytesView bytes) {
+  v3electionpb::LeaderRequest message;
+  if (format == Format::kJson) {
+    if (auto parsed = wire::from_json(bytes, message); !parsed) {
+      return std::unexpected(GrpcStatus{GrpcCode::kInvalidArgument, parsed.error().message});
+    }
+  } else if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return std::unexpected(
+        GrpcStatus{GrpcCode::kInternal, "grpc: failed to unmarshal the received message"});
+  }
+  return api::ObserveElection{std::move(*message.mutable_name())};
+}
+
 std::vector<Bytes> encode_watch_news(Format format, const api::Header& header,
                                      const api::WatchNews& news, std::size_t max_bytes) {
+  if (const auto* leader = std::get_if<api::ElectionLeader>(&news)) {
+    return {encode_leader(format, header, *leader)};
+  }
   pb::WatchResponse response;
   to_proto(header, *response.mutable_header());
   std::visit(Fields{response}, news);

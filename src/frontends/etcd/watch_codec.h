@@ -17,8 +17,13 @@ namespace conclave::etcd {
 std::expected<std::optional<api::WatchRequest>, wire::GrpcStatus> decode_watch_request(
     Format format, BytesView bytes);
 
-// The WatchResponses for `news`, each a message without framing: one, or several if the watch
-// wanted fragments and the events take more than `max_bytes`. REQUIRES: not a WatchFeedEnded.
+// What Observe asks for.
+std::expected<api::WatchRequest, wire::GrpcStatus> decode_observe_request(Format format,
+                                                                          BytesView bytes);
+
+// The messages for `news`: a LeaderResponse for an ElectionLeader, otherwise the WatchResponses,
+// each a message without framing: one, or several if the watch wanted fragments and the events take
+// more than `max_bytes`. REQUIRES: not a WatchFeedEnded.
 std::vector<Bytes> encode_watch_news(Format format, const api::Header& header,
                                      const api::WatchNews& news, std::size_t max_bytes);
 

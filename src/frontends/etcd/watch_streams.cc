@@ -1,5 +1,6 @@
-// Streams of watches: part of GrpcSession. A stream stays in the state kReading until it ends, as
-// requests come at any time; a client that says that no more will come still hears events.
+// Streams of watches, and of an election's leaders: part of GrpcSession. A stream stays in the
+// state kReading until it ends, as requests come at any time; a client that says that no more will
+// come still hears events.
 
 #include <algorithm>
 #include <array>
@@ -19,12 +20,25 @@ using wire::GrpcStatus;
 using wire::HeaderField;
 using wire::Http2Stream;
 
+void GrpcSession::open_feed(Http2Stream& stream, Effects& effects) {
+  feeds_.insert(stream.key());
+  stream.long_lived = true;
+  http2_.start(stream, kResponseHeaders);
+  want_leader(stream, effects);
+}
+
+// Election/Observe: one request, and answers until the client has enough.
+void GrpcSession::observe(Http2Stream& stream, BytesView message, Effects& effects) {
+  auto request = decode_observe_request(Format::kProtobuf, message);
+  if (!request) return refuse(stream, request.error());
+  http2_.consume(stream, stream.body.size());
+  set_progress(stream, kWatching);
+  open_feed(stream, effects);
+  effects.watches.push_back({stream.key(), std::move(*request)});
+}
+
 void GrpcSession::read_watches(Http2Stream& stream, Effects& effects) {
-  if (feeds_.insert(stream.key()).second) {
-    stream.long_lived = true;
-    http2_.start(stream, kResponseHeaders);
-    want_leader(stream, effects);
-  }
+  if (!feeds_.contains(stream.key())) open_feed(stream, effects);
   std::size_t taken = 0;  // of the body, in one piece at the end: what is behind it moves then
   const auto consume = [&] { http2_.consume(stream, std::exchange(taken, 0)); };
   for (;;) {
@@ -60,12 +74,13 @@ bool GrpcSession::on_watch(api::CallId feed, const api::Header& header, const ap
   if (stream == nullptr || !feeds_.contains(feed)) return false;
   if (const auto* ended = std::get_if<api::WatchFeedEnded>(&news)) {
     effects.watches.push_back({feed, api::WatchFeedClosed{}});  // of what was asked since
-    end_feed(*stream, status_of(ended->error));
+    end_feed(*stream, status_of(method_of(*stream), ended->error));
     settle(effects);
     return true;
   }
   const bool may_wait = std::holds_alternative<api::WatchEvents>(news) ||
-                        std::holds_alternative<api::WatchProgress>(news);
+                        std::holds_alternative<api::WatchProgress>(news) ||
+                        std::holds_alternative<api::ElectionLeader>(news);
   if (may_wait && !has_room_for_events(*stream, effects)) {
     full_feeds_.insert(feed);
     return false;
@@ -107,7 +122,8 @@ void GrpcSession::announce_room(Effects& effects) {
   for (const wire::Http2Key key : roomy) {
     full_feeds_.erase(key);
     effects.has_room.push_back(key);
-    if (Http2Stream* stream = http2_.find(key)) read_watches(*stream, effects);
+    Http2Stream* stream = http2_.find(key);
+    if (stream != nullptr && method_of(*stream) == Method::kWatch) read_watches(*stream, effects);
   }
 }
 

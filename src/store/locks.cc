@@ -1,0 +1,400 @@
+#include "store/locks.h"
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+
+namespace conclave::store {
+namespace {
+
+using api::ErrorCode;
+
+// `<name>/<lease in hex>`
+Bytes key_of(BytesView name, api::LeaseId lease) {
+  const auto digits = static_cast<std::uint64_t>(lease);
+  return lease < 0 ? fmt::format("{}/-{:x}", name, -digits) : fmt::format("{}/{:x}", name, digits);
+}
+
+api::Compare created_at(BytesView key, api::Revision revision) {
+  api::Compare compare;
+  compare.target = api::CompareTarget::kCreate;
+  compare.key = key;
+  compare.number = revision;
+  return compare;
+}
+
+api::Operation put(BytesView key, BytesView value, api::LeaseId lease) {
+  api::PutRequest put;
+  put.key = key;
+  put.value = value;
+  put.lease = lease;
+  return {std::move(put)};
+}
+
+api::Operation get(BytesView key) {
+  api::RangeRequest range;
+  range.key = key;
+  return {std::move(range)};
+}
+
+// Deletes the key that was created at `own.revision`, and no later one of that name.
+api::TxnRequest removal(const api::LeaderKey& own) {
+  api::TxnRequest txn;
+  txn.compare.push_back(created_at(own.key, own.revision));
+  txn.success.push_back({api::DeleteRangeRequest{own.key, {}, false}});
+  return txn;
+}
+
+// The first key of the one range in an answer; nullptr if there is none.
+api::KeyValue* first_key(api::Response& response) {
+  if (auto* txn = std::get_if<api::TxnResponse>(&response.answer)) {
+    auto* found = std::get_if<api::RangeResponse>(&txn->results.front().result);
+    return found == nullptr || found->kvs.empty() ? nullptr : &found->kvs.front();
+  }
+  auto* range = std::get_if<api::RangeResponse>(&response.answer);
+  return range == nullptr || range->kvs.empty() ? nullptr : &range->kvs.front();
+}
+
+bool has_succeeded(const api::Response& response) {
+  const auto* txn = std::get_if<api::TxnResponse>(&response.answer);
+  return txn != nullptr && txn->succeeded;
+}
+
+}  // namespace
+
+api::RangeRequest lock_keys(BytesView name) {
+  api::RangeRequest range;
+  range.key = fmt::format("{}/", name);
+  range.range_end = fmt::format("{}{}", name, static_cast<char>('/' + 1));
+  return range;
+}
+
+// --- what clients want --------------------------------------------------------------
+
+void Locks::request(FeedId client, api::Request request, std::optional<Instant> deadline) {
+  if (stopped_) {
+    effects_.replies.push_back({client, {{}, api::Error{ErrorCode::kStopped, {}}}});
+    return;
+  }
+  Waiter waiter;
+  waiter.client = client;
+  waiter.deadline = deadline;
+  if (auto* lock = std::get_if<api::LockRequest>(&request.body)) {
+    waiter.own = {std::move(lock->name), {}, 0, lock->lease};
+  } else if (auto* campaign = std::get_if<api::CampaignRequest>(&request.body)) {
+    waiter.kind = Kind::kCampaign;
+    waiter.own = {std::move(campaign->name), {}, 0, campaign->lease};
+    waiter.value = std::move(campaign->value);
+  } else if (auto* proclaim = std::get_if<api::ProclaimRequest>(&request.body)) {
+    waiter.kind = Kind::kProclaim;
+    waiter.own = std::move(proclaim->leader);
+    waiter.value = std::move(proclaim->value);
+  } else if (auto* resign = std::get_if<api::ResignRequest>(&request.body)) {
+    waiter.kind = Kind::kResign;
+    waiter.own = std::move(resign->leader);
+  } else {
+    auto* leader = std::get_if<api::LeaderRequest>(&request.body);
+    CHECK(leader != nullptr);
+    waiter.kind = Kind::kLeader;
+    waiter.own.name = std::move(leader->name);
+  }
+  const Number number = next_++;
+  Waiter& added = waiters_.emplace(number, std::move(waiter)).first->second;
+  CHECK(by_client_.emplace(client, number).second);
+  if (deadline) deadlines_.emplace(*deadline, number);
+  begin(number, added);
+}
+
+void Locks::begin(Number number, Waiter& waiter) {
+  switch (waiter.kind) {
+    case Kind::kLock:
+    case Kind::kCampaign:
+      return waiter.own.lease == 0 ? grant(number, waiter) : enter(number, waiter);
+    case Kind::kProclaim:
+      return waiter.own.lease == 0 ? grant(number, waiter) : proclaim(number, waiter);
+    case Kind::kResign:
+      return call(number, waiter, Step::kResigning, removal(waiter.own));
+    case Kind::kLeader: {
+      api::RangeRequest first = lock_keys(waiter.own.name);
+      first.sort_target = api::SortTarget::kCreate;
+      first.sort_order = api::SortOrder::kAscend;
+      first.limit = 1;
+      return call(number, waiter, Step::kAsking, std::move(first));
+    }
+  }
+}
+
+void Locks::withdraw(FeedId client) {
+  const auto found = by_client_.find(client);
+  if (found != by_client_.end()) leave(found->second, waiters_.at(found->second));
+}
+
+void Locks::close_connection(std::uint64_t connection) {
+  for (;;) {
+    const auto found = by_client_.lower_bound({connection, 0});
+    if (found == by_client_.end() || found->first.connection != connection) return;
+    leave(found->second, waiters_.at(found->second));
+  }
+}
+
+void Locks::expire(Instant now) {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    const Number number = deadlines_.begin()->second;
+    Waiter& waiter = waiters_.at(number);
+    reply(waiter, waiter.entered, api::Error{ErrorCode::kDeadlineExceeded, {}});
+    leave(number, waiter);
+  }
+}
+
+void Locks::stop() {
+  stopped_ = true;
+  for (auto& [number, waiter] : waiters_) {
+    reply(waiter, {}, api::Error{ErrorCode::kStopped, {}});
+  }
+  waiters_.clear();
+  expected_.clear();
+  by_client_.clear();
+  deadlines_.clear();
+}
+
+// --- steps --------------------------------------------------------------------------
+
+void Locks::call(Number number, Waiter& waiter, Step step, api::Body body) {
+  waiter.step = step;
+  waiter.expects = next_++;
+  expected_.emplace(waiter.expects, number);
+  effects_.calls.push_back({waiter.expects, {std::move(body), std::nullopt, std::nullopt}});
+}
+
+void Locks::grant(Number number, Waiter& waiter) {
+  call(number, waiter, Step::kGranting, api::LeaseGrantRequest{.ttl_s = api::kLockLeaseTtlS});
+}
+
+// Who has the key already, by an earlier request with the same lease, goes on from there.
+void Locks::enter(Number number, Waiter& waiter) {
+  waiter.own.key = key_of(waiter.own.name, waiter.own.lease);
+  api::TxnRequest txn;
+  txn.compare.push_back(created_at(waiter.own.key, 0));
+  txn.success.push_back(put(waiter.own.key, waiter.value, waiter.own.lease));
+  txn.failure.push_back(get(waiter.own.key));
+  call(number, waiter, Step::kEntering, std::move(txn));
+}
+
+void Locks::proclaim(Number number, Waiter& waiter) {
+  api::TxnRequest txn;
+  txn.compare.push_back(created_at(waiter.own.key, waiter.own.revision));
+  txn.success.push_back(put(waiter.own.key, waiter.value, waiter.own.lease));
+  call(number, waiter, Step::kProclaiming, std::move(txn));
+}
+
+// This member's own state will do: it has the waiter's key, and the keys before that one can only
+// become fewer.
+void Locks::look(Number number, Waiter& waiter) {
+  api::RangeRequest before = lock_keys(waiter.own.name);
+  before.max_create_revision = waiter.own.revision - 1;
+  before.sort_target = api::SortTarget::kCreate;
+  before.sort_order = api::SortOrder::kDescend;
+  before.limit = 1;
+  before.keys_only = true;
+  before.serializable = true;
+  call(number, waiter, Step::kLooking, std::move(before));
+}
+
+void Locks::wait(Number number, Waiter& waiter, const api::Response& found) {
+  const auto& before = std::get<api::RangeResponse>(found.answer).kvs.front();
+  waiter.step = Step::kWaiting;
+  waiter.has_waited = true;
+  waiter.expects = next_++;
+  expected_.emplace(waiter.expects, number);
+  effects_.watches.push_back(
+      {waiter.expects,
+       api::WatchCreate{
+           .key = before.key, .start_revision = found.header.revision + 1, .no_put = true}});
+}
+
+void Locks::stop_waiting(Waiter& waiter) {
+  expected_.erase(waiter.expects);
+  if (waiter.step != Step::kWaiting) return;
+  effects_.closed.push_back(waiter.expects);
+}
+
+// Everybody before it is gone. But its lease may have ended meanwhile, and its key with it; this
+// has to be known of the cluster's state, not of what this member has heard.
+void Locks::confirm(Number number, Waiter& waiter) {
+  api::RangeRequest own;
+  own.key = waiter.own.key;
+  own.keys_only = true;
+  call(number, waiter, Step::kConfirming, std::move(own));
+}
+
+void Locks::take_back(Number number, Waiter& waiter) {
+  call(number, waiter, Step::kWithdrawing, removal(waiter.own));
+}
+
+// The client is gone, or has its reply.
+void Locks::leave(Number number, Waiter& waiter) {
+  waiter.is_gone = true;
+  by_client_.erase(waiter.client);
+  if (waiter.deadline) deadlines_.erase({*waiter.deadline, number});
+  switch (waiter.step) {
+    case Step::kEntering:
+    case Step::kWithdrawing:
+      return;  // the response is needed
+    case Step::kProclaiming:
+      if (waiter.kind == Kind::kProclaim) return erase(number);
+      return;
+    case Step::kLooking:
+    case Step::kWaiting:
+    case Step::kConfirming:
+      stop_waiting(waiter);
+      return take_back(number, waiter);
+    case Step::kGranting:
+    case Step::kResigning:
+    case Step::kAsking:
+      return erase(number);
+  }
+}
+
+// --- what came of them --------------------------------------------------------------
+
+void Locks::on_response(api::CallId call, api::Response response) {
+  const auto found = expected_.find(call);
+  if (found == expected_.end()) return;
+  const Number number = found->second;
+  expected_.erase(found);
+  Waiter& waiter = waiters_.at(number);
+  if (waiter.step == Step::kWithdrawing) {
+    return finish(number, waiter, response.header, waiter.error.value_or(api::Error{}));
+  }
+  if (auto* error = std::get_if<api::Error>(&response.answer)) {
+    return fail(number, waiter, std::move(*error));
+  }
+  switch (waiter.step) {
+    case Step::kGranting:
+      return granted(number, waiter, response);
+    case Step::kEntering:
+      return entered(number, waiter, response);
+    case Step::kProclaiming:
+      return proclaimed(number, waiter, response);
+    case Step::kLooking:
+      return looked(number, waiter, response);
+    case Step::kConfirming:
+      return confirmed(number, waiter, response);
+    case Step::kResigning:
+      return finish(number, waiter, response.header, api::ResignResponse{});
+    case Step::kAsking:
+      return told_leader(number, waiter, response);
+    case Step::kWaiting:
+    case Step::kWithdrawing:
+      CHECK(false, "no call is under way");
+  }
+}
+
+void Locks::granted(Number number, Waiter& waiter, const api::Response& response) {
+  waiter.own.lease = std::get<api::LeaseGrantResponse>(response.answer).id;
+  if (waiter.kind == Kind::kProclaim) return proclaim(number, waiter);
+  enter(number, waiter);
+}
+
+void Locks::entered(Number number, Waiter& waiter, api::Response& response) {
+  waiter.entered = response.header;
+  if (has_succeeded(response)) {
+    waiter.own.revision = response.header.revision;
+    return waiter.is_gone ? take_back(number, waiter) : look(number, waiter);
+  }
+  const api::KeyValue* own = first_key(response);
+  CHECK(own != nullptr);
+  if (waiter.is_gone) return erase(number);
+  waiter.own.revision = own->create_revision;
+  const bool has_value = waiter.kind == Kind::kLock || own->value == waiter.value;
+  return has_value ? look(number, waiter) : proclaim(number, waiter);
+}
+
+void Locks::proclaimed(Number number, Waiter& waiter, const api::Response& response) {
+  if (!has_succeeded(response)) return fail(number, waiter, {ErrorCode::kNotElectionLeader, {}});
+  if (waiter.kind == Kind::kProclaim) {
+    return finish(number, waiter, response.header, api::ProclaimResponse{});
+  }
+  return waiter.is_gone ? take_back(number, waiter) : look(number, waiter);
+}
+
+void Locks::looked(Number number, Waiter& waiter, api::Response& response) {
+  if (first_key(response) != nullptr) return wait(number, waiter, response);
+  if (waiter.has_waited) return confirm(number, waiter);
+  reached(number, waiter, waiter.entered);
+}
+
+void Locks::confirmed(Number number, Waiter& waiter, const api::Response& response) {
+  const auto& kvs = std::get<api::RangeResponse>(response.answer).kvs;
+  if (!kvs.empty() && kvs.front().create_revision == waiter.own.revision) {
+    return reached(number, waiter, response.header);
+  }
+  const bool is_lock = waiter.kind == Kind::kLock;
+  const api::Error lost{is_lock ? ErrorCode::kLockLost : ErrorCode::kNotElectionLeader, {}};
+  finish(number, waiter, response.header, lost);
+}
+
+void Locks::told_leader(Number number, Waiter& waiter, api::Response& response) {
+  api::KeyValue* first = first_key(response);
+  if (first == nullptr) return fail(number, waiter, {ErrorCode::kNoElectionLeader, {}});
+  finish(number, waiter, response.header, api::LeaderResponse{std::move(*first)});
+}
+
+void Locks::on_watch(std::uint64_t feed, const api::WatchNews& news) {
+  const auto found = expected_.find(feed);
+  if (found == expected_.end()) return;
+  const Number number = found->second;
+  Waiter& waiter = waiters_.at(number);
+  const auto* refused = std::get_if<api::WatchRefused>(&news);
+  const bool may_be_gone = std::holds_alternative<api::WatchEvents>(news) ||
+                           std::holds_alternative<api::WatchCompacted>(news);
+  if (refused == nullptr && !may_be_gone) return;
+  stop_waiting(waiter);
+  if (may_be_gone) return look(number, waiter);
+  const bool is_corrupt = refused->reason == api::WatchRefused::Reason::kCorrupt;
+  fail(number, waiter, {is_corrupt ? ErrorCode::kCorrupt : ErrorCode::kTooManyRequests, {}});
+}
+
+// --- replies ------------------------------------------------------------------------
+
+// It holds the lock, or leads.
+void Locks::reached(Number number, Waiter& waiter, const api::Header& header) {
+  if (waiter.kind == Kind::kLock) {
+    return finish(number, waiter, header, api::LockResponse{waiter.own.key, waiter.own.revision});
+  }
+  finish(number, waiter, waiter.entered, api::CampaignResponse{waiter.own});
+}
+
+// A client that is told of a failure does not wait any more: its key goes first, since it could ask
+// again at once and find it.
+void Locks::fail(Number number, Waiter& waiter, api::Error error) {
+  const bool waits = waiter.kind == Kind::kLock || waiter.kind == Kind::kCampaign;
+  if (!waits || waiter.own.revision == 0) {
+    return finish(number, waiter, waiter.entered, std::move(error));
+  }
+  waiter.error = std::move(error);
+  take_back(number, waiter);
+}
+
+void Locks::reply(Waiter& waiter, const api::Header& header, api::Answer answer) {
+  if (waiter.is_gone) return;
+  effects_.replies.push_back({waiter.client, {header, std::move(answer)}});
+}
+
+void Locks::finish(Number number, Waiter& waiter, const api::Header& header, api::Answer answer) {
+  reply(waiter, header, std::move(answer));
+  erase(number);
+}
+
+void Locks::erase(Number number) {
+  const auto found = waiters_.find(number);
+  Waiter& waiter = found->second;
+  expected_.erase(waiter.expects);
+  if (!waiter.is_gone) {
+    by_client_.erase(waiter.client);
+    if (waiter.deadline) deadlines_.erase({*waiter.deadline, number});
+  }
+  waiters_.erase(found);
+}
+
+}  // namespace conclave::store
