@@ -10,7 +10,7 @@
 namespace conclave::sim {
 namespace {
 
-constexpr std::uint64_t kMostSteps = 1'000'000;  // some hundred times those of a busy second
+constexpr std::uint64_t kMostSteps = 1'000'000;  // whole runs have half as many at most
 
 }  // namespace
 

@@ -3,7 +3,7 @@
 // engines (sim/engine_check.h), and of their stores. A violation is thrown as a Finding.
 //
 //   state machine safety  nobody applies backwards
-//   state hash            members that applied the same index hold the same state
+//   state hash            members that applied the same index hold the same state, witnesses theirs
 //   quorum rule           whoever votes, as many decide as the cluster was created with
 //   no spinning           a second brings no more work than members and clients could ever have
 
@@ -53,8 +53,8 @@ class ClusterCheck {
   std::unordered_map<LogIndex, std::uint64_t> hashes_;  // of the store, by applied index
   std::unordered_map<LogIndex, std::uint64_t> witness_hashes_;
   std::uint64_t steps_ = 0;
-  Instant second_begins_;  // of which the next is
-  std::uint64_t steps_in_second_ = 0;
+  Instant second_begins_;
+  std::uint64_t steps_in_second_ = 0;  // since then
 };
 
 }  // namespace conclave::sim

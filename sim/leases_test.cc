@@ -17,7 +17,7 @@ class LeasesTest : public testing::Test {
  protected:
   void elect() {
     for (std::size_t i = 0; i < 3; ++i) start(cluster_, i);
-    ASSERT_TRUE(cluster_.run_until(seconds(20), [&] { return cluster_.leader().has_value(); }));
+    wait_for_leader();
     cluster_.run_for(seconds(2));
   }
 
@@ -47,8 +47,8 @@ class LeasesTest : public testing::Test {
     return newest;
   }
 
-  void wait_for_leader(Duration limit = seconds(20)) {
-    ASSERT_TRUE(cluster_.run_until(limit, [&] { return cluster_.leader().has_value(); }));
+  void wait_for_leader() {
+    ASSERT_TRUE(cluster_.run_until(seconds(20), [&] { return cluster_.leader().has_value(); }));
   }
 
   Cluster cluster_{21, {}};

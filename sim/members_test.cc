@@ -57,10 +57,10 @@ NodeId id_of(const Cluster& cluster, std::size_t member) {
 std::size_t a_follower(const Cluster& cluster) { return (*cluster.leader() + 1) % 3; }
 
 void elect(Cluster& cluster) {
-  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
+  for (std::size_t i = 0; i < cluster.size(); ++i) start(cluster, i);
   ASSERT_TRUE(cluster.run_until(seconds(20), [&] {
     return cluster.leader() &&
-           cluster.node(*cluster.leader()).group().store().members().size() == 3 &&
+           cluster.node(*cluster.leader()).group().store().members().size() == cluster.size() &&
            cluster.node(*cluster.leader()).group().store().founded();
   }));
   cluster.run_for(seconds(2));  // for all to tell their names
@@ -232,11 +232,7 @@ TEST(MembersTest, AWitnessIsReplacedByAWitness) {
 
 TEST(MembersTest, ARemovalThatLeavesWitnessesAloneIsRefused) {
   Cluster cluster(23, {.members = 5, .witnesses = {3, 4}});
-  for (std::size_t i = 0; i < 5; ++i) start(cluster, i);
-  ASSERT_TRUE(cluster.run_until(seconds(20), [&] {
-    return cluster.leader() && cluster.node(*cluster.leader()).group().store().founded();
-  }));
-  cluster.run_for(seconds(2));
+  elect(cluster);
   change(cluster, api::MemberRemoveRequest{id_of(cluster, 0)});
   const auto is_refused = [&] {  // by the next leader, once there is one
     const auto leader = cluster.leader();
@@ -252,11 +248,7 @@ TEST(MembersTest, ARemovalThatLeavesWitnessesAloneIsRefused) {
 // refused now.
 TEST(MembersTest, ARemovalThatWouldLeaveWitnessesAloneLaterIsRefused) {
   Cluster cluster(24, {.members = 5, .witnesses = {3, 4}});
-  for (std::size_t i = 0; i < 5; ++i) start(cluster, i);
-  ASSERT_TRUE(cluster.run_until(seconds(20), [&] {
-    return cluster.leader() && cluster.node(*cluster.leader()).group().store().founded();
-  }));
-  cluster.run_for(seconds(2));
+  elect(cluster);
   api::MemberAddRequest replacement = add_of(3, false);
   replacement.replaces = id_of(cluster, 3);
   change(cluster, replacement);

@@ -94,7 +94,8 @@ bool Operator::may_damage(std::size_t host) const {
   if (cluster_.clock().now() - changed_at_ < kChangeEnds) return false;
   const auto& engine = cluster_.node(*leader).group().engine();
   const consensus::Membership& membership = engine.membership();
-  // What a witness has outlives nothing: those who stay must be able to decide without any.
+  // No witness can give back what a copy loses: without that copy the others must be able to decide
+  // without witnesses.
   const bool is_copy = !membership.is_witness(id_of(host));
   const auto is_other = [&, id = id_of(host)](NodeId other) {
     return other != id && !(is_copy && membership.is_witness(other));

@@ -27,7 +27,8 @@ class Operator {
   // Asks somebody for some change; how it ends is seen in what the members know later. False: not
   // now.
   bool change_members(Rng& rng);
-  // Asks the leader that another member lead, which may be nobody. False: there is none.
+  // Asks the leader that another member lead, which may be nobody. False: no leader can be
+  // asked now.
   bool move_leader(Rng& rng);
   // Whether the member's disk may lose something now.
   bool may_damage(std::size_t host) const;

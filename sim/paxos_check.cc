@@ -301,8 +301,8 @@ void PaxosCheck::note_record(NodeId id, Position place, const Value& value) {
   if (!by.insert(id).second || place.index <= LogIndex{}) return;
   const consensus::Membership& who = memberships_->at(place.index).membership;
   if (!who.reached([&by](NodeId voter) { return by.contains(voter); })) return;
-  const auto [first, is_new] =
-      chosen_.emplace(place.index, Chosen{.ballot = place.epoch, .value = value, .by = by});
+  const auto [first, is_new] = chosen_.emplace(
+      place.index, Chosen{.ballot = place.epoch, .value = proposed_.at(place), .by = by});
   if (learn_same(first->second.value, value)) return;
   found("one value",
         fmt::format("slot {}: what was chosen in ballot {} is another in {}", place.index.value,

@@ -64,7 +64,7 @@ struct Plan {
   DiskFaults disks;
   JobLatency log_latency;
   Duration storm;             // then all is healed
-  std::vector<Fault> faults;  // by time; those of draw_transfers behind them
+  std::vector<Fault> faults;  // by time; the moves of the leadership after all others
   std::vector<WorkloadPlan> workloads;
 };
 

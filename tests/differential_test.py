@@ -93,9 +93,8 @@ def has_empty_operation(txn):
 
 
 def is_accepted(request, answers):
-    """An accepted difference: of several things that are wrong with a transaction, one of them an operation
-    without content, both name one, and not always the same: a client that sends such a thing is
-    refused in any case."""
+    """An accepted difference: a transaction with several mistakes, one of them an operation without
+    content, is refused by both, but not always for the same one."""
     if not isinstance(request, rpc.TxnRequest) or not has_empty_operation(request):
         return False
     return [answer[0] for answer in answers] == ['INVALID_ARGUMENT'] * len(answers)

@@ -711,7 +711,7 @@ class Restored(unittest.TestCase):
         self.assertEqual(fresh.members[0].value('k'), b'v')
 
     def test_slow_reader_holds_nobody_up(self):
-        """Who reads a snapshot slowly costs no memory and does not stop writes."""
+        """Who reads a snapshot slowly does not stop writes, and gets it whole."""
         member = self.cluster.members[0]
         for number in range(100):
             member.put(f'large/{number}', os.urandom(200_000))

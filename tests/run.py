@@ -2,7 +2,7 @@
 counted. What a program prints appears when it has ended.
 
     tests/run.py                      # everything, about three minutes
-    tests/run.py --quick              # under ninety seconds: no slow clients, short crash test
+    tests/run.py --quick              # two minutes: no slow clients, short crash test
     tests/run.py --binary etcd        # shows that the tests describe a real etcd
     tests/run.py --only crash --jobs 1
 """

@@ -263,7 +263,7 @@ class Leases final : public Crowd<LeaseClient, Shared> {
   }
 
  private:
-  // Until no lease is left. Those of other programs would be ours too: there are none.
+  // Until no lease is left. Of the whole cluster: no other workload grants any.
   void last_look(Caller& caller) override {
     if (since_ns_ < 0) since_ns_ = caller.now_ns();
     caller.call("Lease/LeaseLeases", etcdserverpb::LeaseLeasesRequest(),

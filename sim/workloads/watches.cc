@@ -166,7 +166,6 @@ class Watcher {
   }
 
   etcdserverpb::WatchRequest create_request() {
-    asked_ = next_;
     id_.reset();
     request_.set_start_revision(next_);
     etcdserverpb::WatchRequest request;
@@ -182,8 +181,7 @@ class Watcher {
       if (response.canceled())
         throw wrong("{} is refused: {}", describe(), response.cancel_reason());
       id_ = response.watch_id();
-      if (next_ == 0) start_at(revision + 1);
-      if (next_ == asked_ && spans_.empty()) start_at(next_);
+      if (spans_.empty()) start_at(next_ == 0 ? revision + 1 : next_);
       return;
     }
     if (response.canceled()) return compacted(response.compact_revision());
@@ -264,7 +262,6 @@ class Watcher {
   etcdserverpb::WatchCreateRequest request_;
   std::int64_t next_ = 0;           // the first revision it has not been told; 0: from now on
   std::optional<std::int64_t> id_;  // of the watch, in its stream, once it is created
-  std::int64_t asked_ = 0;          // where the present stream begins
   bool begun_ = false;
   std::set<Place> heard_;
   std::vector<Span> spans_;

@@ -33,14 +33,14 @@ class Pace {
     if (now - moved_at_ >= patience) fall_out();
   }
 
-  // Its connection broke, or it needs a snapshot.
+  // Its connection broke, it is silent, or it needs a snapshot.
   void fall_out() { state_ = State::kOut; }
 
  private:
   enum class State : std::uint8_t { kUnknown, kIn, kOut };
 
   State state_ = State::kUnknown;
-  std::uint64_t moved_at_;  // or owed nothing
+  std::uint64_t moved_at_;  // when it acknowledged something last, or owed nothing
 };
 
 }  // namespace conclave::consensus

@@ -2,8 +2,8 @@
 // a line. Comments start with #. CONCLAVE_REWRITE=1 writes what happens now into the files.
 //
 // clang-format off
-//   > cluster 3 [voters 1,2,3] [learners 4] [max_append_bytes N] [max_inflight_appends N]
-//             [window N]  [election N write N]
+//   > cluster 3 [voters 1,2,3] [learners 4] [witnesses 3] [max_append_bytes N]
+//             [max_inflight_appends N] [window N] [election N write N]
 //   > tick ID N            > campaign ID   (ticks until it asks to prepare)
 //   > propose ID TEXT...      > read ID       > transfer ID TARGET    > lost ID PEER
 //   > members ID 1,2 [learners 3]

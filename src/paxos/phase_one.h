@@ -16,6 +16,7 @@ namespace conclave::paxos {
 bool complete(const State& s, const PhaseOne& phase_one, consensus::Entry& value);
 
 // Notes what `from` has accepted. One that lacks its data is kept in the report until that comes.
+// REQUIRES: `from` was asked.
 void note_reported(PhaseOne& phase_one, NodeId from, Pvalue pvalue);
 
 // Counts reports that were waiting for data which has come, or is not needed any more.

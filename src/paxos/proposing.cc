@@ -310,6 +310,7 @@ void send_missing(State& s, NodeId id, Peer& peer) {
     if (!peer.snapshot) peer.snapshot = SnapshotTransfer{.meta = s.snapshot};
     return;
   }
+  const bool witnesses = is_witness(s, id);
   Learn learn;
   std::size_t bytes = 0;
   for (const Range& range : missing) {
@@ -320,7 +321,7 @@ void send_missing(State& s, NodeId id, Peer& peer) {
         return send_now(s, id, std::move(learn));
       }
       const Slot& chosen = s.log.at(slot);
-      learn.chosen.push_back({chosen.ballot, is_witness(s, id)
+      learn.chosen.push_back({chosen.ballot, witnesses
                                                  ? consensus::witnessed_form(s.config, chosen.value)
                                                  : chosen.value});
     }

@@ -201,7 +201,7 @@ struct State {
   SnapshotMeta snapshot;  // the newest durable one; index 0 if none
   std::variant<Follower, Candidate, Leader> role;
   std::optional<Install> install;
-  std::map<NodeId, Tick> heard_at;  // members, unless their connection broke since
+  std::map<NodeId, Tick> heard_at;  // when each was heard last, unless its connection broke since
   int failed_campaigns = 0;         // since a leader was heard
 
   // Handed out: everything but `to_write` for writing, entries up to `delivered` as committed.
@@ -234,6 +234,7 @@ struct State {
   const Membership& membership() const { return in_force().membership; }
   bool is_voter() const { return membership().is_voter(config.self); }
   // A voter of the last committed slot or of any after it: those to come may not have the log yet.
+  // Never a witness: it has no data.
   bool is_electable() const;
 };
 

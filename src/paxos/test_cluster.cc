@@ -232,14 +232,14 @@ void TestCluster::count_record(NodeId id, const Entry& record) {
   const LogIndex slot = pvalue.value.index;
   const Position place{slot, pvalue.ballot};
   const auto [proposed, is_first] = proposed_.emplace(place, pvalue.value);
-  if (proposed->second.kind == consensus::EntryKind::kWitnessed) proposed->second = pvalue.value;
   CHECK(is_first || is_same_entry(proposed->second, pvalue.value),
         "two values in one ballot: {} and {}", describe(proposed->second), describe(pvalue));
+  if (proposed->second.kind == consensus::EntryKind::kWitnessed) proposed->second = pvalue.value;
   std::set<NodeId>& by = accepted_[place];
   by.insert(id);
   const Membership& who = memberships_.at(slot).membership;
   if (!who.reached([&by](NodeId voter) { return by.contains(voter); })) return;
-  const auto [chosen, is_new] = chosen_.emplace(slot, Chosen{pvalue.ballot, pvalue.value, by});
+  const auto [chosen, is_new] = chosen_.emplace(slot, Chosen{pvalue.ballot, proposed->second, by});
   CHECK(is_new || is_same_entry(chosen->second.value, pvalue.value),
         "a chosen value changes: {}, now {}", describe(chosen->second.value), describe(pvalue));
 }

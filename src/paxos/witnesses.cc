@@ -17,6 +17,13 @@ bool in_any_open(const State& s, const Asks& asks) {
                      [&](const Config& config) { return asks(config.membership); });
 }
 
+// In that of the last committed slot too: whoever the leader sends to.
+template <class Asks>
+bool in_any_now(const State& s, const Asks& asks) {
+  const LogIndex last = std::max(s.commit, s.log.base().index);
+  return asks(s.memberships.at(last).membership) || in_any_open(s, asks);
+}
+
 bool is_full_voter(const State& s, NodeId id) {
   return in_any_open(s, [id](const Membership& m) { return m.is_voter(id) && !m.is_witness(id); });
 }
@@ -38,16 +45,17 @@ bool owes(const State& s, const Peer& peer) {
   return !peer.unacknowledged.empty() || peer.commit < s.leader()->beat_commit;
 }
 
-// The lowest of what full copies have that are waited for; if none is, of what this replica has.
+// The lowest of what those full copies have that are waited for, this replica included; if none is,
+// what this replica has.
 template <class Has>
 LogIndex lowest(const State& s, LogIndex own, const Has& has) {
-  std::optional<LogIndex> lowest;
-  if (s.leader()->own_pace.is_waited_for()) lowest = own;
+  std::optional<LogIndex> limit;
+  if (s.leader()->own_pace.is_waited_for()) limit = own;
   for (const auto& [id, peer] : s.leader()->peers) {
     if (!peer.pace.is_waited_for() || !is_full_voter(s, id)) continue;
-    lowest = std::min(lowest.value_or(has(peer)), has(peer));
+    limit = std::min(limit.value_or(has(peer)), has(peer));
   }
-  return lowest.value_or(own);
+  return limit.value_or(own);
 }
 
 }  // namespace
@@ -57,15 +65,11 @@ bool has_witnesses(const State& s) {
 }
 
 bool is_witness(const State& s, NodeId id) {
-  const LogIndex last = std::max(s.commit, s.log.base().index);
-  return s.memberships.at(last).membership.is_witness(id) ||
-         in_any_open(s, [id](const Membership& m) { return m.is_witness(id); });
+  return in_any_now(s, [id](const Membership& m) { return m.is_witness(id); });
 }
 
 void note_heard(State& s, NodeId from) {
-  const LogIndex last = std::max(s.commit, s.log.base().index);
-  const bool is_member = s.memberships.at(last).membership.contains(from) ||
-                         in_any_open(s, [from](const Membership& m) { return m.contains(from); });
+  const bool is_member = in_any_now(s, [from](const Membership& m) { return m.contains(from); });
   if (is_member) s.heard_at[from] = s.now;
 }
 

@@ -6,9 +6,10 @@
 
 namespace conclave::paxos {
 
-// In a membership that decides an open slot.
+// There is one in a membership that decides an open slot.
 bool has_witnesses(const State& s);
-// The same, or in the one that decided the last committed slot: whoever the leader sends to.
+// It is one there, or in the membership that decided the last committed slot: whoever the leader
+// sends to.
 bool is_witness(const State& s, NodeId id);
 
 // A message came from `from`.

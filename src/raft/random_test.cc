@@ -1,7 +1,7 @@
 // Anything that can happen to a cluster, in an order drawn from a seed: messages lost, repeated and
 // reordered, writes that finish late, crashes that forget what was not durable, membership changes,
 // transfers, snapshots. TestCluster checks safety after every step. Then a calm in which every
-// member must converge, which is liveness. Some clusters have witnesses: in the calm after that one
+// member must converge, which is liveness. Some clusters have witnesses: then, still calm, one full
 // copy falls, whatever is on its way, and the others must go on.
 //
 // RAFT_SEED=n runs that one; RAFT_SEEDS=n runs the first n instead of the few thousand that CI

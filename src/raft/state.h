@@ -167,7 +167,7 @@ struct State {
   SnapshotMeta snapshot;  // the newest durable one; index 0 if none
   std::variant<Follower, Candidate, Leader> role;
   std::optional<Install> install;
-  std::map<NodeId, Tick> heard_at;  // members, unless their connection broke since
+  std::map<NodeId, Tick> heard_at;  // when each was heard last, unless its connection broke since
 
   // Handed out: entries up to `appended` for writing, entries up to `delivered` as committed.
   LogIndex appended;

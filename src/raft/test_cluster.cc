@@ -328,16 +328,17 @@ void TestCluster::restart(NodeId id) {
 
 void TestCluster::check_log_matching() const {
   for (const auto& [a_id, a] : members_) {
+    if (!a.raft) continue;
+    const Log& one = a.raft->state().log;
+    for (LogIndex i = one.first(); i <= one.last(); i = i.next()) check_data(a_id, one.at(i));
     for (const auto& [b_id, b] : members_) {
-      if (b_id <= a_id || !a.raft || !b.raft) continue;
-      const Log& one = a.raft->state().log;
+      if (b_id <= a_id || !b.raft) continue;
       const Log& two = b.raft->state().log;
       bool same = false;
       const LogIndex lowest = std::max(one.first(), two.first());
       for (LogIndex i = std::min(one.last(), two.last()); i >= lowest; i = i.prev()) {
         if (!same && one.epoch_at(i) != two.epoch_at(i)) continue;
         same = true;
-        check_data(a_id, one.at(i));
         CHECK(is_same_entry(one.at(i), two.at(i)), "log matching: {} has {}, {} has {}", a_id.value,
               describe(one.at(i)), b_id.value, describe(two.at(i)));
       }
