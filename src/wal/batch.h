@@ -11,12 +11,14 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "consensus/entry.h"
+#include "io/disk.h"
 
 namespace conclave::wal {
 
 // Batches start at multiples of this, so that no later write touches a sector that was already
 // synced.
 inline constexpr std::size_t kBlockBytes = 4096;
+static_assert(kBlockBytes % io::kDirectBlockBytes == 0);
 inline constexpr std::size_t kBatchHeaderBytes = 48;
 inline constexpr std::size_t kRecordHeaderBytes = 32;
 

@@ -71,7 +71,7 @@ void BatchWrite::encode() {
 Result<void> BatchWrite::run() {
   if (encoded.empty()) encode();
   if (grow_to != 0) TRY(file->preallocate(grow_to));
-  TRY(file->write(offset, encoded));
+  TRY(file->write_direct(offset, encoded));
   if (auto synced = file->sync(); !synced)
     return fail(ErrorCode::kIo, std::move(synced).error().message);
   return {};

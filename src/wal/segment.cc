@@ -24,7 +24,7 @@ Result<void> fill_with_zeros(io::File& file, std::uint64_t bytes, bool paced) {
   const Bytes zeros(std::min<std::uint64_t>(bytes, kFillPieceBytes), '\0');
   for (std::uint64_t at = 0; at < bytes; at += zeros.size()) {
     const auto piece = std::min<std::uint64_t>(zeros.size(), bytes - at);
-    TRY(file.write(at, BytesView(zeros).substr(0, piece)));
+    TRY(file.write_direct(at, BytesView(zeros).substr(0, piece)));
     if (paced) TRY(file.sync());
   }
   return {};

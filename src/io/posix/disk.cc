@@ -9,10 +9,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
+#include <memory>
 #include <system_error>
 #include <utility>
+
+#include "base/check.h"
 
 namespace conclave::io {
 
@@ -49,11 +53,25 @@ Descriptor open_descriptor(const std::string& path, int flags) {
   return Descriptor(fd);
 }
 
+// Direct writes want their memory aligned too. One buffer for each thread; longer writes go through
+// the cache, where the system sends their parts to the medium side by side.
+constexpr std::size_t kMaxDirectBytes = std::size_t{1} << 20;
+
+char* aligned_copy(BytesView data) {
+  struct alignas(kDirectBlockBytes) Buffer {
+    std::array<char, kMaxDirectBytes> bytes;
+  };
+  thread_local const auto buffer = std::make_unique_for_overwrite<Buffer>();
+  std::ranges::copy(data, buffer->bytes.begin());
+  return buffer->bytes.data();
+}
+
 class PosixFile final : public File {
  public:
   PosixFile(Descriptor fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
 
   Result<Bytes> read(std::uint64_t offset, std::size_t size) override {
+    set_direct(false);
     Bytes bytes(size, '\0');
     std::size_t done = 0;
     while (done < size) {
@@ -69,16 +87,15 @@ class PosixFile final : public File {
   }
 
   Result<void> write(std::uint64_t offset, BytesView data) override {
-    while (!data.empty()) {
-      const ssize_t put = ::pwrite(fd_.get(), data.data(), data.size(), static_cast<off_t>(offset));
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) return failure("write", path_);
-      data.remove_prefix(static_cast<std::size_t>(put));
-      offset += static_cast<std::uint64_t>(put);
-    }
-    return {};
+    set_direct(false);
+    return write_all(offset, data);
   }
 
+  Result<void> write_direct(std::uint64_t offset, BytesView data) override {
+    CHECK(offset % kDirectBlockBytes == 0 && data.size() % kDirectBlockBytes == 0);
+    if (data.size() > kMaxDirectBytes || !set_direct(true)) return write(offset, data);
+    return write_all(offset, {aligned_copy(data), data.size()});
+  }
   // Never kNoSpace: after a failed sync the file's content is unknown, whatever the reason was.
   Result<void> sync() override {
     if (::fdatasync(fd_.get()) == 0) return {};
@@ -109,8 +126,40 @@ class PosixFile final : public File {
   }
 
  private:
+  Result<void> write_all(std::uint64_t offset, BytesView data) {
+    while (!data.empty()) {
+      const ssize_t put = ::pwrite(fd_.get(), data.data(), data.size(), static_cast<off_t>(offset));
+      if (put < 0 && errno == EINTR) continue;
+      // The block of this medium is larger, or this file system takes the flag and no writes.
+      if (put < 0 && errno == EINVAL && is_direct_) {
+        can_be_direct_ = false;
+        set_direct(false);
+        continue;
+      }
+      if (put < 0) return failure("write", path_);
+      data.remove_prefix(static_cast<std::size_t>(put));
+      offset += static_cast<std::uint64_t>(put);
+    }
+    return {};
+  }
+
+  // Whether it is as wanted now: not every file system has direct writes.
+  bool set_direct(bool wanted) {
+    if (wanted == is_direct_) return true;
+    if (wanted && !can_be_direct_) return false;
+    const int flags = ::fcntl(fd_.get(), F_GETFL);
+    const bool is_set = flags >= 0 && ::fcntl(fd_.get(), F_SETFL,
+                                              wanted ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
+    CHECK(is_set || wanted, "{}: direct writing cannot be ended", path_);
+    can_be_direct_ = is_set;
+    is_direct_ = is_set && wanted;
+    return is_set;
+  }
+
   Descriptor fd_;
   std::string path_;
+  bool is_direct_ = false;
+  bool can_be_direct_ = true;
 };
 
 class PosixDirectoryLock final : public DirectoryLock {

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <future>
@@ -13,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/rng.h"
 #include "io/posix/clock.h"
 
 namespace conclave::io {
@@ -78,6 +80,45 @@ TEST_F(DiskTest, MissingFilesAreNotFoundByName) {
 TEST_F(DiskTest, WritingToAFileOpenForReadingFails) {
   open("a", OpenMode::kCreate);
   const auto written = open("a", OpenMode::kRead)->write(0, "x");
+  ASSERT_FALSE(written);
+  EXPECT_EQ(written.error().code, ErrorCode::kIo);
+  EXPECT_THAT(written.error().message, HasSubstr(path("a")));
+}
+
+// Pieces up to twice what is written directly, read back through the cache in between.
+TEST_F(DiskTest, DirectAndCachedWritesOfOneFileSeeEachOther) {
+  Rng rng(7);
+  auto file = open("a", OpenMode::kCreate);
+  constexpr std::size_t kBlocks = 600;
+  Bytes expected(kBlocks * kDirectBlockBytes, '\0');
+  ASSERT_TRUE(file->preallocate(expected.size()));
+  for (int i = 0; i < 200; ++i) {
+    const std::size_t first = rng.below(kBlocks);
+    const std::size_t blocks = 1 + rng.below(std::min<std::size_t>(kBlocks - first, 512));
+    const Bytes data(blocks * kDirectBlockBytes, static_cast<char>('a' + i % 26));
+    std::size_t at = first * kDirectBlockBytes;
+    if (rng.below(3) > 0) {
+      ASSERT_TRUE(file->write_direct(at, data));
+      expected.replace(at, data.size(), data);
+    } else {
+      at += rng.below(kDirectBlockBytes);
+      const BytesView part = BytesView(data).substr(0, rng.below(data.size() / 2) + 1);
+      ASSERT_TRUE(file->write(at, part));
+      expected.replace(at, part.size(), part);
+    }
+    if (i % 4 == 0) {
+      ASSERT_TRUE(file->sync());
+    }
+    if (i % 8 == 0) {
+      ASSERT_EQ(file->read(at, data.size()).value(), expected.substr(at, data.size()));
+    }
+  }
+  EXPECT_TRUE(open("a", OpenMode::kRead)->read(0, expected.size()).value() == expected);
+}
+
+TEST_F(DiskTest, ADirectWriteFailsLikeAnyOther) {
+  open("a", OpenMode::kCreate);
+  const auto written = open("a", OpenMode::kRead)->write_direct(0, Bytes(kDirectBlockBytes, 'x'));
   ASSERT_FALSE(written);
   EXPECT_EQ(written.error().code, ErrorCode::kIo);
   EXPECT_THAT(written.error().message, HasSubstr(path("a")));
