@@ -91,6 +91,12 @@ class Services:
     def lock(self, **fields):
         return self.call('Lock', **fields)
 
+    def lock_and_fence(self, timeout=30, **fields):
+        """The answer, and what it says the lock's fence is; None if it does not."""
+        request = MESSAGES['LockRequest'](**fields)
+        answer, call = self._method('Lock').with_call(request, timeout=timeout)
+        return answer, dict(call.initial_metadata()).get('conclave-fence')
+
     def unlock(self, key, **fields):
         return self.call('Unlock', key=key, **fields)
 

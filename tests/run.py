@@ -29,6 +29,7 @@ TESTS = [
     'etcdctl_test.py',
     'watch_test.py',
     'lock_test.py',
+    'fence_test.py',
     'http_test.py',
     'idempotency_test.py',
     'python_etcd3_test.py',

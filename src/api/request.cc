@@ -95,6 +95,21 @@ bool may_grow(const Body& body) {
          std::holds_alternative<LeaseGrantRequest>(body);
 }
 
-Route route_of(const Request& request) { return std::visit(Router{}, request.body); }
+bool may_be_fenced(const Body& body) {
+  return std::holds_alternative<PutRequest>(body) ||
+         std::holds_alternative<DeleteRangeRequest>(body) ||
+         std::holds_alternative<TxnRequest>(body) || std::holds_alternative<CompactRequest>(body) ||
+         std::holds_alternative<LeaseGrantRequest>(body) ||
+         std::holds_alternative<LeaseRevokeRequest>(body) ||
+         std::holds_alternative<LockRequest>(body) ||
+         std::holds_alternative<CampaignRequest>(body) ||
+         std::holds_alternative<ProclaimRequest>(body) ||
+         std::holds_alternative<ResignRequest>(body);
+}
+
+Route route_of(const Request& request) {
+  if (request.fence && std::holds_alternative<TxnRequest>(request.body)) return Route::kWrite;
+  return std::visit(Router{}, request.body);
+}
 
 }  // namespace conclave::api

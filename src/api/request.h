@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "api/fence.h"
 #include "api/kv.h"
 #include "api/lease.h"
 #include "api/lock.h"
@@ -122,9 +123,12 @@ struct Request {
   Body body;
   std::optional<RequestId> id;              // writes only
   std::optional<std::uint64_t> timeout_ms;  // the client's deadline, if it set one
+  // Of those that may_be_fenced: refused with kFenced if it does not hold when it is applied.
+  std::optional<Fence> fence = std::nullopt;
 };
 
-// Where a request has to go. A transaction without puts and deletes in either branch is a read.
+// Where a request has to go. A transaction without puts and deletes in either branch is a read; but
+// with a fence it goes through the log, so that what it reads is of a moment when the fence held.
 enum class Route : std::uint8_t {
   kWrite,             // through the log
   kLinearizableRead,  // a read barrier, then this member's store
@@ -138,6 +142,10 @@ Route route_of(const Request& request);
 // Whether a write may make the store larger: puts do, alone or in either branch of a transaction,
 // and leases.
 bool may_grow(const Body& body);
+// What changes keys or leases on behalf of a client. Not the keeping alive of a lease, which comes
+// in streams and changes neither; and for requests of kLock the fence is about what they write at
+// first, and not about what becomes of them while they wait.
+bool may_be_fenced(const Body& body);
 
 // What went wrong, in terms a client can act on. Front-ends know the codes and texts of their
 // protocol for each.
@@ -186,6 +194,8 @@ enum class ErrorCode : std::uint8_t {
   kNotElectionLeader,  // of an election
   kNoElectionLeader,   // nobody leads it
   kDeadlineExceeded,   // the client's own, while it waited for a lock
+  kFenced,             // the write's token is not the highest of its lock; nothing was applied
+  kInvalidFence,
 };
 
 struct Error {

@@ -93,6 +93,11 @@ inline constexpr std::size_t kRequestIdsPerClient = 64;
 inline constexpr std::size_t kRequestIdClients = 10'000;
 inline constexpr std::size_t kMaxRequestIdBytes = 128;
 
+// Fences: how long the name of a lock may be in one, and of how many locks a member remembers who
+// is first, so as not to look for it with each write.
+inline constexpr std::size_t kMaxFenceKeyBytes = 1'024;
+inline constexpr std::size_t kFencedLocks = 10'000;
+
 // Copies of everything that clients read: snapshot files that stay for them, those who wait for one
 // to be written, and how long a file stays after the last piece that was read of it.
 inline constexpr std::size_t kMaxBackups = 4;

@@ -108,7 +108,13 @@ class BatchApplication {
     CHECK(false, "request id state {}", static_cast<int>(seen.known));
   }
 
+  // A fence is looked at here and nowhere before: what stands between this command and the moment
+  // it was sent is in the log.
   api::Response run(const Command& command, bool wants_answer) {
+    if (command.fence) {
+      auto refusal = state_.fences.refusal(state_.mvcc, command.fence->key, command.fence->token);
+      if (refusal) return respond(*std::move(refusal));
+    }
     api::Answer answer =
         std::visit(Effect{state_, wants_answer, result_.diverged_at}, command.body);
     return respond(std::move(answer));

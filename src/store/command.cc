@@ -22,6 +22,8 @@ constexpr std::uint8_t kMembersVersion = 2;
 constexpr std::uint8_t kLeaseVersion = 3;
 // A founding that names a witness.
 constexpr std::uint8_t kWitnessVersion = 3;
+// A client's request with a fence.
+constexpr std::uint8_t kFencedVersion = 4;
 // version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
 constexpr std::size_t kBatchHeaderBytes = 1 + 8 + 8;
 
@@ -47,7 +49,12 @@ bool is_about_leases(CommandKind kind) {
          kind == CommandKind::kLeaseKeepAlive || kind == CommandKind::kExpireLeases;
 }
 
+bool may_be_fenced(CommandKind kind) {
+  return kind >= CommandKind::kPut && kind <= CommandKind::kLeaseRevoke;
+}
+
 bool is_version_of(std::uint8_t version, CommandKind kind) {
+  if (version == kFencedVersion) return may_be_fenced(kind);
   if (is_about_leases(kind)) return version == kLeaseVersion;
   if (kind == CommandKind::kFoundMembers && version == kWitnessVersion) return true;
   if (kind >= CommandKind::kFoundMembers) return version == kMembersVersion;
@@ -70,6 +77,21 @@ void encode_head(Encoder& out, CommandKind kind, const Origin& origin,
   if (!id) return;
   out.bytes(id->client);
   out.varint(id->sequence);
+}
+
+void encode(Encoder& out, const api::Fence& fence) {
+  out.bytes(fence.key);
+  out.number(fence.token);
+}
+
+FenceView decode_fence(Decoder& in) {
+  FenceView fence;
+  fence.key = in.bytes();
+  fence.token = in.number();
+  const bool is_good =
+      !fence.key.empty() && fence.key.size() <= limits::kMaxFenceKeyBytes && fence.token > 0;
+  if (!is_good) in.fail();
+  return fence;
 }
 
 std::optional<RequestIdView> decode_id(Decoder& in) {
@@ -117,15 +139,24 @@ struct RequestEncoder {
   Bytes encoded(CommandKind kind, const Body& body, std::size_t content_bytes) const {
     constexpr std::size_t kHeadBytes = 64;
     Bytes bytes;
-    bytes.reserve(kHeadBytes + (id ? id->client.size() : 0) + content_bytes);
+    bytes.reserve(kHeadBytes + (id ? id->client.size() : 0) + (fence ? fence->key.size() : 0) +
+                  content_bytes);
     Encoder out(bytes);
-    encode_head(out, kind, origin, id, is_about_leases(kind) ? kLeaseVersion : kCommandVersion);
+    encode_head(out, kind, origin, id, version_of(kind));
+    if (fence) encode(out, *fence);
     encode(out, body);
     return bytes;
   }
 
+  std::uint8_t version_of(CommandKind kind) const {
+    if (!fence) return is_about_leases(kind) ? kLeaseVersion : kCommandVersion;
+    CHECK(may_be_fenced(kind));
+    return kFencedVersion;
+  }
+
   const Origin& origin;
   const std::optional<api::RequestId>& id;
+  const std::optional<api::Fence>& fence;
 };
 
 void encode(Encoder& out, const std::vector<std::string>& texts) {
@@ -267,7 +298,7 @@ std::vector<api::Member> decode_members(Decoder& in) {
 }
 
 Bytes encode_command(const Origin& origin, const api::Request& request) {
-  return std::visit(RequestEncoder{origin, request.id}, request.body);
+  return std::visit(RequestEncoder{origin, request.id, request.fence}, request.body);
 }
 
 Bytes encode_command(const Origin& origin, const PublishMember& publish) {
@@ -399,6 +430,7 @@ Result<Command> decode_command(BytesView bytes) {
   command.id = decode_id(in);
   // Only clients' requests have ids: the members' own commands have no answers to keep.
   if (command.id && kind >= static_cast<std::uint8_t>(CommandKind::kPublishMember)) in.fail();
+  if (in.ok() && version == kFencedVersion) command.fence = decode_fence(in);
   if (in.ok()) command.body = decode_body(static_cast<CommandKind>(kind), version, in);
   if (!in.finished()) {
     return fail(ErrorCode::kCorrupt, fmt::format("a command of kind {} cannot be decoded", kind));

@@ -16,6 +16,12 @@ struct RequestIdView {
   std::uint64_t sequence = 0;
 };
 
+// An api::Fence, still in the entry.
+struct FenceView {
+  BytesView key;
+  api::Revision token = 0;
+};
+
 // A decoded command. What can be, borrows from the entry.
 struct Command {
   using Body =
@@ -25,6 +31,7 @@ struct Command {
 
   Origin origin;
   std::optional<RequestIdView> id;
+  std::optional<FenceView> fence;
   Body body;
 };
 

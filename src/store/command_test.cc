@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/limits.h"
 #include "store/command_codec.h"
 #include "store/replica.h"
 #include "store/request_codec.h"
@@ -181,6 +182,41 @@ TEST(Command, NestingBeyondTheBoundIsRefused) {
   };
   EXPECT_TRUE(is_valid_command(nested(kMaxTxnDepth)));
   EXPECT_FALSE(is_valid_command(nested(kMaxTxnDepth + 1)));
+}
+
+// The example of docs/formats/commands.md.
+TEST(Command, AFencedPutAsBytes) {
+  api::Request request = parse_request("put key value");
+  const Origin origin{NodeId{2}, 0x1122334455667788, 5};
+  const Bytes plain = encode_command(origin, request);
+  request.fence = api::Fence{"jobs", 300};
+  const Bytes command = encode_command(origin, request);
+  EXPECT_EQ(hex(command),
+            "04" + hex(plain).substr(2, 38) + "046a6f6273" + "ac02" + hex(plain).substr(40));
+  const auto decoded = decode_command(command);
+  ASSERT_TRUE(decoded.has_value());
+  ASSERT_TRUE(decoded->fence.has_value());
+  EXPECT_EQ(decoded->fence->key, "jobs");
+  EXPECT_EQ(decoded->fence->token, 300);
+  EXPECT_FALSE(decode_command(plain)->fence.has_value());
+  for (std::size_t size = 0; size < command.size(); ++size) {
+    EXPECT_FALSE(is_valid_command(BytesView(command).substr(0, size))) << size;
+  }
+}
+
+TEST(Command, WhatCannotBeFenced) {
+  api::Request request = parse_request("put key value");
+  for (const api::Fence& fence : {api::Fence{"", 1}, api::Fence{"l", 0}, api::Fence{"l", -1},
+                                  api::Fence{Bytes(limits::kMaxFenceKeyBytes + 1, 'l'), 1}}) {
+    request.fence = fence;
+    EXPECT_FALSE(is_valid_command(encode_command({NodeId{1}, 1, 1}, request)));
+  }
+  Bytes keep = encode_command({NodeId{1}, 1, 1}, parse_request("keep 7"));
+  keep[0] = 4;
+  EXPECT_FALSE(is_valid_command(keep));
+  Bytes alarm = encode_command({NodeId{1}, 1, 1}, SetAlarm{NodeId{2}, Alarm::kCorrupt, true});
+  alarm[0] = 4;
+  EXPECT_FALSE(is_valid_command(alarm));
 }
 
 // Found by command_fuzz.cc: it reached the code that keeps answers, which has no form for this one.

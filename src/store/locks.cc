@@ -79,6 +79,7 @@ void Locks::request(FeedId client, api::Request request, std::optional<Instant> 
   Waiter waiter;
   waiter.client = client;
   waiter.deadline = deadline;
+  waiter.fence = std::move(request.fence);
   if (auto* lock = std::get_if<api::LockRequest>(&request.body)) {
     waiter.own = {std::move(lock->name), {}, 0, lock->lease};
   } else if (auto* campaign = std::get_if<api::CampaignRequest>(&request.body)) {
@@ -163,7 +164,9 @@ void Locks::call(Number number, Waiter& waiter, Step step, api::Body body) {
   waiter.step = step;
   waiter.expects = next_++;
   expected_.emplace(waiter.expects, number);
-  effects_.calls.push_back({waiter.expects, {std::move(body), std::nullopt, std::nullopt}});
+  api::Request request{std::move(body), std::nullopt, std::nullopt};
+  if (writes_first(step)) request.fence = waiter.fence;
+  effects_.calls.push_back({waiter.expects, std::move(request)});
 }
 
 void Locks::grant(Number number, Waiter& waiter) {

@@ -95,9 +95,15 @@ class Locks {
     std::optional<Instant> deadline;
     api::LeaderKey own;  // revision 0: not known yet
     Bytes value;
+    std::optional<api::Fence> fence;  // of what it writes until it waits
     api::Header entered;
     std::optional<api::Error> error;  // the reply, once it is withdrawn
   };
+  // Of what a client asked for, not of how it is withdrawn.
+  static bool writes_first(Step step) {
+    return step == Step::kGranting || step == Step::kEntering || step == Step::kProclaiming ||
+           step == Step::kResigning;
+  }
   using Number = std::uint64_t;
   using Waiters = absl::btree_map<Number, Waiter>;
 

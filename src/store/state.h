@@ -8,6 +8,7 @@
 #include <set>
 
 #include "store/codec.h"
+#include "store/fences.h"
 #include "store/hash.h"
 #include "store/lease_counts.h"
 #include "store/lease_table.h"
@@ -55,6 +56,7 @@ struct StoreState {
   Mvcc mvcc{leases};
   RequestIds request_ids;
   ClusterFacts facts;
+  Fences fences;  // remembers what the keys say: of no account in hash and snapshots
   LogIndex applied_index;
   Epoch applied_epoch;
   Stamp stamp;

@@ -349,6 +349,10 @@ std::string to_text(api::ErrorCode code) {
       return "request_id_too_old";
     case api::ErrorCode::kInvalidRequestId:
       return "invalid_request_id";
+    case api::ErrorCode::kFenced:
+      return "fenced";
+    case api::ErrorCode::kInvalidFence:
+      return "invalid_fence";
     default:
       return fmt::format("{}", static_cast<int>(code));
   }

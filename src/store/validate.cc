@@ -183,6 +183,19 @@ MaybeError check_id(const std::optional<api::RequestId>& id) {
   return std::nullopt;
 }
 
+MaybeError check_fence(const api::Request& request) {
+  if (!request.fence) return std::nullopt;
+  const auto invalid = [](std::string why) {
+    return refuse(ErrorCode::kInvalidFence, std::move(why));
+  };
+  const api::Fence& fence = *request.fence;
+  if (!api::may_be_fenced(request.body)) return invalid("a request of this kind takes none");
+  if (fence.key.empty()) return invalid("the key is empty");
+  if (fence.key.size() > limits::kMaxFenceKeyBytes) return invalid("the key is too long");
+  if (fence.token <= 0) return invalid("the token is not a revision");
+  return std::nullopt;
+}
+
 struct Validator {
   MaybeError operator()(const api::TxnRequest& txn) const {
     if (auto error = check(txn, limits.max_txn_ops, 1)) return error;
@@ -207,6 +220,7 @@ struct Validator {
 
 std::optional<api::Error> Store::validate(const api::Request& request, const Limits& limits) {
   if (auto error = check_id(request.id)) return error;
+  if (auto error = check_fence(request)) return error;
   return std::visit(Validator{limits}, request.body);
 }
 

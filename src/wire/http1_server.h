@@ -44,7 +44,7 @@ struct Http1Response {
   int status = 200;
   BytesView content_type = "text/plain; charset=utf-8";
   Bytes body;
-  BytesView extra_header = {};  // "Name: value", if any
+  BytesView extra_header = {};  // "Name: value", if any; CRLF between two
   // That many bytes of body follow which the owner appends to `out` itself.
   std::size_t more_body_bytes = 0;
 };

@@ -102,6 +102,10 @@ Row row_of(ErrorCode code) {
               "conclave: the answer to this request id is no longer kept"};
     case ErrorCode::kInvalidRequestId:
       return {GrpcCode::kInvalidArgument, "conclave: invalid request id"};
+    case ErrorCode::kFenced:
+      return {GrpcCode::kFailedPrecondition, "conclave: fenced off"};
+    case ErrorCode::kInvalidFence:
+      return {GrpcCode::kInvalidArgument, "conclave: invalid fence"};
     case ErrorCode::kUnsupported:
       return {GrpcCode::kUnimplemented, "conclave: not supported"};
     case ErrorCode::kInvalidAlarm:
@@ -118,6 +122,7 @@ Row row_of(ErrorCode code) {
 
 bool is_own(ErrorCode code) {
   return code == ErrorCode::kRequestIdTooOld || code == ErrorCode::kInvalidRequestId ||
+         code == ErrorCode::kFenced || code == ErrorCode::kInvalidFence ||
          code == ErrorCode::kUnsupported || code == ErrorCode::kSnapshotFailed;
 }
 

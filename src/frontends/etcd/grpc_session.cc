@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "frontends/etcd/errors.h"
+#include "frontends/etcd/fence.h"
 #include "frontends/etcd/grpc_call.h"
 #include "frontends/etcd/request_id.h"
 
@@ -271,6 +272,9 @@ std::expected<api::Request, GrpcStatus> GrpcSession::request_of(const Http2Strea
     if (!id) return std::unexpected(status_of(id.error()));
     request.id = std::move(*id);
   }
+  if (const auto error = take_fence(stream.headers, request)) {
+    return std::unexpected(status_of(*error));
+  }
   return request;
 }
 
@@ -295,7 +299,7 @@ void GrpcSession::answer(Http2Stream& stream, api::Response& response) {
     if (method != Method::kHealthCheck) return refuse(stream, status_of(method, *error));
     response.answer = api::HealthResponse{false, {}};
   }
-  http2_.start(stream, kResponseHeaders);
+  start_answer(stream, response.answer);
   if (ranges_.contains(stream.key())) {
     finish_range(stream, response);
   } else {
@@ -303,6 +307,14 @@ void GrpcSession::answer(Http2Stream& stream, api::Response& response) {
   }
   http2_.finish(stream, kOkTrailers);
   set_progress(stream, kDone);
+}
+
+void GrpcSession::start_answer(Http2Stream& stream, const api::Answer& answer) {
+  const auto fence = granted_fence(answer);
+  if (!fence) return http2_.start(stream, kResponseHeaders);
+  const std::array<HeaderField, 3> headers = {
+      {kResponseHeaders[0], kResponseHeaders[1], {api::kFenceHeader, *fence}}};
+  http2_.start(stream, headers);
 }
 
 void GrpcSession::finish_range(Http2Stream& stream, api::Response& response) {

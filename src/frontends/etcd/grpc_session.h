@@ -49,6 +49,8 @@ class GrpcSession final : public api::Session {
   void refuse_http(wire::Http2Stream& stream, BytesView http_status);
   void answer(wire::Http2Stream& stream, api::Response& response);
   void answer_watch(wire::Http2Stream& stream, api::Response& response);
+  // A grant comes with its fence.
+  void start_answer(wire::Http2Stream& stream, const api::Answer& answer);
   void finish_range(wire::Http2Stream& stream, api::Response& response);
   void write_message(wire::Http2Stream& stream, api::Response& response);
   void poll_watches(Effects& effects);

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "frontends/etcd/errors.h"
+#include "frontends/etcd/fence.h"
 #include "frontends/etcd/gateway_page.h"
 #include "frontends/etcd/request_id.h"
 #include "wire/json.h"
@@ -295,6 +296,9 @@ void HttpSession::call_gateway(const Http1Request& request, Effects& effects) {
     if (!id) return http_.respond(error_page(status_of(id.error())), effects.send);
     wanted.id = std::move(*id);
   }
+  if (const auto error = take_fence(request.headers, wanted)) {
+    return http_.respond(error_page(status_of(*error)), effects.send);
+  }
   call(Page::kGateway, std::move(wanted), effects);
 }
 
@@ -332,6 +336,10 @@ Http1Response HttpSession::gateway_answer(api::Response& response) {
   Http1Response page;
   page.content_type = kJsonType;
   page.extra_header = kGatewayHeader;
+  if (const auto fence = granted_fence(response.answer)) {
+    granted_header_ = fmt::format("{}\r\nGrpc-Metadata-Conclave-Fence: {}", kGatewayHeader, *fence);
+    page.extra_header = granted_header_;
+  }
   if (method_ == Method::kRange) {
     finish_range(response, page);
   } else {

@@ -79,6 +79,7 @@ class HttpSession final : public api::Session {
   std::optional<RangeAnswer> range_;     // its answer, if some parts of it have come
   // The rest of the body of the last response; the next request waits until it has left.
   std::vector<Bytes> body_;
+  Bytes granted_header_;  // of an answer that grants a lock
   std::size_t body_taken_ = 0;
   std::size_t body_bytes_ = 0;
   // A body that is made as it is taken. Its length was announced: if it cannot be made, the
