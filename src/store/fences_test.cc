@@ -191,7 +191,8 @@ TEST(FencesModel, TheFirstKeyOfTheLockDecides) {
         keys.erase(key);
       } else {
         const Revision highest = db.store.revision();
-        const Revision guess = 1 + static_cast<Revision>(rng.below(highest));
+        const Revision guess =
+            1 + static_cast<Revision>(rng.below(static_cast<std::uint64_t>(highest)));
         const Revision token = rng.one_in(2) && first_of(name) != 0 ? first_of(name) : guess;
         const bool by_key = rng.one_in(3);
         api::Request request = parse_request("put k 1");

@@ -51,6 +51,11 @@ class Locked : public ::testing::Test {
     locks.request({client, 1}, {std::move(body), std::nullopt, std::nullopt}, deadline);
     settle();
   }
+  void lock_under(std::uint64_t client, BytesView name, api::Fence fence) {
+    api::LockRequest lock{Bytes(name), static_cast<api::LeaseId>(client)};
+    locks.request({client, 1}, {std::move(lock), std::nullopt, std::nullopt, std::move(fence)}, {});
+    settle();
+  }
   void withdraw(std::uint64_t client) {
     locks.withdraw({client, 1});
     settle();
@@ -286,6 +291,22 @@ TEST_F(Locked, AnObserverThatTakesNothingGoesOnWhereItWas) {
   observers.has_room({5, 1});
   settle();
   EXPECT_EQ(observed(), " e/1=c@4 e/1=d@5");
+}
+
+// The fence is about taking a place in the queue, not about leaving it.
+TEST_F(Locked, ALockIsTakenUnderAnother) {
+  lock(1, "outer");
+  EXPECT_EQ(heard(), " 1:outer/1#2@2");
+  lock_under(2, "inner", {"outer", 2});
+  EXPECT_EQ(heard(), " 2:inner/2#3@3");
+  lock_under(3, "inner", {"outer", 2});
+  run("del outer/1");
+  lock_under(4, "inner", {"outer", 2});
+  EXPECT_EQ(heard(), " 4:fenced");
+  EXPECT_EQ(db.run("range inner/4"), "5 range 0");
+  withdraw(3);
+  EXPECT_EQ(db.run("range inner/3"), "6 range 0");
+  EXPECT_EQ(locks.waiting(), 0);
 }
 
 }  // namespace
