@@ -317,6 +317,7 @@ void Cluster::reap() {
 void Cluster::step() {
   clock_.step();
   reap();
+  if (after_step) after_step();
 }
 
 void Cluster::run_for(Duration duration) {

@@ -149,8 +149,9 @@ class Cluster {
   // Told of a member that stopped by itself, when it is gone.
   std::function<void(std::size_t, const Error&)> on_stopped;
 
-  // The next thing happens, somewhere.
+  // The next thing happens, somewhere; then after_step comes.
   void step();
+  std::function<void()> after_step;
   void run_for(Duration duration);
   // Runs until `done` or until `limit` has passed; whether `done`.
   bool run_until(Duration limit, const std::function<bool()>& done);

@@ -48,13 +48,14 @@ void EtcdClient::call(std::string_view method, const google::protobuf::MessageLi
                       Done done, Metadata metadata) {
   CHECK(!busy());
   done_ = std::move(done);
-  path_ = "/etcdserverpb." + std::string(method);
+  const bool has_package = method.find('.') != std::string_view::npos;
+  path_ = (has_package ? "/" : "/etcdserverpb.") + std::string(method);
   frame_ = wire::grpc_frame(request.SerializeAsString());
   metadata_ = std::move(metadata);
   stream_ = 0;
   deadline_ = clock_.after(options_.timeout, [this] {
     const bool sent = stream_ != 0;
-    disconnect();
+    give_up();
     finish({.fate = sent ? Reply::Fate::kUnknown : Reply::Fate::kRefused,
             .code = wire::GrpcCode::kDeadlineExceeded,
             .error = "the client's own deadline",
@@ -73,6 +74,13 @@ void EtcdClient::disconnect() {
   connector_.reset();
   connection_.reset();
   http2_.reset();
+}
+
+void EtcdClient::give_up() {
+  if (!options_.resets || stream_ == 0) return disconnect();
+  http2_->reset(stream_);
+  connection_->send(http2_->take_output());
+  http2_->forget(stream_);
 }
 
 void EtcdClient::connect() {

@@ -28,6 +28,7 @@ class EtcdClient : io::ConnectionHandler {
     std::uint64_t seed = 0;
     const std::vector<io::Address>* members = nullptr;  // asked at each connection; outlives us
     Duration timeout = seconds(10);                     // of a call, connecting included
+    bool resets = false;  // a call that takes too long, and not its connection
   };
 
   // How a call ended.
@@ -60,9 +61,15 @@ class EtcdClient : io::ConnectionHandler {
   EtcdClient(Options options, io::Clock& clock, io::Network& network);
   ~EtcdClient() override;
 
-  // Calls `method` ("KV/Put"). `done` comes once, later, and may call again. REQUIRES: !busy().
+  // Calls `method` ("KV/Put", or with its package "v3lockpb.Lock/Lock"). `done` comes once, later,
+  // and may call again. REQUIRES: !busy().
   void call(std::string_view method, const google::protobuf::MessageLite& request, Done done,
             Metadata metadata = {});
+  // Of the calls from now on: see Options.
+  void set_patience(Duration timeout, bool resets) {
+    options_.timeout = timeout;
+    options_.resets = resets;
+  }
   bool busy() const { return static_cast<bool>(done_); }
   // The next call goes over a new connection, to any member.
   void disconnect();
@@ -74,6 +81,7 @@ class EtcdClient : io::ConnectionHandler {
 
   void connect();
   void send_request();
+  void give_up();
   void finish(Reply reply);
   Reply reply_of(const wire::Http2TestClient::Answer& answer) const;
 

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "sim/cluster_check.h"
+#include "sim/key_history.h"
 #include "sim/storm.h"
 #include "sim/trace.h"
 
@@ -42,7 +43,15 @@ struct World {
         trace([this] { return cluster.clock().now(); }, options.trace),
         check(cluster, trace),
         storm(plan, cluster, check, trace),
+        lock_keys(cluster, std::string(kLockPrefix)),
         site{cluster.clock(), cluster.fabric(), cluster.client_addresses(), trace} {
+    const auto is_locks = [](const WorkloadPlan& workload) { return workload.name == "locks"; };
+    const bool has_locks = std::ranges::any_of(plan.workloads, is_locks);
+    if (has_locks) site.lock_keys = &lock_keys;
+    cluster.after_step = [this, has_locks] {
+      check.after_step();
+      if (has_locks) lock_keys.look();
+    };
     for (const WorkloadPlan& workload : plan.workloads) {
       workloads.push_back(make_workload(site, workload));
     }
@@ -53,15 +62,11 @@ struct World {
   }
   ~World() { log_trace = nullptr; }
 
-  void step() {
-    cluster.step();
-    check.after_step();
-  }
   void run_for(Duration duration) {
     const Instant end = cluster.clock().now() + duration;
     bool over = false;
     cluster.clock().after(duration, [&over] { over = true; });
-    while (!over) step();
+    while (!over) cluster.step();
     CHECK(cluster.clock().now() >= end);
   }
 
@@ -82,6 +87,7 @@ struct World {
     for (const auto& workload : workloads) workload->start();
     run_for(plan.storm);
     storm.end();
+    site.healed_at = cluster.clock().now();
   }
   Duration stalled() const {
     Duration longest;
@@ -219,6 +225,7 @@ struct World {
   Trace trace;
   ClusterCheck check;
   Storm storm;
+  KeyHistory lock_keys;
   Site site;
   std::vector<std::unique_ptr<Workload>> workloads;
 };

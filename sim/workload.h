@@ -23,6 +23,8 @@
 
 namespace conclave::sim {
 
+class KeyHistory;  // sim/key_history.h
+
 // Where workloads run. Outlives them.
 struct Site {
   Clock& clock;
@@ -30,7 +32,14 @@ struct Site {
   const std::vector<io::Address>& members;  // client ports
   Trace& trace;
   std::int64_t compaction_sent = 0;  // the highest that any workload asked for
+  // Of the keys of locks and elections (kLockPrefix); needed by whoever has such a workload.
+  const KeyHistory* lock_keys = nullptr;
+  std::optional<Instant> healed_at = {};  // since then no fault strikes anybody
 };
+
+inline constexpr std::string_view kLockPrefix = "locks/";
+// Other workloads than `leases` give their leases ids up to this one.
+inline constexpr std::int64_t kOtherLeases = 1'000'000;
 
 struct WorkloadPlan {
   std::string name;  // of its kind

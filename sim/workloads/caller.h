@@ -30,10 +30,14 @@ class Caller {
   // act ends in next().
   void begin(std::function<void()> act, std::function<void()> finished);
   void next();
+  // The next next() is the last.
+  void stop() { acts_ = plan_.operations; }
 
   // One call; `heard` comes when it has ended. REQUIRES: no other is under way.
   void call(std::string_view method, const google::protobuf::Message& request,
             EtcdClient::Done heard, EtcdClient::Metadata metadata = {});
+  // See EtcdClient.
+  void set_patience(Duration timeout, bool resets) { client_.set_patience(timeout, resets); }
   // The next call goes to any member.
   void hop() { client_.disconnect(); }
 

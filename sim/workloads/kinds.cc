@@ -17,6 +17,8 @@ constexpr WorkloadKind kKinds[] = {
      2, make_watches},
     {"leases", "leases kept alive, revoked, left to expire: none ends early, none stays", 1,
      make_leases},
+    {"locks", "locks and an election: one holder at a time, each in its turn, nobody forgotten", 1,
+     make_locks},
 };
 
 }  // namespace

@@ -24,7 +24,7 @@
 
 #include "etcd.pb.h"
 #include "sim/finding.h"
-#include "sim/watch_client.h"
+#include "sim/stream_client.h"
 #include "sim/workloads/caller.h"
 #include "sim/workloads/kinds.h"
 
@@ -77,8 +77,9 @@ class Watcher {
         rng_(seed),
         name_(fmt::format("wr{}", number)),
         client_(
-            rng_.next(), site.members, site.clock, site.fabric.host(name_),
-            [this](const auto& response) { told(response); }, [this] { open(); }) {
+            "/etcdserverpb.Watch/Watch", rng_.next(), site.members, site.clock,
+            site.fabric.host(name_), [this](BytesView message) { told(parsed(message)); },
+            [this] { open(); }) {
     request_.set_key(shared_.prefix + std::to_string(rng_.below(kKeys)));
     const std::uint64_t dice = rng_.below(4);
     if (dice < 2) {
@@ -171,6 +172,12 @@ class Watcher {
     etcdserverpb::WatchRequest request;
     *request.mutable_create_request() = request_;
     return request;
+  }
+
+  static etcdserverpb::WatchResponse parsed(BytesView message) {
+    etcdserverpb::WatchResponse response;
+    response.ParseFromArray(message.data(), static_cast<int>(message.size()));
+    return response;
   }
 
   void told(const etcdserverpb::WatchResponse& response) {
@@ -269,7 +276,7 @@ class Watcher {
   std::uint64_t responses_ = 0;
   std::uint64_t heard_of_ = 0;  // responses, when silence was looked for last
   io::Clock::TimerId silence_ = 0;
-  WatchClient client_;
+  StreamClient client_;
 };
 
 class WatchingClient {

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "sim/cluster.h"
+#include "sim/key_history.h"
 #include "sim/workload.h"
 
 namespace conclave::sim {
@@ -48,6 +49,9 @@ void run(const std::vector<std::string_view>& kinds, std::uint64_t seed, bool st
   for (std::size_t i = 0; i < cluster.size(); ++i) ASSERT_TRUE(cluster.start(i).has_value());
   Trace trace([&cluster] { return cluster.clock().now(); }, false);
   Site site{cluster.clock(), cluster.fabric(), cluster.client_addresses(), trace};
+  KeyHistory lock_keys(cluster, std::string(kLockPrefix));
+  site.lock_keys = &lock_keys;
+  cluster.after_step = [&lock_keys] { lock_keys.look(); };
   std::vector<std::unique_ptr<Workload>> workloads;
   for (const std::string_view kind : kinds) {
     workloads.push_back(make_workload(site, {.name = std::string(kind),
@@ -60,6 +64,7 @@ void run(const std::vector<std::string_view>& kinds, std::uint64_t seed, bool st
   try {
     for (const auto& workload : workloads) workload->start();
     if (stormy) storm(cluster, rng);
+    site.healed_at = cluster.clock().now();
     ASSERT_TRUE(cluster.run_until(seconds(120),
                                   [&] {
                                     return std::ranges::all_of(workloads, [](const auto& workload) {

@@ -1,4 +1,4 @@
-#include "sim/watch_client.h"
+#include "sim/stream_client.h"
 
 #include <utility>
 
@@ -12,41 +12,43 @@ constexpr std::size_t kMaxMessageBytes = 64 << 20;
 
 }  // namespace
 
-WatchClient::WatchClient(std::uint64_t seed, const std::vector<io::Address>& members,
-                         io::Clock& clock, io::Network& network, Told told,
-                         std::function<void()> broken)
-    : rng_(seed),
+StreamClient::StreamClient(std::string path, std::uint64_t seed,
+                           const std::vector<io::Address>& members, io::Clock& clock,
+                           io::Network& network, Told told, std::function<void()> broken)
+    : path_(std::move(path)),
+      rng_(seed),
       members_(members),
       clock_(clock),
       network_(network),
       told_(std::move(told)),
       broken_(std::move(broken)) {}
 
-WatchClient::~WatchClient() { clock_.cancel(later_); }
+StreamClient::~StreamClient() { clock_.cancel(later_); }
 
-void WatchClient::open(const etcdserverpb::WatchRequest& first) {
+void StreamClient::open(const google::protobuf::MessageLite& first, bool more) {
   disconnect();
   const io::Address& member = members_.at(rng_.below(members_.size()));
-  connector_ = network_.connect(member, [this, frame = wire::grpc_frame(first.SerializeAsString())](
-                                            Result<std::unique_ptr<io::Connection>> result) {
-    connector_.reset();
-    if (!result) return breaks();
-    connection_ = std::move(*result);
-    http2_ = std::make_unique<wire::Http2TestClient>();
-    connection_->start(this);
-    read_ = 0;
-    stream_ = http2_->request(wire::grpc_headers("/etcdserverpb.Watch/Watch"), frame, true);
-    connection_->send(http2_->take_output());
-  });
+  connector_ =
+      network_.connect(member, [this, more, frame = wire::grpc_frame(first.SerializeAsString())](
+                                   Result<std::unique_ptr<io::Connection>> result) {
+        connector_.reset();
+        if (!result) return breaks();
+        connection_ = std::move(*result);
+        http2_ = std::make_unique<wire::Http2TestClient>();
+        connection_->start(this);
+        read_ = 0;
+        stream_ = http2_->request(wire::grpc_headers(path_), frame, more);
+        connection_->send(http2_->take_output());
+      });
 }
 
-void WatchClient::send(const etcdserverpb::WatchRequest& request) {
+void StreamClient::send(const google::protobuf::MessageLite& message) {
   if (!is_open()) return;
-  http2_->send_more(stream_, wire::grpc_frame(request.SerializeAsString()), true);
+  http2_->send_more(stream_, wire::grpc_frame(message.SerializeAsString()), true);
   connection_->send(http2_->take_output());
 }
 
-void WatchClient::on_bytes(BytesView bytes) {
+void StreamClient::on_bytes(BytesView bytes) {
   const bool sound = http2_->receive(bytes);
   Bytes out = http2_->take_output();
   if (!out.empty()) connection_->send(std::move(out));
@@ -55,25 +57,23 @@ void WatchClient::on_bytes(BytesView bytes) {
   if (!sound || http2_->goaway_error() || answer.ended || answer.reset_error) breaks();
 }
 
-void WatchClient::read() {
+void StreamClient::read() {
   for (;;) {
     const BytesView rest = BytesView(http2_->answer(stream_).body).substr(read_);
     const wire::GrpcMessage message = wire::front_message(rest, kMaxMessageBytes);
     if (message.state != wire::GrpcMessage::State::kComplete) return;
-    etcdserverpb::WatchResponse response;
-    response.ParseFromArray(message.payload.data(), static_cast<int>(message.payload.size()));
     read_ += message.wire_bytes;
-    told_(response);
+    told_(message.payload);
   }
 }
 
 // The owner hears of it a little later, when nothing of this is on the stack.
-void WatchClient::breaks() {
+void StreamClient::breaks() {
   disconnect();
   later_ = clock_.after(kReconnectAfter, [this] { broken_(); });
 }
 
-void WatchClient::disconnect() {
+void StreamClient::disconnect() {
   clock_.cancel(later_);
   later_ = 0;
   stream_ = 0;
