@@ -190,21 +190,21 @@ void Locks::proclaim(Number number, Waiter& waiter) {
   call(number, waiter, Step::kProclaiming, std::move(txn));
 }
 
-// This member's own state will do: it has the waiter's key, and the keys before that one can only
-// become fewer.
+// Its own key and the one before it. This member's own state will do: it has the waiter's key, or
+// knows that it has gone, and the keys before that one can only become fewer.
 void Locks::look(Number number, Waiter& waiter) {
   api::RangeRequest before = lock_keys(waiter.own.name);
-  before.max_create_revision = waiter.own.revision - 1;
+  before.max_create_revision = waiter.own.revision;
   before.sort_target = api::SortTarget::kCreate;
   before.sort_order = api::SortOrder::kDescend;
-  before.limit = 1;
+  before.limit = 2;
   before.keys_only = true;
   before.serializable = true;
   call(number, waiter, Step::kLooking, std::move(before));
 }
 
 void Locks::wait(Number number, Waiter& waiter, const api::Response& found) {
-  const auto& before = std::get<api::RangeResponse>(found.answer).kvs.front();
+  const auto& before = std::get<api::RangeResponse>(found.answer).kvs.back();
   waiter.step = Step::kWaiting;
   waiter.has_waited = true;
   waiter.expects = next_++;
@@ -321,20 +321,29 @@ void Locks::proclaimed(Number number, Waiter& waiter, const api::Response& respo
   return waiter.is_gone ? take_back(number, waiter) : look(number, waiter);
 }
 
-void Locks::looked(Number number, Waiter& waiter, api::Response& response) {
-  if (first_key(response) != nullptr) return wait(number, waiter, response);
+void Locks::looked(Number number, Waiter& waiter, const api::Response& response) {
+  const auto& kvs = std::get<api::RangeResponse>(response.answer).kvs;
+  if (!has_own(waiter, kvs)) return lose(number, waiter, response.header);
+  if (kvs.size() > 1) return wait(number, waiter, response);
   if (waiter.has_waited) return confirm(number, waiter);
-  reached(number, waiter, waiter.entered);
+  reached(number, waiter, response.header);
 }
 
 void Locks::confirmed(Number number, Waiter& waiter, const api::Response& response) {
   const auto& kvs = std::get<api::RangeResponse>(response.answer).kvs;
-  if (!kvs.empty() && kvs.front().create_revision == waiter.own.revision) {
-    return reached(number, waiter, response.header);
-  }
+  if (!has_own(waiter, kvs)) return lose(number, waiter, response.header);
+  reached(number, waiter, response.header);
+}
+
+bool Locks::has_own(const Waiter& waiter, const std::vector<api::KeyValue>& kvs) {
+  return !kvs.empty() && kvs.front().create_revision == waiter.own.revision;
+}
+
+// Its key has gone, with its lease or by somebody's hand.
+void Locks::lose(Number number, Waiter& waiter, const api::Header& header) {
   const bool is_lock = waiter.kind == Kind::kLock;
   const api::Error lost{is_lock ? ErrorCode::kLockLost : ErrorCode::kNotElectionLeader, {}};
-  finish(number, waiter, response.header, lost);
+  finish(number, waiter, header, lost);
 }
 
 void Locks::told_leader(Number number, Waiter& waiter, api::Response& response) {

@@ -122,10 +122,12 @@ class Locks {
   void granted(Number number, Waiter& waiter, const api::Response& response);
   void entered(Number number, Waiter& waiter, api::Response& response);
   void proclaimed(Number number, Waiter& waiter, const api::Response& response);
-  void looked(Number number, Waiter& waiter, api::Response& response);
+  void looked(Number number, Waiter& waiter, const api::Response& response);
   void confirmed(Number number, Waiter& waiter, const api::Response& response);
   void told_leader(Number number, Waiter& waiter, api::Response& response);
 
+  static bool has_own(const Waiter& waiter, const std::vector<api::KeyValue>& kvs);
+  void lose(Number number, Waiter& waiter, const api::Header& header);
   void reached(Number number, Waiter& waiter, const api::Header& header);
   void fail(Number number, Waiter& waiter, api::Error error);
   void reply(Waiter& waiter, const api::Header& header, api::Answer answer);

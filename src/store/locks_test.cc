@@ -56,6 +56,14 @@ class Locked : public ::testing::Test {
     locks.request({client, 1}, {std::move(lock), std::nullopt, std::nullopt, std::move(fence)}, {});
     settle();
   }
+  // Its key is created, and nothing more has happened.
+  void enter(std::uint64_t client) {
+    locks.request({client, 1}, {api::LockRequest{"l", static_cast<api::LeaseId>(client)}, {}, {}},
+                  {});
+    for (const auto& [id, request] : locks.take_effects().calls) {
+      locks.on_response(id, db.run(request));
+    }
+  }
   void withdraw(std::uint64_t client) {
     locks.withdraw({client, 1});
     settle();
@@ -197,7 +205,27 @@ TEST_F(Locked, ALeaseThatEndsWhileItsOwnerWaitsLosesThePlace) {
   run("revoke 2");
   EXPECT_EQ(heard(), "");
   run("del l/1");
-  EXPECT_EQ(heard(), " 3:l/3#4@6 2:lock_lost");
+  EXPECT_EQ(heard(), " 2:lock_lost 3:l/3#4@6");
+}
+
+// Between the answer to who enters and the look at who is before it, others are served.
+TEST_F(Locked, TheAnswersRevisionIsOneAtWhichItIsHeld) {
+  lock(1);
+  heard();
+  enter(2);
+  db.run("del l/1");  // revision 4
+  settle();
+  EXPECT_EQ(heard(), " 2:l/2#3@4");
+}
+
+TEST_F(Locked, WhoseKeyGoesAtOnceHasNotHeldIt) {
+  lock(1);
+  heard();
+  enter(2);
+  db.run("revoke 2");
+  db.run("del l/1");
+  settle();
+  EXPECT_EQ(heard(), " 2:lock_lost");
 }
 
 TEST_F(Locked, WithoutALeaseThereIsNoLock) {
