@@ -245,6 +245,67 @@ TEST_F(GatewayStreamsTest, AStoppingMemberSaysSo) {
   EXPECT_TRUE(effects.close);
 }
 
+// Whatever was under way when the member said that it stops, its answers still come.
+TEST_F(GatewayStreamsTest, NewsAfterAStoppingMemberSaidSo) {
+  struct Under {
+    BytesView path;
+    BytesView body;
+    api::Answer answer;
+    bool is_told;  // at once, that the member stops
+  };
+  Under all[] = {
+      {"/v3/lease/keepalive", R"({"ID":7}{"ID":8})", api::LeaseKeepAliveResponse{7, 60}, true},
+      {"/v3/watch", R"({"create_request":{"key":"YQ=="}})", {}, true},
+      {"/v3/election/observe", R"({"name":"YQ=="})", {}, true},
+      {"/v3/lock/lock", R"({"name":"YQ==","lease":"7"})", api::LockResponse{"a/7", 5}, false},
+      {"/v3/election/campaign", R"({"name":"YQ==","lease":"7"})", api::CampaignResponse{}, false},
+      {"/v3/kv/range", R"({"key":"YQ=="})", api::RangeResponse{}, false},
+      {"/v3/maintenance/snapshot", "{}", api::SnapshotResponse{LogIndex{5}, 10}, false},
+  };
+  for (Under& under : all) {
+    SCOPED_TRACE(under.path);
+    session_ = make_session({}, "test");
+    const Effects asked = post(under.path, under.body);
+    ASSERT_EQ(asked.calls.size() + asked.watches.size(), 1);
+    const api::CallId id = asked.calls.empty() ? asked.watches[0].feed : asked.calls[0].id;
+    Effects effects;
+    session_->on_shutdown(effects);
+    EXPECT_EQ(effects.close, under.is_told);
+    EXPECT_EQ(effects.send.starts_with("HTTP/1.1 503 "), under.is_told);
+    if (under.path == "/v3/kv/range") {
+      EXPECT_TRUE(session_->on_part(id, kHeader, {}, effects));
+    } else if (under.is_told) {
+      EXPECT_FALSE(session_->on_part(id, kHeader, {}, effects));
+    }
+    EXPECT_FALSE(session_->on_watch(id, kHeader, api::WatchCreated{0}, effects));
+    session_->on_drained(effects);
+    session_->on_tick(Instant{} + seconds(100), effects);
+    const std::size_t before = effects.send.size();
+    session_->on_response(id, {kHeader, std::move(under.answer)}, effects);
+    EXPECT_EQ(effects.send.size() == before, under.is_told);
+    if (under.path == "/v3/maintenance/snapshot") {
+      ASSERT_EQ(effects.calls.size(), 1);
+      session_->on_response(effects.calls[0].id,
+                            {kHeader, api::SnapshotPieceResponse{Bytes(10, 'x')}}, effects);
+    }
+    EXPECT_TRUE(effects.close);
+    session_->on_bytes("GET /version HTTP/1.1\r\n\r\n", effects);
+    EXPECT_EQ(effects.send.find("etcdserver\":"), Bytes::npos);
+  }
+}
+
+TEST_F(GatewayStreamsTest, NothingFollowsASnapshotThatIsCutShort) {
+  const Effects asked = post("/v3/maintenance/snapshot", "{}");
+  Effects effects;
+  session_->on_response(asked.calls[0].id, {kHeader, api::SnapshotResponse{LogIndex{5}, 10}},
+                        effects);
+  session_->on_bytes("GET /version HTTP/1.1\r\n\r\n", effects);
+  session_->on_response(effects.calls[0].id,
+                        {kHeader, api::Error{api::ErrorCode::kSnapshotGone, {}}}, effects);
+  EXPECT_TRUE(effects.close);
+  EXPECT_EQ(effects.send.find("etcdserver\":"), Bytes::npos) << effects.send;
+}
+
 TEST_F(GatewayStreamsTest, WithoutChunks) {
   const Effects asked = post("/v3/watch", R"({"create_request":{"key":"YQ=="}})", "1.0");
   ASSERT_EQ(asked.watches.size(), 1);

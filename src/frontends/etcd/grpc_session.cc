@@ -98,6 +98,7 @@ void GrpcSession::on_tick(Instant now, Effects& effects) {
 }
 
 void GrpcSession::on_shutdown(Effects& effects) {
+  stopping_ = true;
   http2_.shutdown();
   end_watches();
   end_feeds();
@@ -110,13 +111,19 @@ void GrpcSession::on_shutdown(Effects& effects) {
 
 void GrpcSession::on_drained(Effects& effects) { settle(effects); }
 
-// Sends what can be sent, starts what was held back, and sees whether the connection has ended.
+// Sends what can be sent and starts what was held back, which may have more to send, and sees
+// whether the connection has ended.
 void GrpcSession::settle(Effects& effects) {
-  http2_.flush(effects.send, send_room(effects));
-  take_news(effects);
-  call_waiting(effects);
-  announce_room(effects);
-  go_on_with_snapshots(effects);
+  std::size_t sent_before = 0;
+  do {
+    http2_.flush(effects.send, send_room(effects));
+    sent_before = effects.send.size();
+    take_news(effects);
+    call_waiting(effects);
+    announce_room(effects);
+    go_on_with_snapshots(effects);
+    http2_.flush(effects.send, send_room(effects));
+  } while (effects.send.size() > sent_before);
   if (!http2_.finished()) return;
   effects.close = true;
   if (!http2_.complaint().empty()) effects.close_reason = http2_.complaint();
@@ -345,6 +352,7 @@ void GrpcSession::answer_watch(Http2Stream& stream, api::Response& response) {
   response.answer = api::HealthResponse{healthy, {}};
   write_message(stream, response);
   http2_.wrote(stream);
+  if (stopping_) end_watches();
 }
 
 void GrpcSession::write_message(Http2Stream& stream, api::Response& response) {
@@ -381,12 +389,10 @@ void GrpcSession::call_waiting(Effects& effects) {
   if (keep_alives_.wait_for_room()) {
     keep_alives_.for_each([&](Http2Stream& stream) { read_keep_alives(stream, effects); });
   }
-  if (waiting_.empty()) return;
   for (const wire::Http2Key key : std::exchange(waiting_, {})) {
     Http2Stream* stream = http2_.find(key);
     if (stream != nullptr && progress_of(*stream) == kWaiting) call(*stream, effects);
   }
-  http2_.flush(effects.send, send_room(effects));
 }
 
 }  // namespace conclave::etcd

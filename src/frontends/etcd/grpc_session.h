@@ -99,6 +99,7 @@ class GrpcSession final : public api::Session {
   // Answers of which some parts have come.
   std::map<wire::Http2Key, RangeAnswer> ranges_;
   std::map<wire::Http2Key, SnapshotStream> snapshots_;
+  bool stopping_ = false;
 };
 
 }  // namespace conclave::etcd

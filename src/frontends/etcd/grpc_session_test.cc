@@ -688,6 +688,85 @@ TEST_F(GrpcSessionTest, ShutdownAnswersOpenCallsFirst) {
   EXPECT_TRUE(closed_);
 }
 
+// Whatever was under way when the member said that it stops, its answers still come.
+TEST_F(GrpcSessionTest, NewsAfterAStoppingMemberSaidSo) {
+  struct Under {
+    BytesView path;
+    Bytes message;
+    api::Answer answer;
+    BytesView status;
+  };
+  const Bytes name("\x0a\x01n", 3);
+  Under all[] = {
+      {kKeepAlive, "\x08\x07", api::LeaseKeepAliveResponse{7, 60}, "14"},
+      {"/etcdserverpb.Watch/Watch", Bytes("\x0a\x03\x0a\x01k", 5), {}, "14"},
+      {"/v3electionpb.Election/Observe", name, {}, "14"},
+      {"/v3lockpb.Lock/Lock", name, api::LockResponse{"n/7", 5}, "0"},
+      {"/v3electionpb.Election/Campaign", name, api::CampaignResponse{}, "0"},
+      {kRange, range_message("k"), api::RangeResponse{}, "0"},
+      {"/etcdserverpb.Maintenance/Snapshot", {}, api::SnapshotResponse{LogIndex{5}, 0}, "0"},
+      {"/grpc.health.v1.Health/Watch", {}, api::HealthResponse{true, ""}, "14"},
+  };
+  for (Under& under : all) {
+    SCOPED_TRACE(under.path);
+    session_ = make_session({}, "test");
+    Http2TestClient client;
+    const bool is_open = under.path == kKeepAlive || under.path.ends_with("Watch/Watch");
+    const auto stream =
+        client.request(grpc_headers(under.path), grpc_frame(under.message), is_open);
+    api::Session::Effects effects;
+    session_->on_bytes(client.take_output(), effects);
+    ASSERT_EQ(effects.calls.size() + effects.watches.size(), 1);
+    const auto id = effects.calls.empty() ? effects.watches[0].feed : effects.calls[0].id;
+    session_->on_shutdown(effects);
+    const bool is_told = under.status == "14" && !under.path.ends_with("Health/Watch");
+    EXPECT_EQ(effects.close, is_told);
+    if (is_told || under.path == kRange) {
+      EXPECT_EQ(session_->on_part(id, kHeader, {}, effects), !is_told);
+    }
+    EXPECT_FALSE(session_->on_watch(id, kHeader, api::WatchCreated{0}, effects));
+    session_->on_drained(effects);
+    session_->on_tick(Instant{} + seconds(1), effects);
+    session_->on_response(id, {kHeader, std::move(under.answer)}, effects);
+    EXPECT_TRUE(client.receive(effects.send));
+    EXPECT_EQ(client.answer(stream).trailers.at("grpc-status"), under.status);
+    EXPECT_TRUE(effects.close);
+  }
+}
+
+TEST_F(GrpcSessionTest, AHealthWatchThatIsAnsweredAfterShutdownEnds) {
+  const auto id = call("/grpc.health.v1.Health/Watch", "");
+  pump();
+  api::Session::Effects effects;
+  session_->on_shutdown(effects);
+  settle(std::move(effects));
+  respond(0, api::HealthResponse{true, ""});
+  EXPECT_EQ(status(id), (Status{"14", "etcdserver: server stopped"}));
+  EXPECT_TRUE(closed_);
+}
+
+// Not with whatever happens next on the connection.
+TEST_F(GrpcSessionTest, WhatWaitedForRoomIsAnsweredAsSoonAsThereIsSome) {
+  Http2TestClient slow({.initial_window = 0, .automatic_window_updates = false});
+  const auto first = slow.request(grpc_headers(kRange), grpc_frame(range_message("k")));
+  api::Session::Effects effects;
+  session_->on_bytes(slow.take_output(), effects);
+  api::RangeResponse large;
+  large.kvs.push_back({"k", Bytes(limits::kMaxUnsentBytes + 1, 'v'), 1, 1, 1, 0});
+  session_->on_response(effects.calls[0].id, {kHeader, std::move(large)}, effects);
+  const auto bad = slow.request(grpc_headers(kKeepAlive), grpc_frame("\xff"), true);
+  session_->on_bytes(slow.take_output(), effects);
+  slow.receive(std::exchange(effects.send, {}));
+  EXPECT_FALSE(slow.answer(bad).ended);
+
+  slow.grant(bad, 1);
+  slow.grant(first, 1 << 20);
+  session_->on_bytes(slow.take_output(), effects);
+  EXPECT_LT(session_->held_bytes(), limits::kMaxUnsentBytes);
+  EXPECT_TRUE(slow.receive(effects.send));
+  EXPECT_TRUE(slow.answer(bad).ended);
+}
+
 TEST(SessionOpening, SilenceAndGarbageAreClosed) {
   for (const BytesView opening : {BytesView(""), BytesView("PRI * HT")}) {
     auto session = make_session({}, "10.0.0.1:5");

@@ -184,7 +184,10 @@ void HttpSession::on_tick(Instant now, Effects& effects) {
 
 void HttpSession::on_shutdown(Effects& effects) {
   http_.shutdown();
-  if (stream_) fail_stream(status_of({api::ErrorCode::kStopped, {}}), effects);
+  if (stream_) {
+    fail_stream(status_of({api::ErrorCode::kStopped, {}}), effects);
+    calling_ = false;  // what it asked for last may still be answered
+  }
   end_if_finished(effects);
 }
 
@@ -236,8 +239,8 @@ void HttpSession::go_on_with_snapshot(Effects& effects) {
 
 // Answers the requests that have arrived until one needs the node.
 void HttpSession::serve(Effects& effects) {
-  while (!calling_ && !stream_ && !snapshot_ && body_bytes_ == 0 && !http_.finished() &&
-         http_.request() != nullptr) {
+  while (!calling_ && !stream_ && !snapshot_ && !cut_short_ && body_bytes_ == 0 &&
+         !http_.finished() && http_.request() != nullptr) {
     serve_request(*http_.request(), effects);
   }
   end_if_finished(effects);
