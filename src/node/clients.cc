@@ -178,7 +178,7 @@ bool Clients::watch_news(ClientCall feed, const api::Header& header, const api::
                         std::holds_alternative<api::WatchProgress>(news) ||
                         std::holds_alternative<api::ElectionLeader>(news);
   if (may_wait && !has_room_for_events(client)) {
-    starved_.push_back(feed);
+    starved_.insert(feed);
     return false;
   }
   bool is_taken = false;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "api/session.h"
@@ -76,7 +77,7 @@ class Clients {
   Withdraw withdraw_;
   HasRoom has_room_;
   WatchHooks watches_;
-  std::vector<ClientCall> starved_;  // feeds that were refused since all connections hold so much
+  std::set<ClientCall> starved_;  // feeds that were refused since all connections hold so much
   std::vector<std::unique_ptr<io::Listener>> listeners_;
   std::map<std::uint64_t, std::unique_ptr<Client>> connections_;
   std::uint64_t next_id_ = 1;

@@ -9,6 +9,7 @@
 //
 // Pure: no clock, no I/O.
 
+#include <compare>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -30,6 +31,8 @@ inline constexpr std::uint64_t kObserversConnection = ~std::uint64_t{2};
 struct ClientCall {
   std::uint64_t connection = 0;
   api::CallId call = 0;
+
+  auto operator<=>(const ClientCall&) const = default;
 };
 
 class Writes {
