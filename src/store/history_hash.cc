@@ -30,16 +30,34 @@ bool HistoryHash::step(std::size_t max_work) {
 
 // A tombstone of the compacted revision may be gone already, and is never counted.
 void HistoryHash::add_keys(std::size_t& work) {
+  if (compacted_ <= 1) {  // there were none
+    keyspace_ = kKeyspaces;
+    return;
+  }
   const Mvcc::Index& keys = std::as_const(state_.mvcc).index(static_cast<Keyspace>(keyspace_));
   auto it = last_key_ ? keys.upper_bound(BytesView(*last_key_)) : keys.begin();
-  for (; it != keys.end() && work > 0; ++it, --work) {
-    const Record* record = version_at(it->newest, compacted_);
-    if (record != nullptr) sum_ += record->hash();
+  for (; it != keys.end() && work > 0; ++it) {
+    if (!add_key(it->newest, work)) return;
     last_key_ = it->newest->key();
   }
   if (it != keys.end()) return;
   last_key_.reset();
   ++keyspace_;
+}
+
+// Adds the version of the compacted revision. A key may have many since, which stay as long as
+// this: false, if it goes on among them. A key that is new may come in between.
+bool HistoryHash::add_key(const Record* newest, std::size_t& work) {
+  const bool goes_on = next_version_ != nullptr && next_version_->key() == newest->key();
+  const Record* record = goes_on ? std::exchange(next_version_, nullptr) : newest;
+  for (; record != nullptr && record->mod > compacted_; record = record->older) {
+    if (--work > 0) continue;
+    next_version_ = record->older;
+    return next_version_ == nullptr;
+  }
+  if (record != nullptr && !record->tombstone) sum_ += record->hash();
+  --work;
+  return true;
 }
 
 void HistoryHash::add_changes(std::size_t& work) {

@@ -12,6 +12,8 @@
 
 namespace conclave::store {
 
+struct Record;
+
 class HistoryHash {
  public:
   // Internal: see Store::begin_history_hash.
@@ -20,7 +22,7 @@ class HistoryHash {
   HistoryHash(const HistoryHash&) = delete;
   HistoryHash& operator=(const HistoryHash&) = delete;
 
-  // Looks at the next keys or changes, at most `max_work` of them. True at the end.
+  // Looks at the next versions of keys, at most `max_work` of them. True at the end.
   bool step(std::size_t max_work);
   // REQUIRES: step() has returned true.
   api::HashKvResponse result() const;
@@ -29,6 +31,7 @@ class HistoryHash {
 
  private:
   void add_keys(std::size_t& work);
+  bool add_key(const Record* newest, std::size_t& work);
   void add_changes(std::size_t& work);
 
   StoreState& state_;
@@ -37,6 +40,7 @@ class HistoryHash {
   const api::Revision store_revision_;
   std::size_t keyspace_ = 0;  // kKeyspaces: all keys have been looked at
   std::optional<Bytes> last_key_;
+  const Record* next_version_ = nullptr;  // of the key after that, if some have been passed
   // The last change that was added.
   api::Revision last_mod_;
   std::uint32_t last_sub_;

@@ -96,5 +96,30 @@ TEST(HistoryHash, OfAStoreThatWasNeverCompacted) {
   EXPECT_EQ((*hash)->result().compact_revision, -1);
 }
 
+// However many versions one key has: the loop has other things to do.
+TEST(HistoryHash, AStepPassesFewVersionsOfOneKey) {
+  Replica replica;
+  replica.run("put a 0");
+  replica.run("put b 0");
+  replica.run("compact 3");
+  for (int i = 1; i <= 1'000; ++i) replica.run(fmt::format("put b {}", i));
+  const auto hash = replica.store.begin_history_hash(0);
+  std::size_t steps = 1;
+  for (; !(*hash)->step(10); ++steps) {
+    if (steps == 50) replica.run("put ab new");  // between those two
+  }
+  EXPECT_GE(steps, 200) << "1,000 to pass, and the same as changes";
+  EXPECT_EQ((*hash)->result().hash, hash_of(replica.store, 1'003));
+}
+
+TEST(HistoryHash, WithoutACompactionOnlyChangesCount) {
+  Replica replica;
+  for (int i = 0; i < 1'000; ++i) replica.run(fmt::format("put a {}", i));
+  const auto hash = replica.store.begin_history_hash(0);
+  std::size_t steps = 1;
+  while (!(*hash)->step(10)) ++steps;
+  EXPECT_LE(steps, 102);
+}
+
 }  // namespace
 }  // namespace conclave::store

@@ -210,6 +210,27 @@ TEST(Snapshot, StepsStayShortWhereThereIsLittleToWrite) {
   EXPECT_GT(pieces, bytes / 1000 + 10);
 }
 
+// However many versions one key has.
+TEST(Snapshot, StepsStayShortAmongVersionsOfOneKey) {
+  Replica replica;
+  for (int i = 0; i < 500; ++i) replica.run(fmt::format("put b {}", i));
+  replica.run("put a 1");
+  replica.run("compact 502");
+  for (int i = 0; i < 500; ++i) replica.run(fmt::format("put b {}", i));
+  Store copy = load(write_all(replica.store), 1000).value();
+  const auto writer = replica.store.begin_snapshot();
+  Bytes all;
+  std::size_t steps = 0;
+  for (Bytes piece = writer->next(640); !piece.empty(); piece = writer->next(640)) {
+    all += piece;
+    if (++steps == 30) replica.run("put ab new");
+  }
+  EXPECT_GE(steps, 100) << "1,000 versions to pass, ten in a step, and 500 changes";
+  auto loaded = load(all, 1000);
+  ASSERT_TRUE(loaded.has_value()) << loaded.error().message;
+  EXPECT_EQ(loaded->hash(), copy.hash());
+}
+
 TEST(Snapshot, EveryDamagedByteIsFound) {
   Replica replica = eventful();
   const Bytes bytes = write_all(replica.store);

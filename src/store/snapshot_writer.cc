@@ -88,26 +88,40 @@ struct SnapshotWriter::State {
     if (head.compacted <= 1) return Stage::kChanges;  // every change is after it
     const Mvcc::Index& keys = std::as_const(store.mvcc).index(keyspace());
     auto it = last_key ? keys.upper_bound(BytesView(*last_key)) : keys.begin();
-    for (; it != keys.end() && !is_full(); ++it) {
-      write_base(it->newest);
+    for (pass_hidden(); it != keys.end() && !is_full(); ++it) {
+      if (!write_base(it->newest)) break;
       last_key = it->newest->key();
+      pass_hidden();
     }
-    if (it != keys.end()) return Stage::kBases;
+    if (hidden != nullptr || it != keys.end()) return Stage::kBases;
     last_key.reset();
     return ++next_keyspace == kKeyspaces ? Stage::kChanges : Stage::kBases;
   }
 
   // The version of a key that is current at the compacted revision is written. It hides those
-  // before it: they are dead, reclaimed or not, and so is itself if it is an older deletion.
-  void write_base(const Record* record) {
-    for (; record != nullptr && record->mod > head.compacted; record = record->older) ++visited;
-    if (record == nullptr) return;
-    if (!record->tombstone || record->mod == head.compacted) {
-      frame(FrameKind::kBase, *record);
-      ++end.bases;
-      record = record->older;
+  // before it: they are dead, reclaimed or not, and so is itself if it is an older deletion. False:
+  // the key has so many newer ones that it goes on among them. (A new key may come in between.)
+  bool write_base(const Record* newest) {
+    const bool goes_on = newer != nullptr && newer->key() == newest->key();
+    const Record* record = goes_on ? std::exchange(newer, nullptr) : newest;
+    for (; record != nullptr && record->mod > head.compacted; record = record->older, ++visited) {
+      if (!is_full()) continue;
+      newer = record;
+      return false;
     }
-    for (; record != nullptr; record = record->older, ++visited) end.dead_sum += record->hash();
+    if (record == nullptr) return true;
+    hidden = record;
+    if (record->tombstone && record->mod < head.compacted) return true;
+    frame(FrameKind::kBase, *record);
+    ++end.bases;
+    hidden = record->older;
+    return true;
+  }
+
+  void pass_hidden() {
+    for (; hidden != nullptr && !is_full(); hidden = hidden->older, ++visited) {
+      end.dead_sum += hidden->hash();
+    }
   }
 
   Stage write_changes() {
@@ -156,6 +170,8 @@ struct SnapshotWriter::State {
   std::optional<LeaseId> last_lease;
   std::size_t next_keyspace = 0;
   std::optional<Bytes> last_key;
+  const Record* hidden = nullptr;  // the next of its versions that are dead
+  const Record* newer = nullptr;   // of the key after it, where passing over new versions goes on
   std::size_t next_change;
   std::size_t end_of_changes;
   // Of the piece being made.

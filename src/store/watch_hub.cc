@@ -14,6 +14,9 @@ constexpr BytesView kSmallestKey("\0", 1);
 constexpr std::size_t kEventBytes = 48;
 // Matches that the changes of one revision may have, as a multiple of a slice's.
 constexpr std::size_t kMatchesOfOneRevision = 4;
+// A watch that has missed no more revisions than so many steps match does not wait for those that
+// replay much.
+constexpr std::size_t kNearSteps = 2;
 // Admitting a watch to a sweep is that much cheaper than telling it something.
 constexpr std::size_t kAdmissionsPerTell = 10;
 
@@ -285,12 +288,19 @@ bool WatchHub::admit_one(const Store& store, std::uint32_t index) {
   return true;
 }
 
-// The sweep that comes to `next` first, or a new one; kHead if there is none. The last that is free
-// begins where all that wait can join it.
+bool WatchHub::is_near(Revision next) const {
+  return next > cursors_[kHead].end - static_cast<Revision>(limits_.changes * kNearSteps);
+}
+
+// The sweep that comes to `next` first and soon, or a new one; kHead if there is none. The last
+// that is free is for watches near the head, the one before for all others; each begins where all
+// those that wait can join it.
 std::uint8_t WatchHub::sweep_for(Revision next) {
+  const bool near = is_near(next);
   std::uint8_t best = kHead;
   std::uint8_t free = kHead;
   std::size_t free_sweeps = 0;
+  bool has_near_sweep = false;
   for (std::uint8_t i = 1; i <= kSweeps; ++i) {
     const Cursor& sweep = cursors_[i];
     if (sweep.present == 0) {
@@ -299,12 +309,17 @@ std::uint8_t WatchHub::sweep_for(Revision next) {
     } else if (sweep.end < next && (best == kHead || sweep.end > cursors_[best].end)) {
       best = i;
     }
+    has_near_sweep = has_near_sweep || (sweep.present > 0 && is_near(sweep.end + 1));
   }
+  const bool is_far = near && best != kHead && !is_near(cursors_[best].end + 1);
+  if (is_far && (free != kHead || has_near_sweep)) best = kHead;
   if (best != kHead || free == kHead) return best;
-  if (free_sweeps == 1) {
+  if (free_sweeps == 1 && !near) return kHead;
+  if (free_sweeps <= (near ? 1 : 2)) {
     for (const std::uint32_t index : waiting_) {
       const Watcher& other = watchers_[index];
-      if (other.place == kWaiting && other.range != nullptr) next = std::min(next, other.next);
+      if (other.place != kWaiting || other.range == nullptr) continue;
+      if (is_near(other.next) == near) next = std::min(next, other.next);
     }
   }
   next = std::max<Revision>(next, 1);  // a client may name any
@@ -460,11 +475,10 @@ bool WatchHub::collect_revision(const Store& store, std::uint8_t number, std::si
   const Revision revision = history[at]->mod;
   const std::size_t before = matches.size();
   for (; at < history.size() && history[at]->mod == revision; ++at) {
-    match(number, *history[at]);
+    take_off(budget.matches, match(number, *history[at]));
     take_off(budget.changes, 1);
     if (matches.size() - before > limits_.matches * kMatchesOfOneRevision) return false;
   }
-  take_off(budget.matches, matches.size() - before);
   return true;
 }
 
@@ -473,12 +487,15 @@ bool WatchHub::wants(const Watcher& watcher, const Record& change) {
   return change.tombstone ? !watcher.no_delete : !watcher.no_put;
 }
 
-void WatchHub::match(std::uint8_t number, const Record& change) {
-  if (change.keyspace != Keyspace::kEtcd) return;
+// How many watches it has looked at.
+std::size_t WatchHub::match(std::uint8_t number, const Record& change) {
+  if (change.keyspace != Keyspace::kEtcd) return 0;
   Cursor& cursor = cursors_[number];
+  std::size_t visits = 0;
   index_.visit(change.key(), [&](const WatchIndex::Range& range) {
     for (std::uint32_t i = range.first[number]; i != kNone; i = watchers_[i].after) {
       Watcher& watcher = watchers_[i];
+      ++visits;
       if (!wants(watcher, change)) continue;
       const auto added = static_cast<std::uint32_t>(cursor.matches.size());
       cursor.matches.push_back({&change, kNone});
@@ -491,6 +508,7 @@ void WatchHub::match(std::uint8_t number, const Record& change) {
       watcher.last_match = added;
     }
   });
+  return visits;
 }
 
 // A revision with more matches than fit in memory: each watcher it concerns is told by itself.

@@ -50,7 +50,7 @@ class WatchHub {
 
   struct Limits {
     std::size_t watches = 0;
-    // Of one step, about: changes matched, matches found, watches told, bytes told.
+    // Of one step, about: changes matched, watches looked at for them, watches told, bytes told.
     std::size_t changes = 4'096;
     std::size_t matches = 65'536;
     std::size_t tells = 1'000;
@@ -166,6 +166,7 @@ class WatchHub {
   void admit(const Store& store);
   bool admit_one(const Store& store, std::uint32_t index);
   static Revision oldest_start(const Store& store);
+  bool is_near(Revision next) const;
   std::uint8_t sweep_for(Revision next);
   void wait(std::uint32_t index, Revision next);
   void dissolve(std::uint8_t cursor, Revision dropped);
@@ -174,7 +175,7 @@ class WatchHub {
   bool run(const Store& store, std::uint8_t cursor, Revision until, Budget& budget);
   bool collect(const Store& store, std::uint8_t cursor, Revision until, Budget& budget);
   bool collect_revision(const Store& store, std::uint8_t cursor, std::size_t& at, Budget& budget);
-  void match(std::uint8_t cursor, const Record& change);
+  std::size_t match(std::uint8_t cursor, const Record& change);
   void set_alone(const Store& store, std::uint8_t cursor, Revision revision);
   void tell_slice(const Store& store, Cursor& cursor, Budget& budget);
   bool tell_events(std::uint32_t index, Revision told_to, Budget& budget);

@@ -333,6 +333,35 @@ TEST(WatchHub, AStepIsBounded) {
   EXPECT_EQ(member.hub.events_told(), 150u);
 }
 
+// Also of watches that do not want what is looked at.
+TEST(WatchHub, AStepLooksAtFewWatches) {
+  Watched member({.watches = 10'000, .changes = 1'000, .matches = 500, .tells = 800});
+  for (int i = 0; i < 500; ++i) member.watch({.key = "a", .no_put = true});
+  member.heard();
+  for (int i = 1; i <= 20; ++i) member.run(fmt::format("put a {}", i));
+  EXPECT_EQ(member.settle(), 20) << "each change is looked at for all watches, and fills a step";
+}
+
+// However many replay everything, and from wherever.
+TEST(WatchHub, AWatchNearTheHeadDoesNotWaitForDeepReplays) {
+  Watched member({.watches = 1'000, .changes = 40});
+  for (int i = 1; i <= 2'000; ++i) member.run(fmt::format("put a {}", i));
+  member.settle();
+  for (int i = 0; i < 100; ++i) {
+    member.watch({.key = "a", .start_revision = 1 + i * 5}, kOther);
+    member.hub.step(member.db.store);
+  }
+  EXPECT_GT(member.hub.late(), 0);
+  for (const int back : {3, 20, 1, 10}) {
+    const api::Revision start = member.db.store.revision() - back;
+    member.watch({.key = "a", .start_revision = start});
+    for (int step = 0; step < 25; ++step) member.hub.step(member.db.store);
+    EXPECT_NE(member.heard().find(fmt::format("@{}", start)), std::string::npos) << back;
+  }
+  member.settle();
+  EXPECT_EQ(member.hub.late(), 0);
+}
+
 // More matches in one revision than may be kept: each watch is told by itself, and as a whole.
 TEST(WatchHub, AVeryLargeRevisionIsToldOneByOne) {
   Watched member({.watches = 1'000, .changes = 10, .matches = 5, .tells = 8, .bytes = 10'000});
