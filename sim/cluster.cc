@@ -188,8 +188,11 @@ Result<void> Cluster::start_with(std::size_t member, node::Options options) {
   starting.stopped = false;
   starting.stopped_because.reset();
   Result<std::unique_ptr<node::Node>> node = node::Node::start(
-      std::move(options), *starting.clock, *starting.disk, fabric_.host(host(member)),
-      [](const std::string& peer) { return etcd::make_session({}, peer); });
+      std::move(options), *starting.clock, *starting.disk,
+      node::Networks{.peers = fabric_.host(host(member)), .clients = fabric_.host(host(member))},
+      [](const std::string& peer, const api::ClientIdentity&) {
+        return etcd::make_session({}, peer);
+      });
   if (!node) return not_started(member, node.error());
   starting.node = std::move(*node);
   return {};

@@ -185,11 +185,11 @@ class Member:
 
     @property
     def url(self):
-        return f'http://127.0.0.1:{self.client_port}'
+        return f'{self.cluster.client_scheme}://127.0.0.1:{self.client_port}'
 
     @property
     def peer_url(self):
-        return f'http://127.0.0.1:{self.peer_port}'
+        return f'{self.cluster.peer_scheme}://127.0.0.1:{self.peer_port}'
 
     def command(self):
         return (
@@ -274,7 +274,7 @@ class Member:
     @property
     def channel(self):
         if self._channel is None:
-            self._channel = new_channel(self.endpoint)
+            self._channel = new_channel(self.endpoint, self.cluster.credentials)
             self._channel.subscribe(_keep_polling, try_to_connect=True)
         return self._channel
 
@@ -310,6 +310,10 @@ class Member:
 
 class Cluster:
     """Members that know of each other. `flags` go to each of them."""
+
+    client_scheme = 'http'
+    peer_scheme = 'http'
+    credentials = None  # of gRPC, where the client URLs have https
 
     def __init__(self, members=3, binary=None, flags=(), directory=None, token=None):
         self.binary = binary or Options.binary
@@ -448,7 +452,7 @@ def as_bytes(text):
     return text.encode() if isinstance(text, str) else text
 
 
-def new_channel(endpoint, **options):
+def new_channel(endpoint, credentials=None, **options):
     """A channel of its own (gRPC shares sockets between channels with equal options), that
     reconnects quickly."""
     settings = {
@@ -461,6 +465,8 @@ def new_channel(endpoint, **options):
         'grpc.enable_http_proxy': 0,
     }
     settings.update(options)
+    if credentials is not None:
+        return grpc.secure_channel(endpoint, credentials, options=list(settings.items()))
     return grpc.insecure_channel(endpoint, options=list(settings.items()))
 
 

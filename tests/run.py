@@ -31,6 +31,7 @@ TESTS = [
     'lock_test.py',
     'fence_test.py',
     'http_test.py',
+    'tls_test.py',
     'idempotency_test.py',
     'python_etcd3_test.py',
     'node_client_test.py',

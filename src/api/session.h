@@ -66,7 +66,13 @@ class Session {
   virtual void on_drained(Effects& effects) = 0;
 };
 
+// What a connection itself proves of its client.
+struct ClientIdentity {
+  std::string common_name;  // of its verified certificate; empty: it showed none
+};
+
 // Makes a session for an accepted connection. `peer` names the client for logs.
-using SessionFactory = std::move_only_function<std::unique_ptr<Session>(const std::string& peer)>;
+using SessionFactory = std::move_only_function<std::unique_ptr<Session>(
+    const std::string& peer, const ClientIdentity& identity)>;
 
 }  // namespace conclave::api

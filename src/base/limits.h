@@ -21,6 +21,13 @@ inline constexpr std::size_t kMaxClientConnections = 20'000;
 // Open files that a member keeps for itself: log, snapshots, peers. Clients get the rest of what
 // the system allows.
 inline constexpr std::size_t kOwnFiles = 128;
+// TLS handshakes under way, each for at most so long. They have part of the connections above;
+// one more ends the oldest.
+inline constexpr std::size_t kMaxHandshakes = 2'000;
+inline constexpr std::int64_t kHandshakeMs = 10'000;
+// Handshakes that are taken a step further in one turn of the loop: a step may cost a signature,
+// which with RSA is a millisecond.
+inline constexpr std::size_t kHandshakeStepsPerTurn = 2;
 // Their requests wait in memory; their reads are carried out as the answers are taken, see below.
 inline constexpr std::size_t kMaxStreamsPerConnection = 512;
 // Answers that the client of a connection has not taken. Above it no read is carried out for it, so

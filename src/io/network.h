@@ -17,6 +17,7 @@ namespace conclave::io {
 struct Address {
   std::string host;
   std::uint16_t port = 0;
+  bool tls = false;  // encrypted: only io/tls takes such an address
 
   auto operator<=>(const Address&) const = default;
   std::string to_string() const {
@@ -54,6 +55,9 @@ class Connection {
   // Closes after everything queued has left (or after a few seconds); on_closed follows.
   virtual void close_after_send() = 0;
   virtual std::string peer_name() const = 0;
+  // The common name in the certificate that the other side has shown and that was verified; empty
+  // if there is none.
+  virtual std::string peer_common_name() const { return {}; }
 };
 
 // Accepts until destroyed.

@@ -12,7 +12,8 @@ struct Clients::Client : io::ConnectionHandler {
       : owner(clients),
         id(number),
         connection(std::move(accepted)),
-        session(clients.make_session_(connection->peer_name())) {}
+        session(clients.make_session_(connection->peer_name(),
+                                      api::ClientIdentity{connection->peer_common_name()})) {}
 
   void on_bytes(BytesView bytes) override {
     owner.tell(*this, [&] { session->on_bytes(bytes, effects); });

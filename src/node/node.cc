@@ -52,11 +52,11 @@ const char* name_of(consensus::PeerState state) {
 }  // namespace
 
 Result<std::unique_ptr<Node>> Node::start(Options options, io::Clock& clock, io::Disk& disk,
-                                          io::Network& network, api::SessionFactory make_session) {
+                                          Networks networks, api::SessionFactory make_session) {
   Recovered recovered = TRY(recover(options, disk, clock));
   const NodeId self = options.self;
   std::unique_ptr<Node> node(new Node(std::move(options), std::move(recovered), clock, disk,
-                                      network, std::move(make_session)));
+                                      networks, std::move(make_session)));
   if (node->group_->was_removed()) {
     return fail(ErrorCode::kRemoved,
                 fmt::format("this member ({:x}) was removed from the cluster", self.value));
@@ -67,16 +67,16 @@ Result<std::unique_ptr<Node>> Node::start(Options options, io::Clock& clock, io:
 }
 
 Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& disk,
-           io::Network& network, api::SessionFactory make_session)
+           Networks networks, api::SessionFactory make_session)
     : options_(std::move(options)),
       clock_(clock),
       incarnation_(draw_incarnation(options_)),
       lock_(std::move(recovered.lock)),
       snapshots_(std::move(recovered.snapshots)),
       log_(std::move(recovered.log)),
-      peers_(options_, incarnation_, std::move(recovered.directories), clock, network, this),
+      peers_(options_, incarnation_, std::move(recovered.directories), clock, networks.peers, this),
       clients_(
-          options_.max_client_connections, clock, network, std::move(make_session),
+          options_.max_client_connections, clock, networks.clients, std::move(make_session),
           [this](ClientCall client, api::Request request) { submit(client, std::move(request)); },
           [this](ClientCall client) { group_->withdraw(client); },
           [this](std::uint64_t connection) { group_->on_room(connection); },

@@ -25,12 +25,18 @@
 
 namespace conclave::node {
 
+// The two sides of a member may differ in how their connections are protected.
+struct Networks {
+  io::Network& peers;
+  io::Network& clients;
+};
+
 class Node : private PeerHandler {
  public:
   // Recovers from the data directory, listens, and takes part. Blocks while it recovers. Clock,
-  // disk and network outlive the Node. Errors: those of recover(), and kBusy for a port in use.
+  // disk and networks outlive the Node. Errors: those of recover(), and kBusy for a port in use.
   static Result<std::unique_ptr<Node>> start(Options options, io::Clock& clock, io::Disk& disk,
-                                             io::Network& network,
+                                             Networks networks,
                                              api::SessionFactory make_session);
   ~Node() override;
 
@@ -45,7 +51,7 @@ class Node : private PeerHandler {
   const Group& group() const { return *group_; }
 
  private:
-  Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& disk, io::Network& network,
+  Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& disk, Networks networks,
        api::SessionFactory make_session);
 
   void on_engine_message(consensus::Envelope envelope) override;

@@ -9,7 +9,6 @@
 #include <tuple>
 #include <utility>
 
-#include "server/http_client.h"
 #include "server/url.h"
 
 namespace conclave::server {
@@ -53,24 +52,25 @@ std::string role_of(const ptree& tree, const StatusAnswer& answer) {
   return answer.leader ? "follower" : "no leader";
 }
 
-Result<std::string> ask(const io::Address& endpoint, std::string_view path) {
-  auto answer = TRY(http_request(endpoint, HttpMethod::kPost, path, "{}", kLimit));
+Result<std::string> ask(const HttpClient& http, const io::Address& endpoint,
+                        std::string_view path) {
+  auto answer = TRY(http.request(endpoint, HttpMethod::kPost, path, "{}", kLimit));
   if (answer.status == 200) return std::move(answer.body);
   return fail(ErrorCode::kIo, fmt::format("{} answered with HTTP status {}", path, answer.status));
 }
 
-Result<StatusAnswer> ask_status(const io::Address& endpoint) {
-  return parse_status_answer(TRY(ask(endpoint, "/v3/maintenance/status")));
+Result<StatusAnswer> ask_status(const HttpClient& http, const io::Address& endpoint) {
+  return parse_status_answer(TRY(ask(http, endpoint, "/v3/maintenance/status")));
 }
 
-Result<std::vector<ListedMember>> ask_members(const io::Address& endpoint) {
-  return parse_member_list(TRY(ask(endpoint, "/v3/cluster/member/list")));
+Result<std::vector<ListedMember>> ask_members(const HttpClient& http, const io::Address& endpoint) {
+  return parse_member_list(TRY(ask(http, endpoint, "/v3/cluster/member/list")));
 }
 
-MemberStatus ask_endpoint(const io::Address& endpoint) {
+MemberStatus ask_endpoint(const HttpClient& http, const io::Address& endpoint) {
   MemberStatus row;
   row.endpoint = endpoint.to_string();
-  auto answer = ask_status(endpoint);
+  auto answer = ask_status(http, endpoint);
   if (answer) {
     row.id = answer->member;
     row.answer = std::move(*answer);
@@ -100,20 +100,21 @@ MemberStatus* row_of(std::vector<MemberStatus>& rows, const ListedMember& member
 }
 
 // The first of the member's addresses that answers, or else the last failure.
-MemberStatus ask_member(const ListedMember& member) {
+MemberStatus ask_member(const HttpClient& http, const ListedMember& member) {
   MemberStatus row;
   row.unreachable = "it advertises no URL that can be asked";
   for (const io::Address& address : addresses_of(member)) {
-    row = ask_endpoint(address);
+    row = ask_endpoint(http, address);
     if (row.answer) break;
   }
   return row;
 }
 
-void add_members(std::vector<MemberStatus>& rows, const std::vector<ListedMember>& members) {
+void add_members(const HttpClient& http, std::vector<MemberStatus>& rows,
+                 const std::vector<ListedMember>& members) {
   for (const ListedMember& member : members) {
     MemberStatus* row = row_of(rows, member);
-    if (row == nullptr) row = &rows.emplace_back(ask_member(member));
+    if (row == nullptr) row = &rows.emplace_back(ask_member(http, member));
     row->id = member.id;
     row->name = member.name;
     row->witness = member.witness;
@@ -176,10 +177,11 @@ Result<std::vector<ListedMember>> parse_member_list(std::string_view json) {
   return members;
 }
 
-Result<std::vector<ListedMember>> list_members(const std::vector<io::Address>& endpoints) {
+Result<std::vector<ListedMember>> list_members(const HttpClient& http,
+                                               const std::vector<io::Address>& endpoints) {
   Result<std::vector<ListedMember>> members = fail(ErrorCode::kInvalid, "no endpoint was given");
   for (const io::Address& endpoint : endpoints) {
-    members = ask_members(endpoint);
+    members = ask_members(http, endpoint);
     if (members) break;
     members.error().message = endpoint.to_string() + ": " + members.error().message;
   }
@@ -192,10 +194,11 @@ std::string error_of(std::string_view json) {
   return message.empty() ? std::string(json) : message;
 }
 
-std::vector<MemberStatus> ask_cluster(const std::vector<io::Address>& endpoints) {
+std::vector<MemberStatus> ask_cluster(const HttpClient& http,
+                                      const std::vector<io::Address>& endpoints) {
   std::vector<MemberStatus> rows;
   for (const io::Address& endpoint : endpoints) {
-    MemberStatus row = ask_endpoint(endpoint);
+    MemberStatus row = ask_endpoint(http, endpoint);
     const bool seen =
         row.answer && std::ranges::find(rows, row.id, &MemberStatus::id) != rows.end();
     if (!seen) rows.push_back(std::move(row));
@@ -203,9 +206,9 @@ std::vector<MemberStatus> ask_cluster(const std::vector<io::Address>& endpoints)
   for (std::size_t i = 0; i < endpoints.size(); ++i) {
     const auto asked = std::ranges::find(rows, endpoints[i].to_string(), &MemberStatus::endpoint);
     if (asked == rows.end() || !asked->answer) continue;
-    const auto members = ask_members(endpoints[i]);
+    const auto members = ask_members(http, endpoints[i]);
     if (!members) continue;
-    add_members(rows, *members);
+    add_members(http, rows, *members);
     break;
   }
   fill_in_by_leader(rows);

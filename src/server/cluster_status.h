@@ -11,6 +11,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "io/network.h"
+#include "server/http_client.h"
 
 namespace conclave::server {
 
@@ -63,13 +64,15 @@ Result<StatusAnswer> parse_status_answer(std::string_view json);
 Result<std::vector<ListedMember>> parse_member_list(std::string_view json);
 
 // The members as the first endpoint that answers lists them; the last failure if none does.
-Result<std::vector<ListedMember>> list_members(const std::vector<io::Address>& endpoints);
+Result<std::vector<ListedMember>> list_members(const HttpClient& http,
+                                               const std::vector<io::Address>& endpoints);
 // What a gateway's error page says in words, or the page itself.
 std::string error_of(std::string_view json);
 
 // Asks each endpoint, finds the other members from the first that answers, and asks these. Sorted
 // by name and id. An endpoint or member that does not answer within 3 seconds is a row that says
 // so.
-std::vector<MemberStatus> ask_cluster(const std::vector<io::Address>& endpoints);
+std::vector<MemberStatus> ask_cluster(const HttpClient& http,
+                                      const std::vector<io::Address>& endpoints);
 
 }  // namespace conclave::server

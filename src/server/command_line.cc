@@ -31,16 +31,40 @@ std::optional<Usage> parse(CLI::App& app, std::vector<std::string> arguments) {
   }
 }
 
-Result<std::vector<io::Address>> parse_endpoints(std::string_view text) {
-  std::vector<io::Address> endpoints;
-  for (const std::string_view each : split(text, ',')) {
-    const bool has_scheme = each.find("://") != std::string_view::npos;
-    const std::string url = (has_scheme ? "" : "http://") + std::string(each);
-    endpoints.push_back(TRY(parse_url(url)).address());
+// The flags of commands that ask a cluster, named as etcdctl names them.
+struct ClusterFlags {
+  std::string endpoints = "127.0.0.1:2379";
+  ClientTls tls;
+
+  void add_to(CLI::App& app, const std::string& what_for) {
+    app.add_option("--endpoints", endpoints, what_for)->capture_default_str();
+    app.add_option("--cacert", tls.trusted_ca,
+                   "Whose certificates of servers are believed (PEM); the system's if not given.");
+    CLI::Option* const cert =
+        app.add_option("--cert", tls.certificate, "This client's certificate (PEM).");
+    CLI::Option* const key = app.add_option("--key", tls.key, "Its key (PEM).");
+    cert->needs(key);
+    key->needs(cert);
+    app.add_flag("--insecure-skip-tls-verify", tls.skips_verification,
+                 "Believe every certificate: whoever answers may be somebody else.");
   }
-  if (endpoints.empty()) return fail(ErrorCode::kInvalid, "at least one endpoint is needed");
-  return endpoints;
-}
+
+  std::expected<ClusterOptions, Usage> options() const {
+    const auto wrong = [](const std::string& why) {
+      return std::unexpected(Usage{2, fmt::format("--endpoints: {}\n", why)});
+    };
+    ClusterOptions cluster{.endpoints = {}, .tls = tls};
+    for (const std::string_view each : split(endpoints, ',')) {
+      const bool has_scheme = each.find("://") != std::string_view::npos;
+      const std::string scheme = has_scheme ? "" : tls.is_given() ? "https://" : "http://";
+      const auto url = parse_url(scheme + std::string(each));
+      if (!url) return wrong(url.error().message);
+      cluster.endpoints.push_back(url->address());
+    }
+    if (cluster.endpoints.empty()) return wrong("at least one endpoint is needed");
+    return cluster;
+  }
+};
 
 }  // namespace
 
@@ -52,18 +76,14 @@ int print(const Usage& usage) {
 std::expected<StatusOptions, Usage> parse_status_options(std::vector<std::string> arguments) {
   CLI::App app("Shows every member of a cluster: role, term, log position, lag and size.",
                "conclave status");
-  std::string endpoints = "127.0.0.1:2379";
+  ClusterFlags flags;
   StatusOptions options;
-  app.add_option("--endpoints", endpoints,
-                 "Where to ask, as host:port,...; the other members are found from there.")
-      ->capture_default_str();
+  flags.add_to(app, "Where to ask, as host:port,...; the other members are found from there.");
   app.add_flag("--json", options.json, "A JSON array, one object per member.");
   if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
-  auto parsed = parse_endpoints(endpoints);
-  if (!parsed) {
-    return std::unexpected(Usage{2, fmt::format("--endpoints: {}\n", parsed.error().message)});
-  }
-  options.endpoints = std::move(*parsed);
+  auto cluster = flags.options();
+  if (!cluster) return std::unexpected(cluster.error());
+  options.cluster = std::move(*cluster);
   return options;
 }
 
@@ -75,17 +95,14 @@ std::expected<ReplaceOptions, Usage> parse_replace_options(std::vector<std::stri
       "replace",
       "Puts a new member in the place of one that lost its disk, at the same address and in one\n"
       "step. Start it afterwards with an empty data directory and the flags that this prints.");
-  std::string endpoints = "127.0.0.1:2379";
+  ClusterFlags flags;
   ReplaceOptions options;
   replace->add_option("member", options.member, "Name or id of the member.")->required();
-  replace->add_option("--endpoints", endpoints, "Members that run, as host:port,...")
-      ->capture_default_str();
+  flags.add_to(*replace, "Members that run, as host:port,...");
   if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
-  auto parsed = parse_endpoints(endpoints);
-  if (!parsed) {
-    return std::unexpected(Usage{2, fmt::format("--endpoints: {}\n", parsed.error().message)});
-  }
-  options.endpoints = std::move(*parsed);
+  auto cluster = flags.options();
+  if (!cluster) return std::unexpected(cluster.error());
+  options.cluster = std::move(*cluster);
   return options;
 }
 
@@ -95,18 +112,14 @@ std::expected<SnapshotSaveOptions, Usage> parse_snapshot_save_options(
       "Saves everything that a cluster holds to a file, and checks it. What was acknowledged\n"
       "before is in it. The file appears when it is whole.",
       "conclave snapshot save");
-  std::string endpoints = "127.0.0.1:2379";
+  ClusterFlags flags;
   SnapshotSaveOptions options;
   app.add_option("file", options.file, "Where to.")->required();
-  app.add_option("--endpoints", endpoints,
-                 "Members to ask, as host:port,...; the first that can gives it.")
-      ->capture_default_str();
+  flags.add_to(app, "Members to ask, as host:port,...; the first that can gives it.");
   if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
-  auto parsed = parse_endpoints(endpoints);
-  if (!parsed) {
-    return std::unexpected(Usage{2, fmt::format("--endpoints: {}\n", parsed.error().message)});
-  }
-  options.endpoints = std::move(*parsed);
+  auto cluster = flags.options();
+  if (!cluster) return std::unexpected(cluster.error());
+  options.cluster = std::move(*cluster);
   return options;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "io/network.h"
+#include "server/http_client.h"
 
 namespace conclave::server {
 
@@ -19,19 +20,25 @@ struct Usage {
 // Prints to standard output, or standard error if it is an error; returns the exit code.
 int print(const Usage& usage);
 
-struct StatusOptions {
+// Whom a command asks. An endpoint without a scheme is spoken to with TLS if `tls` says anything.
+struct ClusterOptions {
   std::vector<io::Address> endpoints;
+  ClientTls tls;
+};
+
+struct StatusOptions {
+  ClusterOptions cluster;
   bool json = false;
 };
 
 struct ReplaceOptions {
   std::string member;  // its name, or its id in hexadecimal
-  std::vector<io::Address> endpoints;
+  ClusterOptions cluster;
 };
 
 struct SnapshotSaveOptions {
   std::string file;
-  std::vector<io::Address> endpoints;  // tried in turn
+  ClusterOptions cluster;  // its endpoints are tried in turn
 };
 
 struct SnapshotStatusOptions {

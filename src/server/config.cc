@@ -11,6 +11,7 @@
 #include "base/limits.h"
 #include "server/settings.h"
 #include "server/text.h"
+#include "server/tls_config.h"
 
 namespace conclave::server {
 
@@ -304,6 +305,7 @@ Result<Config> parse_config(const std::vector<std::string>& arguments,
   TRY(read_watch_progress(settings, config));
   TRY(read_log_level(settings, config));
   config.warnings = settings.take_warnings();
+  TRY(read_tls(settings, config));
   return config;
 }
 

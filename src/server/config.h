@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "io/tls/options.h"
 #include "node/options.h"
 #include "server/url.h"
 
@@ -61,6 +62,9 @@ struct Config {
   std::set<std::string> witnesses;  // names
   std::uint64_t election_quorum = 0;
   std::uint64_t write_quorum = 0;
+  // For the URLs with https; the files have not been looked at.
+  io::TlsOptions client_tls;
+  io::TlsOptions peer_tls;
   LogLevel log_level = LogLevel::kInfo;
 
   std::vector<std::string> warnings;  // for the log, once there is one

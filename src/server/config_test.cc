@@ -126,8 +126,8 @@ TEST(Config, UnknownVariablesAreMentioned) {
 }
 
 TEST(Config, WhatIsNotSupportedIsRefusedByName) {
-  EXPECT_EQ(refused({"--cert-file=x"}), "--cert-file is not supported: TLS is not supported");
-  EXPECT_THAT(refused({"--client-cert-auth"}), HasSubstr("--client-cert-auth is not supported"));
+  EXPECT_EQ(refused({"--discovery=x"}),
+            "--discovery is not supported: members are named by --initial-cluster");
   EXPECT_THAT(refused({}, {{"ETCD_WAL_DIR", "/w"}}), HasSubstr("--wal-dir is not supported"));
   EXPECT_THAT(refused({"--force-new-cluster"}), HasSubstr("not supported"));
   EXPECT_EQ(parsed({"--cert-file=", "--client-cert-auth=false", "--cors=*"}).name, "default");
@@ -141,10 +141,61 @@ TEST(Config, WhatIsHarmlessIsAcceptedWithAWarning) {
 
 TEST(Config, BadUrlsNameFlagValueAndReason) {
   EXPECT_EQ(refused({"--listen-peer-urls=htp://x:1"}),
-            "--listen-peer-urls: \"htp://x:1\": the scheme must be http");
-  EXPECT_THAT(refused({"--initial-cluster=default=https://a:1"}),
-              AllOf(HasSubstr("--initial-cluster"), HasSubstr("TLS")));
+            "--listen-peer-urls: \"htp://x:1\": the scheme must be http or https");
   EXPECT_THAT(refused({"--initial-cluster=http://a:1"}), HasSubstr("form name=http"));
+}
+
+const Arguments kHttps{"--listen-client-urls=https://a:1", "--advertise-client-urls=https://a:1",
+                       "--cert-file=c", "--key-file=k"};
+
+Arguments with(Arguments arguments, const Arguments& more) {
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+TEST(Tls, FlagsAreEtcds) {
+  const Config config =
+      parsed(with(kHttps, {"--trusted-ca-file=a", "--client-crl-file=r",
+                           "--client-cert-allowed-hostname=h", "--cipher-suites=X,Y"}));
+  EXPECT_EQ(config.client_tls.files.certificate, "c");
+  EXPECT_EQ(config.client_tls.files.key, "k");
+  EXPECT_EQ(config.client_tls.files.trusted_ca, "a");
+  EXPECT_EQ(config.client_tls.files.crl, "r");
+  EXPECT_EQ(config.client_tls.allowed_hostname, "h");
+  EXPECT_THAT(config.client_tls.cipher_suites, ElementsAre("X", "Y"));
+  EXPECT_THAT(config.client_tls.protocols, ElementsAre("http/1.1", "h2"));
+  EXPECT_TRUE(config.client_tls.require_certificate);  // an authority is enough, as with etcd
+  EXPECT_TRUE(config.listen_client_urls[0].address().tls);
+  EXPECT_FALSE(config.listen_peer_urls[0].address().tls);
+  EXPECT_FALSE(config.peer_tls.has_certificate());
+  EXPECT_THAT(config.warnings, IsEmpty());
+  EXPECT_FALSE(parsed(kHttps).client_tls.require_certificate);
+}
+
+TEST(Tls, HttpsNeedsACertificate) {
+  EXPECT_EQ(
+      refused({"--listen-client-urls=https://a:1", "--advertise-client-urls=https://a:1"}),
+      "TLS key/cert (--cert-file, --key-file) must be provided for client url https://a:1 with "
+      "HTTPS scheme");
+  EXPECT_EQ(refused({"--listen-peer-urls=https://a:1"}),
+            "TLS key/cert (--peer-cert-file, --peer-key-file) must be provided for peer url "
+            "https://a:1 with HTTPS scheme");
+  EXPECT_TRUE(parsed({"--listen-peer-urls=https://a:1", "--peer-auto-tls"}).peer_tls.self_signed);
+}
+
+TEST(Tls, WhatProtectsLessThanItSeemsIsSaid) {
+  EXPECT_THAT(refused({"--key-file=x"}), HasSubstr("--cert-file: it needs --key-file"));
+  EXPECT_THAT(refused({"--peer-cert-allowed-cn=x"}), HasSubstr("it needs --peer-client-cert-auth"));
+  EXPECT_THAT(refused({"--client-crl-file=x"}), HasSubstr("it needs --client-cert-auth"));
+  EXPECT_THAT(refused({"--peer-client-cert-auth", "--peer-cert-allowed-cn=x",
+                       "--peer-cert-allowed-hostname=y"}),
+              HasSubstr("there can be only one"));
+  EXPECT_THAT(refused({"--auto-tls", "--client-cert-auth"}), HasSubstr("nobody has a certificate"));
+  EXPECT_THAT(refused({"--client-cert-auth=maybe"}), HasSubstr("--client-cert-auth"));
+  EXPECT_THAT(parsed({"--cert-file=c", "--key-file=k"}).warnings,
+              ElementsAre(HasSubstr("http://localhost:2379 is not encrypted")));
+  EXPECT_THAT(parsed(with(kHttps, {"--auto-tls"})).warnings,
+              ElementsAre("--auto-tls is ignored: a certificate is given"));
 }
 
 TEST(Config, ListeningElsewhereNeedsAnAdvertisedUrl) {
@@ -288,10 +339,24 @@ TEST_F(ConfigFile, ErrorsNameTheFile) {
   EXPECT_THAT(refused(written("nam: x\n")), HasSubstr("unknown key nam in " + path_));
   EXPECT_THAT(refused(written("name: {a: b}\n")), HasSubstr("name must be a value"));
   EXPECT_THAT(refused(written("log-level: loud\n")), HasSubstr("log-level in " + path_));
-  EXPECT_THAT(refused(written("client-transport-security: {cert-file: x}\n")),
-              HasSubstr("cert-file in " + path_ + " is not supported"));
-  EXPECT_THAT(refused(written("peer-transport-security: {cert-file: x}\n")),
-              HasSubstr("peer-cert-file in " + path_ + " is not supported"));
+  EXPECT_EQ(refused(written("peer-transport-security: {cert-file: x}\n")),
+            "peer-cert-file in " + path_ + ": it needs peer-key-file in " + path_ +
+                ", and that needs it");
+}
+
+TEST_F(ConfigFile, HasSectionsForTls) {
+  const Config config = parsed(written(R"(
+listen-client-urls: https://10.0.0.1:2379
+advertise-client-urls: https://10.0.0.1:2379
+client-transport-security: {cert-file: c, key-file: k, client-cert-auth: true, trusted-ca-file: a}
+peer-transport-security:
+  auto-tls: true
+)"));
+  EXPECT_EQ(config.client_tls.files.certificate, "c");
+  EXPECT_EQ(config.client_tls.files.key, "k");
+  EXPECT_EQ(config.client_tls.files.trusted_ca, "a");
+  EXPECT_TRUE(config.client_tls.require_certificate);
+  EXPECT_TRUE(config.peer_tls.self_signed);
 }
 
 }  // namespace

@@ -144,8 +144,9 @@ class DevCluster {
   bool healthy() const {
     for (const Member& member : members_) {
       if (!member.process.running()) continue;
-      const auto answer = http_request({"127.0.0.1", member.plan.client_port}, HttpMethod::kGet,
-                                       "/health", "", conclave::seconds(1));
+      const auto answer =
+          HttpClient().request({"127.0.0.1", member.plan.client_port}, HttpMethod::kGet, "/health",
+                               "", conclave::seconds(1));
       if (!answer || answer->status != 200) return false;
     }
     return any_running();

@@ -105,7 +105,8 @@ class DevTest : public testing::Test {
 
   bool healthy(int member) const {
     const auto port = static_cast<std::uint16_t>(base_ + 10 * member);
-    return http_request({"127.0.0.1", port}, HttpMethod::kGet, "/health", "", seconds(1))
+    return HttpClient()
+        .request({"127.0.0.1", port}, HttpMethod::kGet, "/health", "", seconds(1))
         .has_value();
   }
 

@@ -12,7 +12,6 @@ namespace conclave::server {
 
 namespace {
 
-constexpr std::string_view kNoTls = "TLS is not supported";
 constexpr std::string_view kNoDiscovery = "members are named by --initial-cluster";
 constexpr std::string_view kNoProxy = "there is no proxy mode";
 constexpr std::string_view kNoBackend = "there is no backend database to tune";
@@ -68,6 +67,31 @@ constexpr auto kFlags = std::to_array<Flag>({
      "With paxos: the votes that elect a leader of a new cluster. 0: more than half."},
     {"write-quorum", kUsed, false, "0",
      "With paxos: the votes that make a write permanent. Both together: more than all."},
+    // TLS, for URLs with https
+    {"cert-file", kUsed, false, "", "Certificate for clients: PEM, intermediates behind it."},
+    {"key-file", kUsed, false, "", "Its key: PEM, without a password."},
+    {"client-cert-auth", kUsed, true, "false", "Demand a certificate of every client."},
+    {"trusted-ca-file", kUsed, false, "",
+     "Whose certificates of clients are believed: PEM. As in etcd, one is then demanded."},
+    {"client-crl-file", kUsed, false, "", "Certificates of clients that were revoked."},
+    {"client-cert-allowed-hostname", kUsed, false, "",
+     "The certificate of a client must be valid for this host name."},
+    {"auto-tls", kUsed, true, "false", "Make up a certificate for clients, if none is given."},
+    {"peer-cert-file", kUsed, false, "",
+     "Certificate among the members, shown both when calling and when called."},
+    {"peer-key-file", kUsed, false, "", "Its key."},
+    {"peer-client-cert-auth", kUsed, true, "false", "Demand a certificate of members that call."},
+    {"peer-trusted-ca-file", kUsed, false, "",
+     "Whose certificates of members are believed. As in etcd, one is then demanded."},
+    {"peer-cert-allowed-cn", kUsed, false, "",
+     "The certificate of another member must have this common name."},
+    {"peer-cert-allowed-hostname", kUsed, false, "",
+     "The certificate of another member must be valid for this host name."},
+    {"peer-auto-tls", kUsed, true, "false",
+     "Make up a certificate, if none is given; members then believe each other's."},
+    {"peer-crl-file", kUsed, false, "", "Certificates of members that were revoked."},
+    {"cipher-suites", kUsed, false, "",
+     "Cipher suites for clients and members, by their standard names; the best if not given."},
     // Logging
     {"log-level", kUsed, false, "info", "Lowest level that is logged: debug, info, warn, error."},
     {"debug", kUsed, true, "false", "The same as --log-level=debug."},
@@ -75,6 +99,8 @@ constexpr auto kFlags = std::to_array<Flag>({
     {"version", kUsed, true, "false", "Prints the version."},
 
     // What else etcd knows.
+    {"experimental-peer-skip-client-san-verification", kAccepted, true, "false",
+     "where a member calls from is not compared with its certificate"},
     {"logger", kAccepted, false, "", "there is one log format"},
     {"pre-vote", kAccepted, true, "false", "pre-vote is always on"},
     {"max-snapshots", kIgnored, false, "5", "the newest snapshots are kept"},
@@ -107,27 +133,10 @@ constexpr auto kFlags = std::to_array<Flag>({
      "leases run in the cluster's own time"},
     {"experimental-compaction-batch-limit", kIgnored, false, "1000", "steps are always small"},
     {"experimental-warning-apply-duration", kIgnored, false, "100ms", "the threshold is fixed"},
-    {"experimental-peer-skip-client-san-verification", kIgnored, true, "false", kNoTls},
     {"wal-dir", kRefused, false, "", "the log is kept in --data-dir"},
     {"discovery", kRefused, false, "", kNoDiscovery},
     {"discovery-srv", kRefused, false, "", kNoDiscovery},
     {"discovery-srv-name", kRefused, false, "", kNoDiscovery},
-    {"cert-file", kRefused, false, "", kNoTls},
-    {"key-file", kRefused, false, "", kNoTls},
-    {"client-cert-auth", kRefused, true, "false", kNoTls},
-    {"client-crl-file", kRefused, false, "", kNoTls},
-    {"client-cert-allowed-hostname", kRefused, false, "", kNoTls},
-    {"trusted-ca-file", kRefused, false, "", kNoTls},
-    {"auto-tls", kRefused, true, "false", kNoTls},
-    {"peer-cert-file", kRefused, false, "", kNoTls},
-    {"peer-key-file", kRefused, false, "", kNoTls},
-    {"peer-client-cert-auth", kRefused, true, "false", kNoTls},
-    {"peer-trusted-ca-file", kRefused, false, "", kNoTls},
-    {"peer-cert-allowed-cn", kRefused, false, "", kNoTls},
-    {"peer-cert-allowed-hostname", kRefused, false, "", kNoTls},
-    {"peer-auto-tls", kRefused, true, "false", kNoTls},
-    {"peer-crl-file", kRefused, false, "", kNoTls},
-    {"cipher-suites", kRefused, false, "", kNoTls},
     {"cors", kRefused, false, "*", "requests of all origins are answered"},
     {"host-whitelist", kRefused, false, "*", "requests are not filtered by host name"},
     {"auth-token", kRefused, false, "simple", "there are no users"},

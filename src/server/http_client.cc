@@ -6,11 +6,13 @@
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
 #include <limits>
-#include <vector>
+#include <memory>
+#include <system_error>
 
 namespace conclave::server {
 
@@ -18,72 +20,12 @@ namespace {
 
 namespace asio = boost::asio;
 namespace http = boost::beast::http;
+namespace ssl = boost::asio::ssl;
 using asio::ip::tcp;
 using boost::system::error_code;
+using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kMaxAnswerBytes = 8 * 1024 * 1024;
-
-// One exchange: resolve, connect, write, read; each step starts the next.
-class Exchange {
- public:
-  Exchange(asio::io_context& context, io::Address server, http::request<http::string_body> request)
-      : server_(std::move(server)),
-        request_(std::move(request)),
-        resolver_(context),
-        socket_(context) {
-    parser_.body_limit(kMaxAnswerBytes);
-  }
-
-  void begin() {
-    error_code error;
-    const auto literal = asio::ip::make_address(server_.host, error);
-    if (!error) return connect({tcp::endpoint(literal, server_.port)});
-    resolver_.async_resolve(
-        server_.host, std::to_string(server_.port),
-        [this](const error_code& failed, const tcp::resolver::results_type& found) {
-          if (failed) return finish(failed);
-          std::vector<tcp::endpoint> endpoints;
-          for (const auto& each : found) endpoints.push_back(each.endpoint());
-          connect(std::move(endpoints));
-        });
-  }
-
-  bool finished() const { return finished_; }
-  const error_code& error() const { return error_; }
-  HttpAnswer answer() { return {parser_.get().result_int(), std::move(parser_.get().body())}; }
-
- private:
-  void connect(std::vector<tcp::endpoint> endpoints) {
-    endpoints_ = std::move(endpoints);
-    asio::async_connect(socket_, endpoints_, [this](const error_code& failed, const auto&) {
-      if (failed) return finish(failed);
-      write();
-    });
-  }
-
-  void write() {
-    http::async_write(socket_, request_, [this](const error_code& failed, std::size_t) {
-      if (failed) return finish(failed);
-      http::async_read(socket_, buffer_, parser_,
-                       [this](const error_code& error, std::size_t) { finish(error); });
-    });
-  }
-
-  void finish(const error_code& error) {
-    error_ = error;
-    finished_ = true;
-  }
-
-  io::Address server_;
-  http::request<http::string_body> request_;
-  tcp::resolver resolver_;
-  tcp::socket socket_;
-  std::vector<tcp::endpoint> endpoints_;
-  boost::beast::flat_buffer buffer_;
-  http::response_parser<http::string_body> parser_;
-  error_code error_;
-  bool finished_ = false;
-};
 
 http::request<http::string_body> make_request(const io::Address& server, http::verb verb,
                                               std::string_view path, std::string_view body) {
@@ -96,10 +38,52 @@ http::request<http::string_body> make_request(const io::Address& server, http::v
   return request;
 }
 
-// Steps that begin one after the other, each with so much time.
+Result<void> load_file(const std::string& path, auto&& load) {
+  if (path.empty()) return {};
+  error_code error;
+  load(path, error);
+  if (!error) return {};
+  const auto code = static_cast<unsigned long>(error.value());
+  const std::string why = ERR_SYSTEM_ERROR(code)
+                              ? std::generic_category().message(ERR_GET_REASON(code))
+                              : error.message();
+  return fail(ErrorCode::kInvalid, fmt::format("{}: {}", path, why));
+}
+
+Result<std::unique_ptr<ssl::context>> make_context(const ClientTls& tls) {
+  auto context = std::make_unique<ssl::context>(ssl::context::tls_client);
+  SSL_CTX_set_min_proto_version(context->native_handle(), TLS1_2_VERSION);
+  error_code error;
+  if (tls.trusted_ca.empty()) context->set_default_verify_paths(error);
+  TRY(load_file(tls.trusted_ca, [&](const std::string& path, error_code& failed) {
+    context->load_verify_file(path, failed);
+  }));
+  TRY(load_file(tls.certificate, [&](const std::string& path, error_code& failed) {
+    context->use_certificate_chain_file(path, failed);
+  }));
+  TRY(load_file(tls.key, [&](const std::string& path, error_code& failed) {
+    context->use_private_key_file(path, ssl::context::pem, failed);
+  }));
+  context->set_verify_mode(tls.skips_verification ? ssl::verify_none : ssl::verify_peer, error);
+  return context;
+}
+
+// How long an exchange may take: each step of it, and all together.
+struct Patience {
+  Duration each;
+  bool is_for_all = false;
+};
+
+// Steps that begin one after the other. What an operation that timed out refers to has to outlive
+// this.
 class Steps {
  public:
-  Steps(asio::io_context& context, Duration patience) : context_(context), patience_(patience) {}
+  explicit Steps(Patience patience)
+      : patience_(patience),
+        each_(patience.each.ns),
+        end_(patience.is_for_all ? Clock::now() + each_ : Clock::time_point::max()) {}
+
+  asio::io_context& context() { return context_; }
 
   // `begin` gets the handler for its operation.
   template <class Begin>
@@ -111,75 +95,123 @@ class Steps {
       done = true;
     });
     context_.restart();
-    context_.run_for(std::chrono::nanoseconds(patience_.ns));
+    context_.run_for(std::min<std::chrono::nanoseconds>(each_, end_ - Clock::now()));
     if (!done) {
-      return fail(ErrorCode::kIo, fmt::format("nothing came for {} ms", patience_.ms()));
+      return fail(
+          ErrorCode::kIo,
+          fmt::format("{} {} ms", patience_.is_for_all ? "no answer within" : "nothing came for",
+                      patience_.each.ms()));
     }
     if (error && error != http::error::need_buffer) return fail(ErrorCode::kIo, error.message());
     return {};
   }
 
  private:
-  asio::io_context& context_;
-  Duration patience_;
+  Patience patience_;
+  std::chrono::nanoseconds each_;
+  Clock::time_point end_;
+  asio::io_context context_;
 };
+
+// How one exchange goes, over a stream that is connected.
+struct Exchange {
+  http::request<http::string_body> request;
+  const std::function<Result<void>(std::string_view)>& take;
+  boost::beast::flat_buffer buffer;
+  http::response_parser<http::buffer_body> parser;
+  std::array<char, 64 * 1024> piece;
+
+  template <class Stream>
+  Result<HttpAnswer> run(Steps& steps, Stream& stream) {
+    parser.body_limit(std::numeric_limits<std::uint64_t>::max());
+    TRY(steps.step([&](auto done) { http::async_write(stream, request, done); }));
+    TRY(steps.step([&](auto done) { http::async_read_header(stream, buffer, parser, done); }));
+    HttpAnswer answer{.status = parser.get().result_int(), .body = {}};
+    while (!parser.is_done()) {
+      parser.get().body().data = piece.data();
+      parser.get().body().size = piece.size();
+      TRY(steps.step([&](auto done) { http::async_read_some(stream, buffer, parser, done); }));
+      const std::string_view came(piece.data(), piece.size() - parser.get().body().size);
+      if (answer.status == 200 && take) {
+        TRY(take(came));
+      } else if (answer.body.size() < kMaxAnswerBytes) {
+        answer.body += came;
+      } else {
+        return fail(ErrorCode::kIo, "the answer is too large");
+      }
+    }
+    return answer;
+  }
+};
+
+// What an exchange needs that outlives the operations on it.
+struct Connecting {
+  tcp::resolver::results_type found;
+
+  Result<void> run(Steps& steps, tcp::resolver& resolver, tcp::socket& socket,
+                   const io::Address& server) {
+    TRY(steps.step([&](auto done) {
+      resolver.async_resolve(server.host, std::to_string(server.port),
+                             [this, done](const error_code& failed, const auto& results) mutable {
+                               found = results;
+                               done(failed);
+                             });
+    }));
+    return steps.step([&](auto done) { asio::async_connect(socket, found, done); });
+  }
+};
+
+// Why OpenSSL trusts a server not, in more words than "certificate verify failed".
+Failure not_trusted(const Error& why, SSL* ssl) {
+  const long verified = SSL_get_verify_result(ssl);
+  if (verified == X509_V_OK) return fail(why.code, "TLS: " + why.message);
+  return fail(why.code, fmt::format("the server's certificate is refused: {}",
+                                    X509_verify_cert_error_string(verified)));
+}
+
+Result<void> secure(Steps& steps, ssl::stream<tcp::socket&>& stream, const ClientTls& tls,
+                    const std::string& host) {
+  if (!tls.skips_verification) stream.set_verify_callback(ssl::host_name_verification(host));
+  error_code literal;
+  asio::ip::make_address(host, literal);
+  if (literal) SSL_set_tlsext_host_name(stream.native_handle(), host.c_str());
+  const auto shaken =
+      steps.step([&](auto done) { stream.async_handshake(ssl::stream_base::client, done); });
+  if (!shaken) return not_trusted(shaken.error(), stream.native_handle());
+  return {};
+}
+
+Result<HttpAnswer> run(const ClientTls& tls, const io::Address& server, Exchange& exchange,
+                       Patience patience) {
+  Connecting connecting;
+  std::unique_ptr<ssl::context> context;
+  if (server.tls) context = TRY(make_context(tls));
+  Steps steps(patience);
+  tcp::resolver resolver(steps.context());
+  tcp::socket socket(steps.context());
+  TRY(connecting.run(steps, resolver, socket, server));
+  if (!server.tls) return exchange.run(steps, socket);
+  ssl::stream<tcp::socket&> stream(socket, *context);
+  TRY(secure(steps, stream, tls, server.host));
+  return exchange.run(steps, stream);
+}
 
 }  // namespace
 
-Result<HttpAnswer> http_stream(const io::Address& server, std::string_view path,
-                               std::string_view body, Duration patience,
-                               const std::function<Result<void>(std::string_view)>& take) {
-  // What an operation that timed out still refers to goes after the context.
-  const auto request = make_request(server, http::verb::post, path, body);
-  tcp::resolver::results_type found;
-  boost::beast::flat_buffer buffer;
-  http::response_parser<http::buffer_body> parser;
-  parser.body_limit(std::numeric_limits<std::uint64_t>::max());
-  std::array<char, 64 * 1024> piece{};
-  asio::io_context context;
-  tcp::resolver resolver(context);
-  tcp::socket socket(context);
-  Steps steps(context, patience);
-
-  TRY(steps.step([&](auto done) {
-    resolver.async_resolve(server.host, std::to_string(server.port),
-                           [&found, done](const error_code& failed, const auto& results) mutable {
-                             found = results;
-                             done(failed);
-                           });
-  }));
-  TRY(steps.step([&](auto done) { asio::async_connect(socket, found, done); }));
-  TRY(steps.step([&](auto done) { http::async_write(socket, request, done); }));
-  TRY(steps.step([&](auto done) { http::async_read_header(socket, buffer, parser, done); }));
-  HttpAnswer answer{.status = parser.get().result_int(), .body = {}};
-  while (!parser.is_done()) {
-    parser.get().body().data = piece.data();
-    parser.get().body().size = piece.size();
-    TRY(steps.step([&](auto done) { http::async_read_some(socket, buffer, parser, done); }));
-    const std::string_view came(piece.data(), piece.size() - parser.get().body().size);
-    if (answer.status == 200) {
-      TRY(take(came));
-    } else if (answer.body.size() < kMaxAnswerBytes) {
-      answer.body += came;
-    }
-  }
-  return answer;
+Result<HttpAnswer> HttpClient::stream(
+    const io::Address& server, std::string_view path, std::string_view body, Duration patience,
+    const std::function<Result<void>(std::string_view)>& take) const {
+  Exchange exchange{make_request(server, http::verb::post, path, body), take, {}, {}, {}};
+  return run(tls_, server, exchange, Patience{.each = patience});
 }
 
-Result<HttpAnswer> http_request(const io::Address& server, HttpMethod method, std::string_view path,
-                                std::string_view body, Duration limit) {
+Result<HttpAnswer> HttpClient::request(const io::Address& server, HttpMethod method,
+                                       std::string_view path, std::string_view body,
+                                       Duration limit) const {
   const auto verb = method == HttpMethod::kPost ? http::verb::post : http::verb::get;
-  auto request = make_request(server, verb, path, body);
-
-  asio::io_context context;
-  Exchange exchange(context, server, std::move(request));
-  exchange.begin();
-  context.run_for(std::chrono::nanoseconds(limit.ns));
-  if (!exchange.finished()) {
-    return fail(ErrorCode::kIo, fmt::format("no answer within {} ms", limit.ms()));
-  }
-  if (exchange.error()) return fail(ErrorCode::kIo, exchange.error().message());
-  return exchange.answer();
+  const std::function<Result<void>(std::string_view)> keep;
+  Exchange exchange{make_request(server, verb, path, body), keep, {}, {}, {}};
+  return run(tls_, server, exchange, Patience{.each = limit, .is_for_all = true});
 }
 
 }  // namespace conclave::server

@@ -18,15 +18,37 @@ struct HttpAnswer {
 
 enum class HttpMethod { kGet, kPost };
 
-// kIo if there is no complete answer within `limit`, connecting included. `body` is sent as JSON.
-Result<HttpAnswer> http_request(const io::Address& server, HttpMethod method, std::string_view path,
-                                std::string_view body, Duration limit);
+// Paths of PEM files, as etcdctl's flags have them; empty: none.
+struct ClientTls {
+  std::string trusted_ca;  // --cacert; none: the system's
+  std::string certificate, key;
+  bool skips_verification = false;
 
-// A POST whose answer may be of any length: with status 200 it is given to `take` as it comes, and
-// the body of the answer is empty; else it is in there. kIo if nothing comes for `patience`, or if
-// the answer is cut short; and the failures of `take`.
-Result<HttpAnswer> http_stream(const io::Address& server, std::string_view path,
-                               std::string_view body, Duration patience,
-                               const std::function<Result<void>(std::string_view)>& take);
+  // Something was said: a server is meant to be spoken to with TLS.
+  bool is_given() const {
+    return !trusted_ca.empty() || !certificate.empty() || skips_verification;
+  }
+};
+
+// Speaks TLS with servers whose address says so: its certificate has to be valid for their host.
+class HttpClient {
+ public:
+  explicit HttpClient(ClientTls tls = {}) : tls_(std::move(tls)) {}
+
+  // kIo if there is no complete answer within `limit`, connecting included, or if the server is not
+  // to be trusted; kInvalid for files that make no sense. `body` is sent as JSON.
+  Result<HttpAnswer> request(const io::Address& server, HttpMethod method, std::string_view path,
+                             std::string_view body, Duration limit) const;
+
+  // A POST whose answer may be of any length: with status 200 it is given to `take` as it comes,
+  // and the body of the answer is empty; else it is in there. kIo if nothing comes for `patience`,
+  // or if the answer is cut short; and the failures of `take`.
+  Result<HttpAnswer> stream(const io::Address& server, std::string_view path, std::string_view body,
+                            Duration patience,
+                            const std::function<Result<void>(std::string_view)>& take) const;
+
+ private:
+  ClientTls tls_;
+};
 
 }  // namespace conclave::server

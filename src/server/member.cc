@@ -31,10 +31,11 @@ std::string add_request(const ListedMember& leaving) {
 }
 
 // Asking another one after no answer is safe: if it has happened, nobody is there to be replaced.
-Result<void> replace(const ListedMember& leaving, const std::vector<io::Address>& endpoints) {
+Result<void> replace(const HttpClient& http, const ListedMember& leaving,
+                     const std::vector<io::Address>& endpoints) {
   Error last{ErrorCode::kIo, "no endpoint was given"};
   for (const io::Address& endpoint : endpoints) {
-    const auto answer = http_request(endpoint, HttpMethod::kPost, "/v3/cluster/member/add",
+    const auto answer = http.request(endpoint, HttpMethod::kPost, "/v3/cluster/member/add",
                                      add_request(leaving), kLimit);
     if (answer && answer->status == 200) return {};
     last.message =
@@ -61,7 +62,8 @@ std::string initial_cluster(const std::vector<ListedMember>& members, const List
 int run_member(const std::vector<std::string>& arguments) {
   const auto options = parse_replace_options(arguments);
   if (!options) return print(options.error());
-  const auto members = list_members(options->endpoints);
+  const HttpClient http(options->cluster.tls);
+  const auto members = list_members(http, options->cluster.endpoints);
   if (!members) {
     fmt::print(stderr, "conclave member replace: {}\n", members.error().message);
     return 1;
@@ -72,7 +74,7 @@ int run_member(const std::vector<std::string>& arguments) {
                options->member);
     return 1;
   }
-  const auto replaced = replace(*leaving, options->endpoints);
+  const auto replaced = replace(http, *leaving, options->cluster.endpoints);
   if (!replaced) {
     fmt::print(stderr, "conclave member replace: {}\n", replaced.error().message);
     return 1;

@@ -15,6 +15,7 @@
 #include "io/posix/disk.h"
 #include "io/posix/loop.h"
 #include "io/posix/network.h"
+#include "io/tls/network.h"
 #include "node/joining.h"
 #include "node/node.h"
 #include "node/recovery.h"
@@ -28,7 +29,7 @@ namespace conclave::server {
 namespace {
 
 // As many open files as the system lets us have; clients get what the member itself does not need.
-std::size_t client_connections_allowed() {
+std::size_t connections_allowed() {
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return limits::kMaxClientConnections;
   files.rlim_cur = files.rlim_max;
@@ -37,6 +38,20 @@ std::size_t client_connections_allowed() {
   const std::size_t all = files.rlim_cur;
   const std::size_t left = all > limits::kOwnFiles ? all - limits::kOwnFiles : 1;
   return std::min(limits::kMaxClientConnections, left);
+}
+
+// With TLS a part of them is for handshakes under way.
+std::size_t client_connections_allowed(const Config& config) {
+  const std::size_t all = connections_allowed();
+  if (std::ranges::none_of(config.listen_client_urls, &Url::is_https)) return all;
+  return std::max(all, limits::kMaxHandshakes + 1) - limits::kMaxHandshakes;
+}
+
+Result<Bytes> read_file(io::Disk& disk, const std::string& path) {
+  const auto file = TRY(disk.open(path, io::OpenMode::kRead));
+  const std::uint64_t size = TRY(file->size());
+  if (size > limits::kMaxRequestBytes) return fail(ErrorCode::kInvalid, path + ": it is too large");
+  return file->read(0, static_cast<std::size_t>(size));
 }
 
 // One run of a member, from asking to join, where that is needed, to its end.
@@ -52,14 +67,18 @@ class Serving {
       return 1;
     }
     const bool is_new = config_.initial_cluster_state == Config::ClusterState::kNew;
+    if (const auto secured = secure(); !secured) {
+      LOG(kError, "cannot start: {}", secured.error().message);
+      return 1;
+    }
     Result<node::Options> wanted = node_options(config_, is_new && !*known);
     if (!wanted) {
       LOG(kError, "cannot start: {}", wanted.error().message);
       return 1;
     }
     node::Options options = std::move(*wanted);
-    options.max_client_connections = client_connections_allowed();
-    if (options.max_client_connections < limits::kMaxClientConnections) {
+    options.max_client_connections = client_connections_allowed(config_);
+    if (options.max_client_connections < limits::kMaxClientConnections - limits::kMaxHandshakes) {
       LOG(kWarn, "the limit of open files allows {} client connections (ulimit -Hn)",
           options.max_client_connections);
     }
@@ -84,9 +103,22 @@ class Serving {
     loop_.stop();
   }
 
+  // Encrypted or not, as each address says.
+  Result<void> secure() {
+    const auto made =
+        [this](const io::TlsOptions& options) -> Result<std::unique_ptr<io::Network>> {
+      auto credentials = TRY(io::TlsCredentials::load(
+          options, [this](const std::string& path) { return read_file(disk_, path); }));
+      return std::make_unique<io::TlsNetwork>(clock_, network_, std::move(credentials));
+    };
+    peer_network_ = TRY(made(config_.peer_tls));
+    client_network_ = TRY(made(config_.client_tls));
+    return {};
+  }
+
   void join(node::Options options) {
     joining_ = std::make_unique<node::Joining>(
-        std::move(options), texts_of(config_.initial_advertise_peer_urls), clock_, network_,
+        std::move(options), texts_of(config_.initial_advertise_peer_urls), clock_, *peer_network_,
         [this](Result<node::Options> joined) {
           if (joined) return start(std::move(*joined));
           LOG(kError, "{}", joined.error().message);
@@ -99,10 +131,12 @@ class Serving {
     session_options.max_request_bytes = config_.max_request_bytes;
     session_options.etcd_version = kEtcdVersion;
     session_options.conclave_version = kVersion;
-    auto make_session = [session_options](const std::string& peer) {
+    auto make_session = [session_options](const std::string& peer, const api::ClientIdentity&) {
       return etcd::make_session(session_options, peer);
     };
-    auto started = node::Node::start(std::move(options), clock_, disk_, network_, make_session);
+    auto started = node::Node::start(
+        std::move(options), clock_, disk_,
+        node::Networks{.peers = *peer_network_, .clients = *client_network_}, make_session);
     if (!started) {
       LOG(kError, "cannot start: {}", started.error().message);
       return end(exit_code_of(started.error()));
@@ -123,6 +157,7 @@ class Serving {
   io::PosixClock clock_;
   io::PosixDisk disk_;
   io::PosixNetwork network_;
+  std::unique_ptr<io::Network> peer_network_, client_network_;
   std::unique_ptr<node::Joining> joining_;
   std::unique_ptr<node::Node> node_;
   bool stopping_ = false;

@@ -59,12 +59,12 @@ int failed(std::string_view command, const Error& error) {
   return 1;
 }
 
-Result<SavedSnapshot> save_from(const io::Address& endpoint, const std::string& path,
-                                io::Disk& disk) {
+Result<SavedSnapshot> save_from(const HttpClient& http, const io::Address& endpoint,
+                                const std::string& path, io::Disk& disk) {
   SnapshotDownload download = TRY(SnapshotDownload::begin(disk, path));
   const auto run = [&]() -> Result<SavedSnapshot> {
     const HttpAnswer answer =
-        TRY(http_stream(endpoint, "/v3/maintenance/snapshot", "{}", kPatience,
+        TRY(http.stream(endpoint, "/v3/maintenance/snapshot", "{}", kPatience,
                         [&](std::string_view json) { return download.add(json); }));
     if (answer.status != 200) return fail(ErrorCode::kIo, error_of(answer.body));
     return download.finish();
@@ -80,8 +80,9 @@ int run_save(const std::vector<std::string>& arguments) {
   io::Loop loop;
   io::PosixDisk disk(loop);
   int exit_code = 1;
-  for (const io::Address& endpoint : options->endpoints) {
-    const auto saved = save_from(endpoint, options->file, disk);
+  const HttpClient http(options->cluster.tls);
+  for (const io::Address& endpoint : options->cluster.endpoints) {
+    const auto saved = save_from(http, endpoint, options->file, disk);
     if (!saved) {
       exit_code = failed(
           "save", Error{saved.error().code, endpoint.to_string() + ": " + saved.error().message});

@@ -158,7 +158,7 @@ std::string status_json(const std::vector<MemberStatus>& rows) {
 int run_status(const std::vector<std::string>& arguments) {
   const auto options = parse_status_options(arguments);
   if (!options) return print(options.error());
-  const auto rows = ask_cluster(options->endpoints);
+  const auto rows = ask_cluster(HttpClient(options->cluster.tls), options->cluster.endpoints);
   const std::string text = options->json ? status_json(rows) : status_table(rows);
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);

@@ -128,7 +128,7 @@ TEST(Status, FindsTheOtherMembersFromOneEndpoint) {
                                        entry_of(12, "c", gone_later.port())});
   CannedServer first(0, answers);
 
-  const auto rows = ask_cluster({{"127.0.0.1", first.port()}});
+  const auto rows = ask_cluster(HttpClient(), {{"127.0.0.1", first.port()}});
   ASSERT_THAT(rows, SizeIs(3));
   EXPECT_EQ(rows[0].name, "a");
   EXPECT_EQ(rows[0].endpoint, fmt::format("127.0.0.1:{}", first.port()));
@@ -147,7 +147,9 @@ TEST(Status, AMemberGivenTwiceIsOneRow) {
   answers[kMembersPath] = member_list({entry_of(10, "a", 1)});
   CannedServer first(0, answers);
   CannedServer second(0, answers);
-  EXPECT_THAT(ask_cluster({{"127.0.0.1", first.port()}, {"127.0.0.1", second.port()}}), SizeIs(1));
+  EXPECT_THAT(
+      ask_cluster(HttpClient(), {{"127.0.0.1", first.port()}, {"127.0.0.1", second.port()}}),
+      SizeIs(1));
 }
 
 TEST(Status, ADeadEndpointIsTheRowOfItsMember) {
@@ -156,7 +158,8 @@ TEST(Status, ADeadEndpointIsTheRowOfItsMember) {
   CannedServer::Answers answers{{kStatusPath, status_of(10, 10, 5, 5)}};
   answers[kMembersPath] = member_list({entry_of(10, "a", 1), entry_of(11, "b", dead_port)});
   CannedServer alive(0, answers);
-  const auto rows = ask_cluster({{"127.0.0.1", dead_port}, {"127.0.0.1", alive.port()}});
+  const auto rows =
+      ask_cluster(HttpClient(), {{"127.0.0.1", dead_port}, {"127.0.0.1", alive.port()}});
   ASSERT_THAT(rows, SizeIs(2));
   EXPECT_EQ(rows[1].id, NodeId{11});
   EXPECT_THAT(rows[1].unreachable, HasSubstr("refused"));
@@ -167,7 +170,7 @@ TEST(Status, ServersThatNeverAnswerAreGivenUp) {
   io::PosixNetwork network(loop);
   const auto silent = network.listen({"127.0.0.1", 0}, [](std::unique_ptr<io::Connection>) {});
   const auto answer =
-      http_request((*silent)->address(), HttpMethod::kGet, "/", "", milliseconds(50));
+      HttpClient().request((*silent)->address(), HttpMethod::kGet, "/", "", milliseconds(50));
   EXPECT_EQ(answer.error().message, "no answer within 50 ms");
 }
 
@@ -222,7 +225,22 @@ TEST(Status, ArgumentsAreChecked) {
               AllOf(HasSubstr("--endpoints"), HasSubstr("port is missing")));
   const auto options = parse_status_options({"--json", "--endpoints", "a:1,http://b:2"});
   EXPECT_TRUE(options->json);
-  EXPECT_THAT(options->endpoints, ElementsAre(io::Address{"a", 1}, io::Address{"b", 2}));
+  EXPECT_THAT(options->cluster.endpoints, ElementsAre(io::Address{"a", 1}, io::Address{"b", 2}));
+}
+
+TEST(Status, TlsIsSpokenWhereASchemeOrTheFlagsSayIt) {
+  const auto asked = [](std::vector<std::string> arguments) {
+    arguments.push_back("--endpoints=a:1,https://b:2,http://c:3");
+    const auto options = parse_status_options(arguments);
+    std::vector<bool> tls;
+    for (const io::Address& each : options->cluster.endpoints) tls.push_back(each.tls);
+    return tls;
+  };
+  EXPECT_THAT(asked({}), ElementsAre(false, true, false));
+  EXPECT_THAT(asked({"--cacert=x"}), ElementsAre(true, true, false));
+  EXPECT_THAT(asked({"--cert=x", "--key=y"}), ElementsAre(true, true, false));
+  EXPECT_THAT(asked({"--insecure-skip-tls-verify"}), ElementsAre(true, true, false));
+  EXPECT_EQ(parse_status_options({"--cert=x"}).error().exit_code, 2);  // without its key
 }
 
 TEST(Status, FailsOnlyIfNobodyAnswers) {
@@ -272,7 +290,7 @@ class RealEtcd : public testing::Test {
   std::vector<MemberStatus> settled() {
     std::vector<MemberStatus> rows;
     for (int attempt = 0; attempt < 100; ++attempt) {
-      rows = ask_cluster({{"127.0.0.1", kBase + 10}});
+      rows = ask_cluster(HttpClient(), {{"127.0.0.1", kBase + 10}});
       const auto leading = [](const MemberStatus& row) {
         return row.answer && row.answer->role == "leader";
       };

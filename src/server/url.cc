@@ -15,12 +15,11 @@ Failure bad_url(std::string_view text, std::string_view why) {
 }
 
 Result<void> check_scheme(std::string_view text, std::string_view scheme) {
-  if (scheme == "http") return {};
-  if (scheme == "https") return bad_url(text, "https (TLS) is not supported, use http");
+  if (scheme == "http" || scheme == "https") return {};
   if (scheme == "unix" || scheme == "unixs") {
-    return bad_url(text, "unix sockets are not supported, use http");
+    return bad_url(text, "unix sockets are not supported, use http or https");
   }
-  return bad_url(text, "the scheme must be http");
+  return bad_url(text, "the scheme must be http or https");
 }
 
 bool is_host_character(char c) {

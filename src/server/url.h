@@ -13,16 +13,17 @@
 namespace conclave::server {
 
 struct Url {
-  std::string scheme;  // "http"
+  std::string scheme;  // "http" or "https"
   std::string host;    // a name in lower case, or an address; IPv6 without brackets
   std::uint16_t port = 0;
 
   auto operator<=>(const Url&) const = default;
   std::string to_string() const;
-  io::Address address() const { return {host, port}; }
+  io::Address address() const { return {host, port, is_https()}; }
+  bool is_https() const { return scheme == "https"; }
 };
 
-// kInvalid says what is wrong with it. https and unix sockets are known and refused by name.
+// kInvalid says what is wrong with it. Unix sockets are known and refused by name.
 Result<Url> parse_url(std::string_view text);
 
 // Comma-separated; spaces around each are dropped. At least one; sorted, as etcd compares them as

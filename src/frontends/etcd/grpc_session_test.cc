@@ -780,9 +780,17 @@ TEST(SessionOpening, SilenceAndGarbageAreClosed) {
   }
   auto session = make_session({}, "10.0.0.1:5");
   api::Session::Effects effects;
-  session->on_bytes(Bytes("\x16\x03\x01\x02\x00\x01garbage\r\n\r\n", 17), effects);
+  session->on_bytes(Bytes("\x15\x03\x01\x02\x00\x01garbage\r\n\r\n", 17), effects);
   EXPECT_TRUE(effects.close);
   EXPECT_TRUE(effects.send.starts_with("HTTP/1.1 400 Bad Request"));
+}
+
+TEST(SessionOpening, TlsIsToldApart) {
+  auto session = make_session({}, "10.0.0.1:5");
+  api::Session::Effects effects;
+  session->on_bytes("\x16\x03\x01", effects);
+  EXPECT_TRUE(effects.close);
+  EXPECT_EQ(effects.close_reason, "10.0.0.1:5: it speaks TLS, and this address is one without");
 }
 
 api::RangeResponse keys(int first, int count, std::size_t value_bytes = 1) {

@@ -9,6 +9,8 @@
 namespace conclave::etcd {
 namespace {
 
+constexpr char kTlsHandshake = 0x16;
+
 class EtcdSession final : public api::Session {
  public:
   EtcdSession(const SessionOptions& options, const std::string& peer)
@@ -17,6 +19,11 @@ class EtcdSession final : public api::Session {
   void on_bytes(BytesView bytes, Effects& effects) override {
     if (chosen_ == nullptr) {
       opening_.append(bytes);
+      if (opening_[0] == kTlsHandshake) {
+        effects.close = true;
+        effects.close_reason = "it speaks TLS, and this address is one without";
+        return name_peer(effects);
+      }
       if (!choose()) return;
       chosen_->on_bytes(opening_, effects);
       Bytes().swap(opening_);

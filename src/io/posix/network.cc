@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/check.h"
 #include "io/posix/sockets.h"
 
 namespace conclave::io {
@@ -39,12 +40,14 @@ PosixNetwork::~PosixNetwork() { pool_->unflushed.clear(); }
 
 Result<std::unique_ptr<Listener>> PosixNetwork::listen(
     const Address& address, std::move_only_function<void(std::unique_ptr<Connection>)> accepted) {
+  CHECK(!address.tls);
   return listen_on(pool_, address, std::move(accepted));
 }
 
 std::unique_ptr<Network::Connector> PosixNetwork::connect(
     const Address& address,
     std::move_only_function<void(Result<std::unique_ptr<Connection>>)> done) {
+  CHECK(!address.tls);
   return connect_to(pool_, address, std::move(done));
 }
 

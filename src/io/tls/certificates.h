@@ -1,0 +1,38 @@
+#pragma once
+// Certificates: read from PEM text, made up, and asked for the names in them. Pure, but for the
+// date in a certificate that is made up.
+
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "io/tls/openssl.h"
+
+namespace conclave::io {
+
+// All certificates of a PEM text, in order. kInvalid if there is none, or one that cannot be read.
+Result<std::vector<OwnedCertificate>> parse_certificates(BytesView pem);
+// kInvalid also for an encrypted key: nobody is there to type its password.
+Result<OwnedKey> parse_private_key(BytesView pem);
+// PEM or DER.
+Result<OwnedCrl> parse_crl(BytesView text);
+
+// The subject's common name; empty if it has none.
+std::string common_name_of(const X509& certificate);
+
+// Whether it is valid for a host name or IP address, by its alternative names alone: the common
+// name does not count. A wildcard stands for one whole label.
+bool is_valid_for(const X509& certificate, const std::string& host);
+
+// Whether the issuer of `crl` has revoked it.
+bool is_revoked(const X509& certificate, X509_CRL& crl);
+
+struct KeyPair {
+  Bytes certificate, key;  // PEM
+};
+
+// A certificate for `hosts` (names and addresses) that nobody has signed but itself; for a year.
+Result<KeyPair> make_self_signed(const std::vector<std::string>& hosts);
+
+}  // namespace conclave::io
