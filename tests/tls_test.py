@@ -633,12 +633,17 @@ class SwitchTest(unittest.TestCase):
         self.addCleanup(plain.stop)
         plain.start()
         with Writers(plain, 2) as writers:
-            time.sleep(0.5)
+            # Certificates first, so that whoever demands them gets them.
+            for member in plain.members:
+                self.assertEqual(member.terminate(), 0)
+                command = member.command() + cluster.flags[7:]
+                member.command = lambda changed=command: changed
+                member.start()
+                plain.wait_healthy()
             ids = {m.name: m.ID for m in plain.members[0].member_list().members}
             for member in plain.members:
-                # The member listens to both; its advertised URL becomes the encrypted one.
                 port = harness.free_port()
-                member.terminate()
+                self.assertEqual(member.terminate(), 0)
                 others = [m for m in plain.members if m is not member]
                 url = f'https://127.0.0.1:{port}'
                 done = harness.run(
@@ -646,7 +651,7 @@ class SwitchTest(unittest.TestCase):
                      f'{ids[member.name]:x}', f'--peer-urls={url}'], env=dict(os.environ, ETCDCTL_API='3'),
                 )  # fmt: skip
                 self.assertEqual(done.returncode, 0, done.stderr)
-                command = member.command() + cluster.flags[7:]
+                command = list(member.command())
                 listed = {m.name: m.peerURLs[0] for m in others[0].member_list().members}
                 for flag, value in (
                     ('--listen-peer-urls', url), ('--initial-advertise-peer-urls', url),
