@@ -110,12 +110,20 @@ std::expected<SnapshotSaveOptions, Usage> parse_snapshot_save_options(
     std::vector<std::string> arguments) {
   CLI::App app(
       "Saves everything that a cluster holds to a file, and checks it. What was acknowledged\n"
-      "before is in it. The file appears when it is whole.",
+      "before is in it, or it fails. The file appears when it is whole.",
       "conclave snapshot save");
   ClusterFlags flags;
   SnapshotSaveOptions options;
   app.add_option("file", options.file, "Where to.")->required();
   flags.add_to(app, "Members to ask, as host:port,...; the first that can gives it.");
+  app.add_flag(
+      "--stale", options.stale,
+      "Takes what the member has, which may be old, without asking the others: for what is "
+      "left of a cluster that lost its majority.");
+  app.add_option("--patience", options.patience_s,
+                 "Seconds that a member may take to write its copy before it sends it.")
+      ->capture_default_str()
+      ->check(CLI::Range(1U, 86'400U));
   if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
   auto cluster = flags.options();
   if (!cluster) return std::unexpected(cluster.error());

@@ -38,7 +38,9 @@ struct ReplaceOptions {
 
 struct SnapshotSaveOptions {
   std::string file;
-  ClusterOptions cluster;  // its endpoints are tried in turn
+  ClusterOptions cluster;          // its endpoints are tried in turn
+  bool stale = false;              // what a member has, without asking the others
+  std::uint32_t patience_s = 600;  // for the file to be written
 };
 
 struct SnapshotStatusOptions {
