@@ -92,11 +92,11 @@ TEST_F(BackupsTest, TheyDoNotCutTheLogThatFollowersNeed) {
 TEST_F(BackupsTest, TheyLeaveTimeForReclaiming) {
   Cluster& cluster = begin({.members = 1});
   const Instant begun = cluster.clock().now();
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 4; ++i) {
     put(0, 1);
     ASSERT_TRUE(std::holds_alternative<LogIndex>(back_up(0)));
   }
-  EXPECT_GE(cluster.clock().now() - begun, seconds(4));
+  EXPECT_GE(cluster.clock().now() - begun, seconds(3));
 }
 
 TEST_F(BackupsTest, AFullDiskIsNotMadeFullerForThem) {

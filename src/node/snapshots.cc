@@ -108,8 +108,9 @@ void Snapshots::finish(std::shared_ptr<Writing> writing) {
 void Snapshots::failed(const std::shared_ptr<Writing>& writing, const Error& error) {
   LOG(kWarn, "snapshot at index {} failed: {}", writing->meta.index.value, error.message);
   // What clients ask for on a full disk does not hold back those that the group needs.
-  const bool was_begun = writing->file || writing->needs_free_bytes == 0;
-  if (was_begun) failed_at_ = clock_.now();
+  const bool had_no_room =
+      writing->needs_free_bytes > 0 && !writing->file && error.code == ErrorCode::kNoSpace;
+  if (!had_no_room) failed_at_ = clock_.now();
   abort();
   hooks_.failed(error);
 }
