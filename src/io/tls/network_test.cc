@@ -112,6 +112,7 @@ class TlsNetworkTest : public testing::Test {
   PosixClock clock_{loop_};
   PosixNetwork posix_{loop_};
   std::unique_ptr<TlsNetwork> network_;
+  std::vector<std::unique_ptr<TlsNetwork>> others_;  // outlive what they connect
   std::unique_ptr<Listener> listener_;
   std::vector<std::unique_ptr<Network::Connector>> connectors_;
   std::vector<std::unique_ptr<End>> servers_, clients_;
@@ -200,8 +201,8 @@ TEST_F(TlsNetworkTest, WhoIsNotToBeTrustedIsRefused) {
   listen();
   files_["other"] = TestAuthority().pem();
   options_.files.trusted_ca = "other";
-  const auto stranger = network(options_);
-  expect_refused(*stranger, listener_->address(), "its certificate (m1) is refused");
+  TlsNetwork& stranger = *others_.emplace_back(network(options_));
+  expect_refused(stranger, listener_->address(), "its certificate (m1) is refused");
   EXPECT_THAT(logged(), AllOf(HasSubstr("refused a peer connection in the TLS handshake: 127."),
                               HasSubstr("alert")));
   EXPECT_TRUE(servers_.empty());
@@ -215,8 +216,8 @@ TEST_F(TlsNetworkTest, TheNameThatWasDialledHasToFit) {
   const KeyPair pair = authority_.issue({.common_name = "m1", .alternative_names = "IP:10.0.0.1"});
   files_["cert"] = pair.certificate;
   files_["key"] = pair.key;
-  const auto renamed = network(options_);
-  auto other = renamed->listen({"127.0.0.1", 0, true}, [](auto) { FAIL() << "it was accepted"; });
+  TlsNetwork& renamed = *others_.emplace_back(network(options_));
+  auto other = renamed.listen({"127.0.0.1", 0, true}, [](auto) { FAIL() << "it was accepted"; });
   expect_refused(*network_, (*other)->address(), "IP address mismatch");
 }
 
