@@ -142,6 +142,51 @@ std::expected<SnapshotStatusOptions, Usage> parse_snapshot_status_options(
   return options;
 }
 
+std::expected<ImportOptions, Usage> parse_import_options(std::vector<std::string> arguments) {
+  CLI::App app(
+      "Copies a live etcd, keys and leases, into a Conclave cluster and follows it until it is "
+      "told\n"
+      "to cut over: by Ctrl-C or SIGTERM, or by \"cutover\" and Enter. It then waits until the "
+      "target\n"
+      "has everything that was written to the source before, compares all of both, and ends with "
+      "0\n"
+      "if they are equal. A second Ctrl-C stops it at once; --resume goes on later.\n"
+      "Exit codes: 0 handed over, 1 failed, 2 wrong arguments, 3 source and target differ,\n"
+      "130 stopped.",
+      "conclave import etcd");
+  std::string source;
+  std::string target;
+  ImportOptions options;
+  app.add_option("--endpoint,--endpoints", source, "Members of the etcd, as http://host:port,...")
+      ->required();
+  app.add_option("--to", target, "Members of the Conclave cluster, as http://host:port,...")
+      ->required();
+  app.add_option("--prefix", options.prefix, "Only keys with this prefix. (Leases: all.)");
+  app.add_flag("--merge", options.merge,
+               "Let the target have other keys. Those of the source win; the others stay.");
+  app.add_flag("--resume", options.resume,
+               "Go on with an import that was begun before, if there is one.");
+  app.add_flag("--until-caught-up", options.until_caught_up,
+               "Cut over as soon as the target has caught up.");
+  app.add_option("--patience", options.patience_seconds,
+                 "Seconds for which it goes on trying while a cluster does not answer.")
+      ->capture_default_str();
+  app.add_option("--user", options.source_user, "name:password, if the source wants one.")
+      ->envname("CONCLAVE_IMPORT_USER");
+  app.add_option("--to-user", options.target_user, "name:password, if the target wants one.")
+      ->envname("CONCLAVE_IMPORT_TO_USER");
+  if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
+  auto from = parse_endpoints(source);
+  if (!from) {
+    return std::unexpected(Usage{2, fmt::format("--endpoint: {}\n", from.error().message)});
+  }
+  auto to = parse_endpoints(target);
+  if (!to) return std::unexpected(Usage{2, fmt::format("--to: {}\n", to.error().message)});
+  options.source = std::move(*from);
+  options.target = std::move(*to);
+  return options;
+}
+
 std::expected<DevOptions, Usage> parse_dev_options(std::vector<std::string> arguments) {
   CLI::App app(
       "Runs a cluster on this machine to try things on, until Ctrl-C. A member that dies is\n"
