@@ -31,6 +31,36 @@ std::optional<Usage> parse(CLI::App& app, std::vector<std::string> arguments) {
   }
 }
 
+// Of the flag `flag`: host:port,..., each with `scheme` unless it says one.
+std::expected<std::vector<io::Address>, Usage> parse_endpoints(std::string_view flag,
+                                                               std::string_view text,
+                                                               std::string_view scheme) {
+  const auto wrong = [flag](const std::string& why) {
+    return std::unexpected(Usage{2, fmt::format("{}: {}\n", flag, why)});
+  };
+  std::vector<io::Address> endpoints;
+  for (const std::string_view each : split(text, ',')) {
+    const bool has_scheme = each.find("://") != std::string_view::npos;
+    const auto url =
+        parse_url(has_scheme ? std::string(each) : fmt::format("{}://{}", scheme, each));
+    if (!url) return wrong(url.error().message);
+    endpoints.push_back(url->address());
+  }
+  if (endpoints.empty()) return wrong("at least one endpoint is needed");
+  return endpoints;
+}
+
+// Of `conclave import`, which does not speak TLS.
+std::expected<std::vector<io::Address>, Usage> parse_plain_endpoints(std::string_view flag,
+                                                                     std::string_view text) {
+  auto endpoints = parse_endpoints(flag, text, "http");
+  if (endpoints && std::ranges::any_of(*endpoints, &io::Address::tls)) {
+    return std::unexpected(
+        Usage{2, fmt::format("{}: https is not supported by this command\n", flag)});
+  }
+  return endpoints;
+}
+
 // The flags of commands that ask a cluster, named as etcdctl names them.
 struct ClusterFlags {
   std::string endpoints = "127.0.0.1:2379";
@@ -50,19 +80,9 @@ struct ClusterFlags {
   }
 
   std::expected<ClusterOptions, Usage> options() const {
-    const auto wrong = [](const std::string& why) {
-      return std::unexpected(Usage{2, fmt::format("--endpoints: {}\n", why)});
-    };
-    ClusterOptions cluster{.endpoints = {}, .tls = tls};
-    for (const std::string_view each : split(endpoints, ',')) {
-      const bool has_scheme = each.find("://") != std::string_view::npos;
-      const std::string scheme = has_scheme ? "" : tls.is_given() ? "https://" : "http://";
-      const auto url = parse_url(scheme + std::string(each));
-      if (!url) return wrong(url.error().message);
-      cluster.endpoints.push_back(url->address());
-    }
-    if (cluster.endpoints.empty()) return wrong("at least one endpoint is needed");
-    return cluster;
+    auto parsed = parse_endpoints("--endpoints", endpoints, tls.is_given() ? "https" : "http");
+    if (!parsed) return std::unexpected(parsed.error());
+    return ClusterOptions{.endpoints = std::move(*parsed), .tls = tls};
   }
 };
 
@@ -176,12 +196,10 @@ std::expected<ImportOptions, Usage> parse_import_options(std::vector<std::string
   app.add_option("--to-user", options.target_user, "name:password, if the target wants one.")
       ->envname("CONCLAVE_IMPORT_TO_USER");
   if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
-  auto from = parse_endpoints(source);
-  if (!from) {
-    return std::unexpected(Usage{2, fmt::format("--endpoint: {}\n", from.error().message)});
-  }
-  auto to = parse_endpoints(target);
-  if (!to) return std::unexpected(Usage{2, fmt::format("--to: {}\n", to.error().message)});
+  auto from = parse_plain_endpoints("--endpoint", source);
+  if (!from) return std::unexpected(from.error());
+  auto to = parse_plain_endpoints("--to", target);
+  if (!to) return std::unexpected(to.error());
   options.source = std::move(*from);
   options.target = std::move(*to);
   return options;
