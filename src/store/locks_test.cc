@@ -145,7 +145,7 @@ TEST_F(Locked, TheFirstHoldsAndTheOthersWaitInOrder) {
 }
 
 TEST_F(Locked, AReleaseWakesTheNextAlone) {
-  for (const std::uint64_t client : {1, 2, 3, 4}) lock(client);
+  for (const std::uint64_t client : {1U, 2U, 3U, 4U}) lock(client);
   wakes = 0;
   run("del l/1");
   EXPECT_EQ(wakes, 1);
@@ -168,7 +168,7 @@ TEST_F(Locked, WithTheSameLeaseItIsHeldAlready) {
 }
 
 TEST_F(Locked, WhoGoesLeavesTheQueue) {
-  for (const std::uint64_t client : {1, 2, 3}) lock(client);
+  for (const std::uint64_t client : {1U, 2U, 3U}) lock(client);
   heard();
   withdraw(2);
   run("del l/1");
@@ -200,7 +200,7 @@ TEST_F(Locked, WhoGoesBeforeItIsKnownThatItEnteredIsRemovedThen) {
 }
 
 TEST_F(Locked, ALeaseThatEndsWhileItsOwnerWaitsLosesThePlace) {
-  for (const std::uint64_t client : {1, 2, 3}) lock(client);
+  for (const std::uint64_t client : {1U, 2U, 3U}) lock(client);
   heard();
   run("revoke 2");
   EXPECT_EQ(heard(), "");
