@@ -270,12 +270,15 @@ bool Locks::is_being_withdrawn(Number number, const Waiter& waiter) {
 }
 
 bool Locks::may_take_back(Number number, const Waiter& waiter) {
-  if (waiter.is_granted || (!waiter.has_created && waiter.step != Step::kWaiting)) return false;
+  const api::Revision revision = waiter.own.revision;
+  if (revision == 0 || waiter.granted == revision) return false;
+  if (waiter.created != revision && waiter.step != Step::kWaiting) return false;
   bool is_alone = true;
-  for_each_sharing(number, waiter, [&is_alone](Waiter& other) {
+  for_each_sharing(number, waiter, [&is_alone, revision](Waiter& other) {
     if (other.is_gone) return;
     is_alone = false;
-    other.has_created = true;  // it has this place now
+    other.created = revision;  // it has this place now, also if it does not know the key yet
+    if (other.own.revision == 0) other.own.revision = revision;
   });
   return is_alone;
 }
@@ -324,6 +327,13 @@ void Locks::leave(Number number, Waiter& waiter) {
 
 // --- what came of them --------------------------------------------------------------
 
+// A removal only if it was certainly not done and nobody is cut off: by the time a leader is found
+// the client may hold the lock with that key, at another member.
+bool Locks::may_repeat(Step step, api::ErrorCode code) {
+  if (step == Step::kWithdrawing) return code == ErrorCode::kTooManyRequests;
+  return (step == Step::kLooking || step == Step::kConfirming) && is_for_the_moment(code);
+}
+
 void Locks::on_response(api::CallId call, api::Response response) {
   const auto found = expected_.find(call);
   if (found == expected_.end()) return;
@@ -331,9 +341,7 @@ void Locks::on_response(api::CallId call, api::Response response) {
   expected_.erase(found);
   Waiter& waiter = waiters_.at(number);
   auto* error = std::get_if<api::Error>(&response.answer);
-  const bool may_repeat = waiter.step == Step::kLooking || waiter.step == Step::kConfirming ||
-                          waiter.step == Step::kWithdrawing;
-  if (error != nullptr && may_repeat && is_for_the_moment(error->code)) {
+  if (error != nullptr && may_repeat(waiter.step, error->code)) {
     repeated_.insert(number);
     return;
   }
@@ -373,13 +381,13 @@ void Locks::entered(Number number, Waiter& waiter, api::Response& response) {
   waiter.entered = response.header;
   if (has_succeeded(response)) {
     waiter.own.revision = response.header.revision;
-    waiter.has_created = true;
+    waiter.created = waiter.own.revision;
     return waiter.is_gone ? take_back(number, waiter) : look(number, waiter);
   }
   const api::KeyValue* own = first_key(response);
   CHECK(own != nullptr);
-  if (waiter.is_gone) return erase(number);
   waiter.own.revision = own->create_revision;
+  if (waiter.is_gone) return take_back(number, waiter);
   const bool has_value = waiter.kind == Kind::kLock || own->value == waiter.value;
   return has_value ? look(number, waiter) : proclaim(number, waiter);
 }
@@ -442,7 +450,8 @@ void Locks::on_watch(std::uint64_t feed, const api::WatchNews& news) {
 
 // It holds the lock, or leads.
 void Locks::reached(Number number, Waiter& waiter, const api::Header& header) {
-  for_each_sharing(number, waiter, [](Waiter& other) { other.is_granted = true; });
+  for_each_sharing(number, waiter,
+                   [&waiter](Waiter& other) { other.granted = waiter.own.revision; });
   if (waiter.kind == Kind::kLock) {
     return finish(number, waiter, header, api::LockResponse{waiter.own.key, waiter.own.revision});
   }

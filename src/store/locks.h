@@ -65,8 +65,8 @@ class Locks {
 
   void on_response(api::CallId call, api::Response response);
   void on_watch(std::uint64_t feed, const api::WatchNews& news);
-  // Also repeats what failed for the moment: nobody loses a place, and no key stays, since this
-  // member had no leader for a while.
+  // Also repeats what failed for the moment: nobody loses a place since this member had no leader
+  // for a while.
   void expire(Instant now);
   // Answers everybody kStopped, from now on. Keys stay: a client that asks another member, with the
   // same lease, has its place still.
@@ -95,8 +95,10 @@ class Locks {
     Step step = Step::kEntering;
     bool is_gone = false;  // nobody waits for the reply
     bool has_waited = false;
-    bool has_created = false;  // the key was created for it, or for one whose place it took
-    bool is_granted = false;   // with this key, to another call
+    // Revisions of keys of this name: created for it, or for one whose place it took; and with
+    // which another call was granted the lock.
+    api::Revision created = 0;
+    api::Revision granted = 0;
     FeedId client;
     std::uint64_t expects = 0;  // the call, or the feed with its one watch, that takes it on
     std::optional<Instant> deadline;
@@ -126,6 +128,7 @@ class Locks {
   bool may_take_back(Number number, const Waiter& waiter);
   template <class Visit>
   void for_each_sharing(Number number, const Waiter& waiter, Visit visit);
+  static bool may_repeat(Step step, api::ErrorCode code);
   bool is_being_withdrawn(Number number, const Waiter& waiter);
   void let_held_back_enter(const Bytes& key);
   void leave(Number number, Waiter& waiter);

@@ -445,16 +445,70 @@ TEST_F(SharedKey, WhatFailsForTheMomentIsRepeated) {
     locks.expire({});
     settle();
     EXPECT_EQ(heard().substr(0, 7), " 1:l/1#");
+    run("del l/1");
+  }
+}
+
+TEST_F(SharedKey, ARemovalIsRepeatedOnlyIfItWasNotTried) {
+  for (const auto& [code, is_repeated] :
+       {std::pair(api::ErrorCode::kTooManyRequests, true),
+        std::pair(api::ErrorCode::kTimeout, false), std::pair(api::ErrorCode::kNoLeader, false)}) {
+    lock(1);
     lock(2);
     locks.withdraw({2, 1});
-    answer_with(code);  // its removal
-    EXPECT_EQ(locks.waiting(), 1);
+    answer_with(code);
+    EXPECT_EQ(locks.waiting(), is_repeated ? 1 : 0);
     locks.expire({});
     settle();
     EXPECT_EQ(locks.waiting(), 0);
+    EXPECT_EQ(db.run("range l/2").ends_with("range 0"), is_repeated);
+    run("del l/2");
     run("del l/1");
-    EXPECT_TRUE(db.run("range l/2").ends_with("range 0")) << db.run("range l/2");
   }
+}
+
+// The one whose key it was goes first, while the other has asked and knows nothing yet.
+TEST_F(SharedKey, APlaceThatWasTakenBeforeItWasKnownIsLeftToo) {
+  lock(2);
+  lock(1);
+  lock_with(1);
+  const auto enters = locks.take_effects().calls;
+  ASSERT_EQ(enters.size(), 1);
+  locks.withdraw({1, 1});
+  locks.withdraw({5, 1});
+  locks.on_response(enters[0].id, db.run(enters[0].request));
+  settle();
+  EXPECT_EQ(locks.waiting(), 0);
+  EXPECT_TRUE(db.run("range l/1").ends_with("range 0")) << db.run("range l/1");
+}
+
+TEST_F(SharedKey, APlaceThatWasTakenByOneWhoIsRefusedIsLeftToo) {
+  lock(2);
+  lock(1);
+  lock_with(1);
+  const auto enters = locks.take_effects().calls;
+  ASSERT_EQ(enters.size(), 1);
+  locks.withdraw({1, 1});
+  locks.on_response(enters[0].id, {{}, api::Error{api::ErrorCode::kNoSpace, {}}});
+  settle();
+  EXPECT_EQ(heard(), " 2:l/2#2@2 5:no_space");
+  EXPECT_TRUE(db.run("range l/1").ends_with("range 0")) << db.run("range l/1");
+}
+
+// What was granted with a key says nothing of the next key of that name.
+TEST_F(SharedKey, AGrantIsOfOneKeyAlone) {
+  lock(1);
+  lock_with(1);
+  const auto enters = locks.take_effects().calls;
+  ASSERT_EQ(enters.size(), 1);
+  run("del l/1");
+  lock(2);
+  locks.on_response(enters[0].id, db.run(enters[0].request));  // late: creates another key
+  settle();
+  locks.withdraw({5, 1});
+  settle();
+  EXPECT_EQ(heard(), " 1:l/1#2@2 2:l/2#4@4");
+  EXPECT_TRUE(db.run("range l/1").ends_with("range 0")) << db.run("range l/1");
 }
 
 }  // namespace

@@ -287,7 +287,7 @@ TlsChannel::State TlsNetwork::TlsConnection::step() {
   channel_.handshake();
   send_output();
   if (channel_.state() == TlsChannel::State::kHandshake) {
-    waiting_.clear();
+    waiting_ = Bytes();  // with its memory
     raw_->pause_reading(false);
   } else if (channel_.state() == TlsChannel::State::kFailed && looks_like_http(waiting_)) {
     raw_->send(Bytes(kPlainHttpAnswer));
@@ -304,7 +304,7 @@ void TlsNetwork::TlsConnection::end_handshake() {
 // The channel still holds what is left of `waiting_`.
 void TlsNetwork::TlsConnection::serve() {
   if (handler_ == nullptr || !decrypt()) return;
-  waiting_.clear();
+  waiting_ = Bytes();  // with its memory
   if (!paused_) raw_->pause_reading(false);
 }
 
