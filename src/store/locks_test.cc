@@ -489,9 +489,9 @@ TEST_F(SharedKey, APlaceThatWasTakenByOneWhoIsRefusedIsLeftToo) {
   const auto enters = locks.take_effects().calls;
   ASSERT_EQ(enters.size(), 1);
   locks.withdraw({1, 1});
-  locks.on_response(enters[0].id, {{}, api::Error{api::ErrorCode::kNoSpace, {}}});
+  locks.on_response(enters[0].id, {{}, api::Error{api::ErrorCode::kFenced, {}}});
   settle();
-  EXPECT_EQ(heard(), " 2:l/2#2@2 5:no_space");
+  EXPECT_EQ(heard(), " 2:l/2#2@2 5:fenced");
   EXPECT_TRUE(db.run("range l/1").ends_with("range 0")) << db.run("range l/1");
 }
 
