@@ -1,14 +1,24 @@
 # The three kinds of target this project has. Every one is compiled with all warnings as errors.
 
+# Sources of a target are compiled together, ten at a time: most of what a source costs is the headers that all of them
+# include. So a name in an anonymous namespace must be another one in each; where a file has reason to use a common one, it
+# is named after ALONE and compiled by itself.
+macro(conclave_sources)
+  set_source_files_properties(${ARG_ALONE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+  list(APPEND ARG_SOURCES ${ARG_ALONE})
+endmacro()
+
 function(conclave_options target)
   target_compile_options(${target} PRIVATE
-    -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
+    -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)  # sources that are compiled together are no headers
   target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR}/src)
 endfunction()
 
-# conclave_library(name SOURCES a.cc ... DEPS lib ...)
+# conclave_library(name SOURCES a.cc ... [ALONE b.cc ...] DEPS lib ...)
 function(conclave_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;ALONE;DEPS" ${ARGN})
+  conclave_sources()
   if(ARG_SOURCES)
     add_library(${name} STATIC ${ARG_SOURCES})
     conclave_options(${name})
@@ -20,9 +30,10 @@ function(conclave_library name)
   endif()
 endfunction()
 
-# conclave_test(name SOURCES a_test.cc ... DEPS lib ...): a GoogleTest program that ctest runs.
+# conclave_test(name SOURCES a_test.cc ... [ALONE b_test.cc ...] DEPS lib ...): a GoogleTest program that ctest runs.
 function(conclave_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;ALONE;DEPS" ${ARGN})
+  conclave_sources()
   add_executable(${name} ${ARG_SOURCES})
   conclave_options(${name})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
@@ -47,6 +58,7 @@ endfunction()
 function(conclave_proto name)
   add_library(${name} STATIC)
   target_compile_options(${name} PRIVATE -w)
+  set_target_properties(${name} PROPERTIES UNITY_BUILD OFF)
   foreach(file ${ARGN})
     get_filename_component(base ${file} NAME_WE)
     set(out ${CMAKE_CURRENT_BINARY_DIR}/${base}.pb.cc ${CMAKE_CURRENT_BINARY_DIR}/${base}.pb.h)

@@ -18,6 +18,9 @@
 
 namespace conclave::node {
 
+// What members say to each other first: the version of every message between them (peer.proto).
+inline constexpr std::uint32_t kPeerProtocol = 1;
+
 enum class FrameType : std::uint8_t {
   kHello = 1,
   kHelloReply = 2,

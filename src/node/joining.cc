@@ -12,7 +12,6 @@
 namespace conclave::node {
 namespace {
 
-constexpr std::uint32_t kProtocol = 1;
 constexpr Duration kPatience = seconds(5);
 constexpr Duration kAnswerLimit = seconds(1);
 constexpr Duration kPause = milliseconds(200);
@@ -85,7 +84,7 @@ void Joining::ask_next() {
       [this](Result<std::unique_ptr<io::Connection>> connected) {
         if (!connected) return answered(Failure(connected.error()));
         peer::v1::Join question;
-        question.set_protocol(kProtocol);
+        question.set_protocol(kPeerProtocol);
         attempt_->connection = std::move(*connected);
         attempt_->connection->start(attempt_.get());
         attempt_->connection->send(encode_frame(FrameType::kJoin, question.SerializeAsString()));

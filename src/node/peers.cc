@@ -10,7 +10,6 @@
 namespace conclave::node {
 namespace {
 
-constexpr std::uint32_t kProtocol = 1;
 constexpr Duration kFirstRetry = milliseconds(20);
 constexpr Duration kLongestRetry = milliseconds(500);
 // A link that takes nothing for this long is broken, whatever TCP believes.
@@ -245,7 +244,7 @@ void Peers::dial(Outbound& link) {
 
 Bytes Peers::hello_for(NodeId to) const {
   peer::v1::Hello hello;
-  hello.set_protocol(kProtocol);
+  hello.set_protocol(kPeerProtocol);
   hello.set_cluster(options_.cluster.value);
   hello.set_from(options_.self.value);
   hello.set_to(to.value);
@@ -269,9 +268,9 @@ std::expected<NodeId, Peers::Refusal> Peers::accept_hello(const Frame& frame) {
       !hello.ParseFromArray(frame.payload.data(), static_cast<int>(frame.payload.size()))) {
     return refuse("a connection must begin with Hello");
   }
-  if (hello.protocol() != kProtocol) {
+  if (hello.protocol() != kPeerProtocol) {
     return refuse(
-        fmt::format("peer protocol {} is not spoken here, {} is", hello.protocol(), kProtocol));
+        fmt::format("peer protocol {} is not spoken here, {} is", hello.protocol(), kPeerProtocol));
   }
   const std::string engine = hello.engine().empty() ? "raft" : hello.engine();
   if (engine != name_of(options_.engine)) {

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/limits.h"
 #include "node/recovery.h"
 #include "store/snapshot.h"
 #include "wal/snapshot_file.h"
@@ -15,7 +16,6 @@ namespace {
 // in either engine.
 constexpr LogIndex kRestoredIndex{1};
 constexpr Epoch kRestoredEpoch{1};
-constexpr std::size_t kPieceBytes = 256 * 1024;
 
 Result<void> write_snapshot(const Options& options, store::Store& store, io::Disk& disk) {
   const wal::Identity identity{options.cluster, options.self};
@@ -25,8 +25,8 @@ Result<void> write_snapshot(const Options& options, store::Store& store, io::Dis
   meta.epoch = kRestoredEpoch;
   auto file = TRY(snapshots.create(kCoordinationGroup, meta));
   const auto content = store.begin_snapshot();
-  for (Bytes piece = content->next(kPieceBytes); !piece.empty();
-       piece = content->next(kPieceBytes)) {
+  for (Bytes piece = content->next(limits::kSnapshotWriteBytes); !piece.empty();
+       piece = content->next(limits::kSnapshotWriteBytes)) {
     TRY(file.append(piece));
   }
   return file.finish();

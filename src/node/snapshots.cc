@@ -3,12 +3,12 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/limits.h"
 #include "base/log.h"
 
 namespace conclave::node {
 namespace {
 
-constexpr std::size_t kPieceBytes = 256 * 1024;
 constexpr Duration kRetryAfter = seconds(5);
 
 }  // namespace
@@ -81,7 +81,7 @@ void Snapshots::create_file(std::shared_ptr<Writing> writing) {
 }
 
 void Snapshots::write_next(std::shared_ptr<Writing> writing) {
-  Bytes piece = writing->content->next(kPieceBytes);
+  Bytes piece = writing->content->next(limits::kSnapshotWriteBytes);
   if (piece.empty()) return finish(std::move(writing));
   writing->bytes += piece.size();
   auto append = [writing, piece = std::move(piece)] { return writing->file->append(piece); };

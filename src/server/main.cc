@@ -44,7 +44,7 @@ int main(int argc, char** argv) {
   if (command == "snapshot") return conclave::server::run_snapshot(arguments);
   if (command == "status") return conclave::server::run_status(arguments);
   if (command == "version" || command == "--version") {
-    std::printf("conclave %s\n", conclave::server::kVersion);
+    std::printf("conclave %s\n", conclave::server::kConclaveVersion);
     return 0;
   }
   if (command == "help" || command == "--help" || command == "-h") {

@@ -130,7 +130,7 @@ class Serving {
     etcd::SessionOptions session_options;
     session_options.max_request_bytes = config_.max_request_bytes;
     session_options.etcd_version = kEtcdVersion;
-    session_options.conclave_version = kVersion;
+    session_options.conclave_version = kConclaveVersion;
     auto make_session = [session_options](const std::string& peer, const api::ClientIdentity&) {
       return etcd::make_session(session_options, peer);
     };
@@ -179,7 +179,7 @@ int run_serve(const std::vector<std::string>& arguments) {
     return 0;
   }
   if (config->wanted == Config::Wanted::kVersion) {
-    std::printf("conclave %s\n", kVersion);
+    std::printf("conclave %s\n", kConclaveVersion);
     return 0;
   }
   start_process_log(config->log_level);

@@ -157,7 +157,7 @@ int run_restore(const std::vector<std::string>& arguments) {
     return 0;
   }
   if (config->wanted == Config::Wanted::kVersion) {
-    fmt::print("conclave {}\n", kVersion);
+    fmt::print("conclave {}\n", kConclaveVersion);
     return 0;
   }
   for (const std::string& warning : config->warnings) {

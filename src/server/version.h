@@ -3,7 +3,7 @@
 
 namespace conclave::server {
 
-inline constexpr const char* kVersion = "0.1.0";
+inline constexpr const char* kConclaveVersion = "0.1.0";
 // The etcd whose API is served: clients read it and choose what they may ask.
 inline constexpr const char* kEtcdVersion = "3.4.23";
 

@@ -12,7 +12,7 @@
 namespace conclave::etcd {
 namespace {
 
-constexpr api::Header kHeader{ClusterId{1}, NodeId{2}, 3, Epoch{4}};
+constexpr api::Header kGatewayHeader{ClusterId{1}, NodeId{2}, 3, Epoch{4}};
 // How every result begins.
 constexpr BytesView kResult =
     R"({"result":{"header":{"cluster_id":"1","member_id":"2","revision":"3","raft_term":"4"})";
@@ -37,7 +37,7 @@ class GatewayStreamsTest : public ::testing::Test {
     for (std::size_t i = 0; i < effects.calls.size(); ++i) {
       api::Answer answer = api::LeaseKeepAliveResponse{7, 60};
       if (error) answer = *error;
-      session_->on_response(effects.calls[i].id, {kHeader, std::move(answer)}, effects);
+      session_->on_response(effects.calls[i].id, {kGatewayHeader, std::move(answer)}, effects);
     }
     return effects.send;
   }
@@ -50,7 +50,7 @@ class GatewayStreamsTest : public ::testing::Test {
   // What the client gets.
   Bytes tell(const api::WatchNews& news) {
     Effects effects;
-    EXPECT_TRUE(session_->on_watch(feed_, kHeader, news, effects));
+    EXPECT_TRUE(session_->on_watch(feed_, kGatewayHeader, news, effects));
     return effects.send;
   }
   // The same without its header.
@@ -96,10 +96,10 @@ TEST_F(GatewayStreamsTest, KeepAliveThatFails) {
   EXPECT_EQ(status(keep_alive(R"({"ID":7}{"ID":7})", api::Error{api::ErrorCode::kNoLeader, ""})),
             "503 Service Unavailable");
   Effects effects = post("/v3/lease/keepalive", R"({"ID":7}{"ID":8})");
-  session_->on_response(effects.calls[0].id, {kHeader, api::LeaseKeepAliveResponse{7, 60}},
+  session_->on_response(effects.calls[0].id, {kGatewayHeader, api::LeaseKeepAliveResponse{7, 60}},
                         effects);
-  session_->on_response(effects.calls[1].id, {kHeader, api::Error{api::ErrorCode::kNoLeader, ""}},
-                        effects);
+  session_->on_response(effects.calls[1].id,
+                        {kGatewayHeader, api::Error{api::ErrorCode::kNoLeader, ""}}, effects);
   EXPECT_EQ(lines(effects.send),
             kKeptAlive +
                 R"({"error":{"grpc_code":14,"http_code":503,"message":"etcdserver: no leader",)"
@@ -111,7 +111,7 @@ TEST_F(GatewayStreamsTest, KeepAliveThatFails) {
 TEST_F(GatewayStreamsTest, KeepAliveWaitsForAClientThatTakesNothing) {
   Effects effects = post("/v3/lease/keepalive", R"({"ID":7}{"ID":8})");
   effects.unsent = limits::kSendAheadBytes;
-  session_->on_response(effects.calls[0].id, {kHeader, api::LeaseKeepAliveResponse{7, 60}},
+  session_->on_response(effects.calls[0].id, {kGatewayHeader, api::LeaseKeepAliveResponse{7, 60}},
                         effects);
   EXPECT_EQ(effects.calls.size(), 1);
   Effects drained;
@@ -211,8 +211,8 @@ TEST_F(GatewayStreamsTest, EventsWaitForAClientThatTakesNothing) {
   const api::WatchNews news = api::WatchEvents{.id = 0, .events = events};
   Effects full;
   full.unsent = limits::kMaxUnsentEvents;
-  EXPECT_FALSE(session_->on_watch(feed_, kHeader, news, full));
-  EXPECT_TRUE(session_->on_watch(feed_, kHeader, api::WatchCanceled{0}, full))
+  EXPECT_FALSE(session_->on_watch(feed_, kGatewayHeader, news, full));
+  EXPECT_TRUE(session_->on_watch(feed_, kGatewayHeader, api::WatchCanceled{0}, full))
       << "answers to what it asked for do not wait";
   Effects drained;
   session_->on_drained(drained);
@@ -228,7 +228,7 @@ TEST_F(GatewayStreamsTest, TheEndOfAWatch) {
             R"("http_status":"Too Many Requests"}})"
             "\n.");
   Effects effects;
-  EXPECT_FALSE(session_->on_watch(feed_, kHeader, api::WatchCreated{0}, effects));
+  EXPECT_FALSE(session_->on_watch(feed_, kGatewayHeader, api::WatchCreated{0}, effects));
   // Before the first line it is an answer like any other, and the connection goes on.
   watch(R"({"create_request":{"key":"YQ=="}})");
   EXPECT_EQ(status(tell(api::WatchFeedEnded{api::Error{api::ErrorCode::kTooManyRequests, {}}})),
@@ -273,20 +273,20 @@ TEST_F(GatewayStreamsTest, NewsAfterAStoppingMemberSaidSo) {
     EXPECT_EQ(effects.close, under.is_told);
     EXPECT_EQ(effects.send.starts_with("HTTP/1.1 503 "), under.is_told);
     if (under.path == "/v3/kv/range") {
-      EXPECT_TRUE(session_->on_part(id, kHeader, {}, effects));
+      EXPECT_TRUE(session_->on_part(id, kGatewayHeader, {}, effects));
     } else if (under.is_told) {
-      EXPECT_FALSE(session_->on_part(id, kHeader, {}, effects));
+      EXPECT_FALSE(session_->on_part(id, kGatewayHeader, {}, effects));
     }
-    EXPECT_FALSE(session_->on_watch(id, kHeader, api::WatchCreated{0}, effects));
+    EXPECT_FALSE(session_->on_watch(id, kGatewayHeader, api::WatchCreated{0}, effects));
     session_->on_drained(effects);
     session_->on_tick(Instant{} + seconds(100), effects);
     const std::size_t before = effects.send.size();
-    session_->on_response(id, {kHeader, std::move(under.answer)}, effects);
+    session_->on_response(id, {kGatewayHeader, std::move(under.answer)}, effects);
     EXPECT_EQ(effects.send.size() == before, under.is_told);
     if (under.path == "/v3/maintenance/snapshot") {
       ASSERT_EQ(effects.calls.size(), 1);
       session_->on_response(effects.calls[0].id,
-                            {kHeader, api::SnapshotPieceResponse{Bytes(10, 'x')}}, effects);
+                            {kGatewayHeader, api::SnapshotPieceResponse{Bytes(10, 'x')}}, effects);
     }
     EXPECT_TRUE(effects.close);
     session_->on_bytes("GET /version HTTP/1.1\r\n\r\n", effects);
@@ -297,11 +297,11 @@ TEST_F(GatewayStreamsTest, NewsAfterAStoppingMemberSaidSo) {
 TEST_F(GatewayStreamsTest, NothingFollowsASnapshotThatIsCutShort) {
   const Effects asked = post("/v3/maintenance/snapshot", "{}");
   Effects effects;
-  session_->on_response(asked.calls[0].id, {kHeader, api::SnapshotResponse{LogIndex{5}, 10}},
+  session_->on_response(asked.calls[0].id, {kGatewayHeader, api::SnapshotResponse{LogIndex{5}, 10}},
                         effects);
   session_->on_bytes("GET /version HTTP/1.1\r\n\r\n", effects);
   session_->on_response(effects.calls[0].id,
-                        {kHeader, api::Error{api::ErrorCode::kSnapshotGone, {}}}, effects);
+                        {kGatewayHeader, api::Error{api::ErrorCode::kSnapshotGone, {}}}, effects);
   EXPECT_TRUE(effects.close);
   EXPECT_EQ(effects.send.find("etcdserver\":"), Bytes::npos) << effects.send;
 }

@@ -15,6 +15,8 @@
 
 namespace conclave::etcd {
 
+inline constexpr BytesView kPutPath = "/etcdserverpb.KV/Put";
+inline constexpr BytesView kRangePath = "/etcdserverpb.KV/Range";
 inline constexpr api::Header kHeader{ClusterId{11}, NodeId{22}, 33, Epoch{44}};
 
 class GrpcFixture : public ::testing::Test {

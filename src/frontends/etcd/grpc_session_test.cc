@@ -6,6 +6,7 @@
 
 #include "etcd.pb.h"
 #include "etcd_health.pb.h"
+#include "frontends/etcd/grpc_fixture.h"
 #include "frontends/etcd/session.h"
 #include "frontends/etcd/test_messages.h"
 #include "wire/grpc.h"
@@ -19,11 +20,8 @@ using wire::grpc_headers;
 using wire::Http2TestClient;
 namespace pb = etcdserverpb;
 
-constexpr BytesView kPut = "/etcdserverpb.KV/Put";
-constexpr BytesView kRange = "/etcdserverpb.KV/Range";
 constexpr BytesView kTxn = "/etcdserverpb.KV/Txn";
 constexpr BytesView kKeepAlive = "/etcdserverpb.Lease/LeaseKeepAlive";
-constexpr api::Header kHeader{ClusterId{11}, NodeId{22}, 33, Epoch{44}};
 
 class GrpcSessionTest : public ::testing::Test {
  protected:
@@ -133,7 +131,7 @@ TEST_F(GrpcSessionTest, Put) {
   put.set_prev_kv(true);
   put.set_ignore_value(true);
   put.set_ignore_lease(true);
-  const auto id = call(kPut, put.SerializeAsString(), {{"grpc-timeout", "5S"}});
+  const auto id = call(kPutPath, put.SerializeAsString(), {{"grpc-timeout", "5S"}});
   pump();
   ASSERT_EQ(calls_.size(), 1);
   const auto& request = calls_[0].request;
@@ -165,7 +163,7 @@ TEST_F(GrpcSessionTest, RangeWithEachOption) {
   range.set_max_mod_revision(4);
   range.set_min_create_revision(5);
   range.set_max_create_revision(6);
-  const auto id = call(kRange, range.SerializeAsString());
+  const auto id = call(kRangePath, range.SerializeAsString());
   pump();
   ASSERT_EQ(calls_.size(), 1);
   EXPECT_EQ(std::get<api::RangeRequest>(calls_[0].request.body),
@@ -323,15 +321,15 @@ TEST_F(GrpcSessionTest, StatusAndMemberList) {
 }
 
 TEST_F(GrpcSessionTest, RequestIds) {
-  call(kPut, put_message("k", "v"), {{"conclave-request-id", "a/b/18446744073709551615"}});
-  call(kRange, range_message("k"), {{"conclave-request-id", "nonsense"}});
+  call(kPutPath, put_message("k", "v"), {{"conclave-request-id", "a/b/18446744073709551615"}});
+  call(kRangePath, range_message("k"), {{"conclave-request-id", "nonsense"}});
   pump();
   ASSERT_EQ(calls_.size(), 2);
   EXPECT_EQ(calls_[0].request.id, (api::RequestId{"a/b", 18'446'744'073'709'551'615u}));
   EXPECT_EQ(calls_[1].request.id, std::nullopt) << "reads have none";
 
   const auto refused = [&](const std::string& id) {
-    return ask(kPut, put_message("k", "v"), {{"conclave-request-id", id}});
+    return ask(kPutPath, put_message("k", "v"), {{"conclave-request-id", id}});
   };
   const std::string invalid = "conclave: invalid request id: ";
   const std::string no_number = invalid + "the sequence is not a number of up to 64 bits";
@@ -349,7 +347,7 @@ TEST_F(GrpcSessionTest, MalformedCallsAreAnsweredAsByEtcd) {
   answer_ = [](const api::Request&) { return api::PutResponse{}; };
   const Bytes put = grpc_frame(put_message("k", "v"));
   const auto raw = [&](const Bytes& body, const Http2TestClient::Fields& extra = {}) {
-    const auto id = client_.request(grpc_headers(kPut, extra), body);
+    const auto id = client_.request(grpc_headers(kPutPath, extra), body);
     pump();
     return status(id);
   };
@@ -377,7 +375,8 @@ TEST_F(GrpcSessionTest, MalformedCallsAreAnsweredAsByEtcd) {
   EXPECT_EQ(ask("/etcdserverpb.Watch/Nothing", ""),
             (Status{"12", "unknown method Nothing for service etcdserverpb.Watch"}));
   EXPECT_EQ(ask("/foo", ""), (Status{"12", "malformed method name: \"/foo\""}));
-  EXPECT_EQ(ask(kPut, "", {{"grpc-timeout", "abc"}}), (Status{"13", "malformed time-out: abc"}));
+  EXPECT_EQ(ask(kPutPath, "", {{"grpc-timeout", "abc"}}),
+            (Status{"13", "malformed time-out: abc"}));
   pb::TxnRequest empty_operation;
   empty_operation.add_success();
   EXPECT_EQ(ask(kTxn, empty_operation.SerializeAsString()),
@@ -390,10 +389,10 @@ TEST_F(GrpcSessionTest, UnknownEnumNumbers) {
   range.set_key("k");
   range.set_sort_target(pb::RangeRequest::VALUE);
   range.set_sort_order(static_cast<pb::RangeRequest::SortOrder>(7));
-  call(kRange, range.SerializeAsString());
+  call(kRangePath, range.SerializeAsString());
   range.set_sort_order(pb::RangeRequest::DESCEND);
   range.set_sort_target(static_cast<pb::RangeRequest::SortTarget>(7));
-  EXPECT_EQ(ask(kRange, range.SerializeAsString()),
+  EXPECT_EQ(ask(kRangePath, range.SerializeAsString()),
             (Status{"3", "etcdserver: invalid sort option"}));
 
   constexpr auto kUnknownResult = static_cast<pb::Compare::CompareResult>(9);
@@ -429,10 +428,10 @@ TEST_F(GrpcSessionTest, UnknownEnumNumbers) {
 }
 
 TEST_F(GrpcSessionTest, WhatIsNotGrpcGetsAnHttpStatus) {
-  auto headers = grpc_headers(kPut);
+  auto headers = grpc_headers(kPutPath);
   headers[4].second = "application/json";
   const auto json = client_.request(headers, "{}");
-  headers = grpc_headers(kPut);
+  headers = grpc_headers(kPutPath);
   headers[0].second = "GET";
   const auto get = client_.request(headers, "");
   pump();
@@ -442,11 +441,11 @@ TEST_F(GrpcSessionTest, WhatIsNotGrpcGetsAnHttpStatus) {
 
 TEST_F(GrpcSessionTest, AnOversizedMessageIsRefusedBeforeItHasArrived) {
   const auto id =
-      client_.request(grpc_headers(kPut), BytesView("\0\x7f\xff\xff\xff", 5), /*more=*/true);
+      client_.request(grpc_headers(kPutPath), BytesView("\0\x7f\xff\xff\xff", 5), /*more=*/true);
   pump();
   EXPECT_EQ(status(id),
             (Status{"8", "grpc: received message larger than max (2147483647 vs. 2097152)"}));
-  EXPECT_EQ(ask(kRange, ""), (Status{"none", ""}));
+  EXPECT_EQ(ask(kRangePath, ""), (Status{"none", ""}));
   EXPECT_EQ(calls_.size(), 1) << "the connection goes on";
 }
 
@@ -456,16 +455,16 @@ TEST_F(GrpcSessionTest, TheLargestMessagePasses) {
   session_ = make_session(options, "test");
   const std::size_t max = options.max_message_bytes();
   const std::size_t overhead = put_message("k", Bytes(max - 100, 'x')).size() - (max - 100);
-  call(kPut, put_message("k", Bytes(max - overhead, 'x')));
+  call(kPutPath, put_message("k", Bytes(max - overhead, 'x')));
   pump();
   EXPECT_EQ(calls_.size(), 1);
-  call(kPut, put_message("k", Bytes(max - overhead + 1, 'x')));
+  call(kPutPath, put_message("k", Bytes(max - overhead + 1, 'x')));
   pump();
   EXPECT_EQ(calls_.size(), 1);
 }
 
 TEST_F(GrpcSessionTest, ACancelledCallIsReportedOnceAndItsAnswerIgnored) {
-  const auto id = call(kPut, put_message("k", "v"));
+  const auto id = call(kPutPath, put_message("k", "v"));
   pump();
   ASSERT_EQ(calls_.size(), 1);
   client_.reset(id);
@@ -474,13 +473,13 @@ TEST_F(GrpcSessionTest, ACancelledCallIsReportedOnceAndItsAnswerIgnored) {
   respond(0, api::PutResponse{});
   EXPECT_EQ(client_.answer(id).body, "");
   answer_ = [](const api::Request&) { return api::PutResponse{}; };
-  EXPECT_EQ(ask(kPut, put_message("k", "v")), (Status{"0", ""}));
+  EXPECT_EQ(ask(kPutPath, put_message("k", "v")), (Status{"0", ""}));
   EXPECT_EQ(cancelled_.size(), 1);
 }
 
 TEST_F(GrpcSessionTest, AnswersComeInAnyOrderAndOnlyOnce) {
   std::vector<std::int32_t> ids;
-  for (int i = 0; i < 3; ++i) ids.push_back(call(kRange, range_message("k")));
+  for (int i = 0; i < 3; ++i) ids.push_back(call(kRangePath, range_message("k")));
   pump();
   for (const std::size_t i : {2u, 0u, 1u}) {
     respond(i, api::RangeResponse{{}, false, static_cast<std::int64_t>(i)});
@@ -494,7 +493,7 @@ TEST_F(GrpcSessionTest, AnswersComeInAnyOrderAndOnlyOnce) {
 TEST_F(GrpcSessionTest, RequestsWaitWhileTooManyAnswersAreUnsent) {
   // This client never opens its windows.
   Http2TestClient slow({.initial_window = 0, .automatic_window_updates = false});
-  const auto first = slow.request(grpc_headers(kRange), grpc_frame(range_message("k")));
+  const auto first = slow.request(grpc_headers(kRangePath), grpc_frame(range_message("k")));
   api::Session::Effects effects;
   session_->on_bytes(slow.take_output(), effects);
   ASSERT_EQ(effects.calls.size(), 1);
@@ -503,7 +502,7 @@ TEST_F(GrpcSessionTest, RequestsWaitWhileTooManyAnswersAreUnsent) {
   session_->on_response(effects.calls[0].id, {kHeader, std::move(large)}, effects);
 
   slow.receive(effects.send);
-  slow.request(grpc_headers(kRange), grpc_frame(range_message("k")));
+  slow.request(grpc_headers(kRangePath), grpc_frame(range_message("k")));
   effects = {};
   session_->on_bytes(slow.take_output(), effects);
   EXPECT_TRUE(effects.calls.empty());
@@ -676,7 +675,7 @@ TEST_F(GrpcSessionTest, AHealthWatchIsToldOfChangesUntilShutdown) {
 }
 
 TEST_F(GrpcSessionTest, ShutdownAnswersOpenCallsFirst) {
-  const auto id = call(kPut, put_message("k", "v"));
+  const auto id = call(kPutPath, put_message("k", "v"));
   pump();
   api::Session::Effects effects;
   session_->on_shutdown(effects);
@@ -703,7 +702,7 @@ TEST_F(GrpcSessionTest, NewsAfterAStoppingMemberSaidSo) {
       {"/v3electionpb.Election/Observe", name, {}, "14"},
       {"/v3lockpb.Lock/Lock", name, api::LockResponse{"n/7", 5}, "0"},
       {"/v3electionpb.Election/Campaign", name, api::CampaignResponse{}, "0"},
-      {kRange, range_message("k"), api::RangeResponse{}, "0"},
+      {kRangePath, range_message("k"), api::RangeResponse{}, "0"},
       {"/etcdserverpb.Maintenance/Snapshot", {}, api::SnapshotResponse{LogIndex{5}, 0}, "0"},
       {"/grpc.health.v1.Health/Watch", {}, api::HealthResponse{true, ""}, "14"},
   };
@@ -721,7 +720,7 @@ TEST_F(GrpcSessionTest, NewsAfterAStoppingMemberSaidSo) {
     session_->on_shutdown(effects);
     const bool is_told = under.status == "14" && !under.path.ends_with("Health/Watch");
     EXPECT_EQ(effects.close, is_told);
-    if (is_told || under.path == kRange) {
+    if (is_told || under.path == kRangePath) {
       EXPECT_EQ(session_->on_part(id, kHeader, {}, effects), !is_told);
     }
     EXPECT_FALSE(session_->on_watch(id, kHeader, api::WatchCreated{0}, effects));
@@ -748,7 +747,7 @@ TEST_F(GrpcSessionTest, AHealthWatchThatIsAnsweredAfterShutdownEnds) {
 // Not with whatever happens next on the connection.
 TEST_F(GrpcSessionTest, WhatWaitedForRoomIsAnsweredAsSoonAsThereIsSome) {
   Http2TestClient slow({.initial_window = 0, .automatic_window_updates = false});
-  const auto first = slow.request(grpc_headers(kRange), grpc_frame(range_message("k")));
+  const auto first = slow.request(grpc_headers(kRangePath), grpc_frame(range_message("k")));
   api::Session::Effects effects;
   session_->on_bytes(slow.take_output(), effects);
   api::RangeResponse large;
@@ -802,7 +801,7 @@ api::RangeResponse keys(int first, int count, std::size_t value_bytes = 1) {
 }
 
 TEST_F(GrpcSessionTest, ARangeThatComesInParts) {
-  const auto id = call(kRange, {});
+  const auto id = call(kRangePath, {});
   pump();
   api::Session::Effects effects;
   EXPECT_TRUE(session_->on_part(calls_[0].id, kHeader, keys(0, 3).kvs, effects));
@@ -817,7 +816,7 @@ TEST_F(GrpcSessionTest, ARangeThatComesInParts) {
   api::RangeResponse whole = keys(0, 6);
   whole.more = true;
   whole.count = 9;
-  const auto at_once = call(kRange, {});
+  const auto at_once = call(kRangePath, {});
   pump();
   respond(1, whole);
   pump();
@@ -828,7 +827,7 @@ TEST_F(GrpcSessionTest, ARangeThatComesInParts) {
 }
 
 TEST_F(GrpcSessionTest, ARangeThatFailsAfterSomePartsIsAnError) {
-  const auto id = call(kRange, {});
+  const auto id = call(kRangePath, {});
   pump();
   api::Session::Effects effects;
   EXPECT_TRUE(session_->on_part(calls_[0].id, kHeader, keys(0, 3).kvs, effects));
@@ -841,7 +840,7 @@ TEST_F(GrpcSessionTest, ARangeThatFailsAfterSomePartsIsAnError) {
 
 // However large the client's windows are.
 TEST_F(GrpcSessionTest, TheConnectionGetsALargeAnswerAsItDrains) {
-  const auto id = call(kRange, {});
+  const auto id = call(kRangePath, {});
   pump();
   api::Session::Effects effects;
   for (int i = 0; i < 20; ++i) {

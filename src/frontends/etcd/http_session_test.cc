@@ -9,8 +9,8 @@
 namespace conclave::etcd {
 namespace {
 
-constexpr api::Header kHeader{ClusterId{1314590137626661166u}, NodeId{14429705525564268122u}, 2,
-                              Epoch{2}};
+constexpr api::Header kEtcdHeader{ClusterId{1314590137626661166u}, NodeId{14429705525564268122u}, 2,
+                                  Epoch{2}};
 
 class HttpSessionTest : public ::testing::Test {
  protected:
@@ -25,7 +25,7 @@ class HttpSessionTest : public ::testing::Test {
     api::Session::Effects effects;
     session_->on_bytes(bytes, effects);
     for (std::size_t i = 0; i < effects.calls.size(); ++i) {
-      session_->on_response(effects.calls[i].id, {kHeader, std::move(answer_)}, effects);
+      session_->on_response(effects.calls[i].id, {kEtcdHeader, std::move(answer_)}, effects);
       last_ = std::move(effects.calls[i].request);
     }
     closed_ = effects.close;
@@ -185,7 +185,7 @@ TEST_F(HttpSessionTest, RequestsSentAheadAreAnsweredInOrder) {
                      effects);
   ASSERT_EQ(effects.calls.size(), 1);
   EXPECT_EQ(effects.send, "");
-  session_->on_response(effects.calls[0].id, {kHeader, api::HealthResponse{true, ""}}, effects);
+  session_->on_response(effects.calls[0].id, {kEtcdHeader, api::HealthResponse{true, ""}}, effects);
   const std::size_t health = effects.send.find("health");
   const std::size_t version = effects.send.find("etcdserver");
   EXPECT_LT(health, version);
@@ -210,13 +210,14 @@ TEST_F(HttpSessionTest, ARangeThatComesInParts) {
     session_->on_bytes(request("POST", "/v3/kv/range", "{\"key\":\"YQ==\"}"), effects);
     ASSERT_EQ(effects.calls.size(), 1);
     const auto middle = all.begin() + static_cast<std::ptrdiff_t>(cut);
-    EXPECT_TRUE(session_->on_part(effects.calls[0].id, kHeader, {all.begin(), middle}, effects));
+    EXPECT_TRUE(
+        session_->on_part(effects.calls[0].id, kEtcdHeader, {all.begin(), middle}, effects));
     api::RangeResponse last{{middle, all.end()}, cut > 1, cut > 0 ? 9 : 0};
-    session_->on_response(effects.calls[0].id, {kHeader, std::move(last)}, effects);
+    session_->on_response(effects.calls[0].id, {kEtcdHeader, std::move(last)}, effects);
     Codec codec;
     Bytes wanted;
     api::Answer whole = api::RangeResponse{all, cut > 1, cut > 0 ? 9 : 0};
-    codec.encode(Method::kRange, Format::kJson, kHeader, whole, wanted);
+    codec.encode(Method::kRange, Format::kJson, kEtcdHeader, whole, wanted);
     EXPECT_EQ(body(effects.send), wanted);
     EXPECT_NE(effects.send.find(fmt::format("Content-Length: {}\r\n", wanted.size())), Bytes::npos);
   }
@@ -228,10 +229,10 @@ TEST_F(HttpSessionTest, TheConnectionGetsALargeAnswerAsItDrains) {
   session_->on_bytes(asked + asked, effects);
   ASSERT_EQ(effects.calls.size(), 1);
   for (int i = 0; i < 12; ++i) {
-    session_->on_part(effects.calls[0].id, kHeader, {{"k", Bytes(1 << 20, 'v'), 1, 1, 1, 0}},
+    session_->on_part(effects.calls[0].id, kEtcdHeader, {{"k", Bytes(1 << 20, 'v'), 1, 1, 1, 0}},
                       effects);
   }
-  session_->on_response(effects.calls[0].id, {kHeader, api::RangeResponse{}}, effects);
+  session_->on_response(effects.calls[0].id, {kEtcdHeader, api::RangeResponse{}}, effects);
   Bytes got = effects.send;
   EXPECT_LT(got.size(), limits::kSendAheadBytes + (2 << 20));
   EXPECT_GT(session_->held_bytes(), 10 << 20);

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "etcd.pb.h"
+#include "frontends/etcd/grpc_fixture.h"
 #include "frontends/etcd/session.h"
 #include "frontends/etcd/snapshot_stream.h"
 #include "wire/grpc.h"
@@ -19,7 +20,6 @@ namespace {
 namespace pb = etcdserverpb;
 using wire::Http2TestClient;
 
-constexpr api::Header kHeader{ClusterId{11}, NodeId{22}, 33, Epoch{44}};
 constexpr BytesView kSnapshot = "/etcdserverpb.Maintenance/Snapshot";
 
 Bytes file_of(std::size_t bytes) {

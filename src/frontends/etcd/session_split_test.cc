@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "frontends/etcd/grpc_fixture.h"
 #include "frontends/etcd/session.h"
 #include "frontends/etcd/test_messages.h"
 #include "wire/http2_frames.h"
@@ -18,21 +19,17 @@ using wire::grpc_frame;
 using wire::grpc_headers;
 using wire::Http2TestClient;
 
-constexpr BytesView kPut = "/etcdserverpb.KV/Put";
-constexpr BytesView kRange = "/etcdserverpb.KV/Range";
-constexpr api::Header kHeader{ClusterId{11}, NodeId{22}, 33, Epoch{44}};
-
 // A recorded exchange gives the same calls and answers wherever its bytes are cut.
 class SplitTest : public ::testing::Test {
  protected:
   static Bytes record(Http2TestClient& client) {
-    client.request(grpc_headers(kPut, {{"conclave-request-id", "c/1"}}),
+    client.request(grpc_headers(kPutPath, {{"conclave-request-id", "c/1"}}),
                    grpc_frame(put_message("k", "v")));
-    client.request(grpc_headers(kRange), grpc_frame(range_message("k")));
-    client.request(grpc_headers(kPut), "\1\2\3");
+    client.request(grpc_headers(kRangePath), grpc_frame(range_message("k")));
+    client.request(grpc_headers(kPutPath), "\1\2\3");
     client.request(grpc_headers("/x.Y/Z"), "");
     Bytes bytes = client.take_output();
-    const auto cancelled = client.request(grpc_headers(kRange), grpc_frame(range_message("z")));
+    const auto cancelled = client.request(grpc_headers(kRangePath), grpc_frame(range_message("z")));
     bytes += client.take_output();
     client.reset(cancelled);
     return bytes + client.take_output();

@@ -4,6 +4,7 @@
 
 #include "base/watch_limits.h"
 #include "etcd.pb.h"
+#include "frontends/etcd/grpc_fixture.h"
 #include "frontends/etcd/session.h"
 #include "wire/grpc.h"
 #include "wire/http2_test_client.h"
@@ -17,7 +18,6 @@ using wire::Http2TestClient;
 namespace pb = etcdserverpb;
 
 constexpr BytesView kWatch = "/etcdserverpb.Watch/Watch";
-constexpr api::Header kHeader{ClusterId{11}, NodeId{22}, 33, Epoch{44}};
 constexpr std::int32_t kWindow = 65'535;
 
 class WatchStreamsTest : public ::testing::Test {
