@@ -65,6 +65,9 @@ struct Config {
   // For the URLs with https; the files have not been looked at.
   io::TlsOptions client_tls;
   io::TlsOptions peer_tls;
+  std::string auth_token;  // "simple", or "jwt,..." (server/auth_token.h)
+  Duration auth_token_ttl;
+  std::uint32_t bcrypt_cost = 0;
   LogLevel log_level = LogLevel::kInfo;
 
   std::vector<std::string> warnings;  // for the log, once there is one

@@ -18,8 +18,8 @@ using wire::Http2Stream;
 void GrpcSession::answer_snapshot(Http2Stream& stream, api::Response& response, Effects& effects) {
   const auto open = snapshots_.find(stream.key());
   if (const auto* error = std::get_if<api::Error>(&response.answer)) {
-    if (open == snapshots_.end()) return refuse(stream, status_of(*error));
-    return end_snapshot(stream, status_of(*error));
+    if (open == snapshots_.end()) return refuse(stream, status_of(Method::kSnapshot, *error));
+    return end_snapshot(stream, status_of(Method::kSnapshot, *error));
   }
   if (const auto* begun = std::get_if<api::SnapshotResponse>(&response.answer)) {
     http2_.start(stream, kResponseHeaders);
