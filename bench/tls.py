@@ -33,7 +33,7 @@ def flags(kind):
 
 
 def measure_handshakes(command):
-    """Connections one after the other from one client, which has a core of its own if the machine has one."""
+    """Two clients connect again and again."""
     print(f"\nHandshakes per second with one member ({HANDSHAKE_SECONDS} s, openssl s_time, a new connection each):")
     for kind, words in KEYS.items():
         system = System("conclave", tuple(f"{command} {flags(kind)}".split()))
@@ -46,7 +46,7 @@ def measure_handshakes(command):
             cpu = cluster.cpu_seconds() - before
         counts = [int(re.search(r"^(\d+) connections in \d+ real seconds", output, re.M)[1]) for output in outputs]
         print(f"  {words[0]:<9} {sum(counts) / HANDSHAKE_SECONDS:>6,.0f} /s, "
-              f"{cpu / sum(counts) * 1e6:,.0f} us of a member's CPU each")
+              f"{cpu / sum(counts) * 1e6:,.0f} us of the members' CPU each, with what they do anyway")
 
 
 if __name__ == "__main__":

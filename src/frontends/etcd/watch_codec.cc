@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "etcd.pb.h"
 #include "etcd_election.pb.h"
+#include "frontends/etcd/errors.h"
 #include "frontends/etcd/json_fields.h"
 #include "frontends/etcd/translate.h"
 #include "wire/json.h"
