@@ -18,6 +18,7 @@ from etcd3 import etcdrpc as rpc
 from etcd3.etcdrpc import auth_pb2
 
 import harness
+from tls_test import Identity, TlsCluster
 
 ETCD = '/usr/bin/etcd'
 # As cheap as it gets, and one member need not wait long before it elects itself.
@@ -29,8 +30,9 @@ NO_PASSWORD = b'\x1a\x02\x08\x01'  # UserAddOptions, which python3-etcd3's messa
 class Client:
     """The Auth service and some others of one member, as one user."""
 
-    def __init__(self, member, user=None, password=None, token=None):
+    def __init__(self, member, user=None, password=None, token=None, channel=None):
         self.member = member
+        self.channel = channel or member.channel
         self.token = token
         if user:
             self.token = self.auth('Authenticate', name=user, password=password or user).token
@@ -39,7 +41,7 @@ class Client:
         return [('token', self.token)] if self.token is not None else None
 
     def call(self, path, request, answer):
-        ask = self.member.channel.unary_unary(
+        ask = self.channel.unary_unary(
             path,
             request_serializer=type(request).SerializeToString,
             response_deserializer=answer.FromString,
@@ -200,9 +202,11 @@ class EtcdctlTest(harness.ClusterTest):
         self.assertIn('permission denied', self.fails('defrag', user=ann))
         self.ctl('auth', 'disable', user=root)
         self.ctl('put', 'conf', 'free')
+        if harness.is_etcd():
+            return  # 3.4 has passwords as they are in its log
         for name, content in every_log(self.cluster):
-            for password in (b'pass:word', b'secret\n', b'bobs\n'):
-                self.assertNotIn(password, content, name)
+            for password in (b'pass:word', b'secret', b'bobs'):
+                self.assertFalse(password in content, f'{password} is in {name}')
 
 
 class RightsTest(harness.ClusterTest):
@@ -302,6 +306,7 @@ class RightsTest(harness.ClusterTest):
             self.assertEqual(outcome(client.put, b'q'), BAD_TOKEN)
         Client(self.cluster.members[0], 'changes', 'new')
 
+    @harness.conclave_only('in etcd a watch goes on without the right it needed to begin')
     def test_a_watch_ends_with_the_right(self):
         add_role(self.root, 'sees', [(READ, b's', b't')])
         add_user(self.root, 'sees', 'sees')
@@ -323,6 +328,7 @@ class RightsTest(harness.ClusterTest):
             self.assertEqual(len(told.events), 0)
             watch.close()
 
+    @harness.conclave_only('etcd 3.4 asks for the first key alone if a watch has no end')
     def test_a_watch_needs_a_right(self):
         client = Client(self.cluster.members[0], 'u1')
         for asked in ({'key': b'a'}, {'key': b'b', 'range_end': b'\0'}):
@@ -341,6 +347,54 @@ class RightsTest(harness.ClusterTest):
         self.assertIn(b'n/', lock(allowed, timeout=10, metadata=metadata))
         self.assertEqual(outcome(lock, refused, timeout=10, metadata=metadata), DENIED)
         self.assertEqual(outcome(lock, allowed, timeout=10), NOBODY)
+
+    def test_who_may_maintain(self):
+        member = self.cluster.leader()
+        one, url = b'\x08\x01', rpc.MemberAddRequest(peerURLs=['http://127.0.0.1:1'])
+        for_root = {
+            'Maintenance/Hash': b'',
+            'Maintenance/HashKV': b'',
+            'Maintenance/Defragment': b'',
+            'Cluster/MemberAdd': url.SerializeToString(),
+            'Cluster/MemberRemove': one,
+            'Cluster/MemberUpdate': one + b'\x12\x12http://127.0.0.1:1',
+            'Cluster/MemberPromote': one,
+        }
+        for_all = ('Maintenance/Status', 'Maintenance/Alarm', 'Cluster/MemberList',
+                   'Lease/LeaseLeases')  # fmt: skip
+
+        def ask(who, path, body=b''):
+            call = member.channel.unary_unary(f'/etcdserverpb.{path}')
+            return outcome(call, body, timeout=10, metadata=who.metadata())
+
+        nobody, user = Client(member), Client(member, 'u3')
+        for path, body in for_root.items():
+            with self.subTest(path):
+                self.assertIn('name is empty', ask(nobody, path, body))
+                self.assertIn('permission denied', ask(user, path, body))
+        for path in for_all:
+            with self.subTest(path):
+                self.assertEqual([ask(nobody, path), ask(user, path)], ['OK', 'OK'])
+        for path in ('Maintenance/Hash', 'Maintenance/HashKV', 'Maintenance/Defragment'):
+            self.assertEqual(ask(self.root, path), 'OK')
+
+    def test_a_lease_takes_its_keys_along(self):
+        member = self.cluster.leader()
+        grant = rpc.LeaseGrantRequest(TTL=600, ID=77)
+        revoke = rpc.LeaseRevokeRequest(ID=77)
+        ask = rpc.LeaseTimeToLiveRequest(ID=77, keys=True)
+        u2, u3 = Client(member, 'u2'), Client(member, 'u3')
+        leases = '/etcdserverpb.Lease/Lease'
+        u3.call(leases + 'Grant', grant, rpc.LeaseGrantResponse)
+        u3.put(b'n', lease=77)
+        self.assertEqual(outcome(u2.put, b'a', lease=77), DENIED)
+        self.assertEqual(outcome(u2.call, leases + 'Revoke', revoke, rpc.LeaseRevokeResponse), DENIED)
+        if not harness.is_etcd():  # 3.4.23 tells everybody
+            found = outcome(u2.call, leases + 'TimeToLive', ask, rpc.LeaseTimeToLiveResponse)
+            self.assertEqual(found, DENIED)
+        told = u3.call(leases + 'TimeToLive', ask, rpc.LeaseTimeToLiveResponse)
+        self.assertEqual(list(told.keys), [b'n'])
+        u3.call(leases + 'Revoke', revoke, rpc.LeaseRevokeResponse)
 
     def test_gateway(self):
         member = self.cluster.followers()[0]
@@ -380,6 +434,7 @@ class RightsTest(harness.ClusterTest):
 class SurvivalTest(unittest.TestCase):
     """Users and tokens, when members end."""
 
+    @harness.conclave_only("etcd's simple tokens end with the leader")
     def test_leader_killed_and_all_restarted(self):
         with harness.Cluster(3, flags=['--bcrypt-cost', '4']) as cluster:
             root = enable(cluster.leader())
@@ -442,6 +497,51 @@ class SurvivalTest(unittest.TestCase):
                 self.assertEqual(outcome(Client(member).put, b'a'), NOBODY)
 
 
+class CertificateTest(unittest.TestCase):
+    """Who shows a certificate and no token is the user that it names."""
+
+    def client(self, cluster, name=None, token=None):
+        identity = cluster.alice
+        if name:
+            identity = Identity(cluster.authority.ca, *cluster.authority.issue(name))
+        member = cluster.members[0]
+        channel = harness.new_channel(member.endpoint, identity.grpc())
+        self.addCleanup(channel.close)
+        return Client(member, token=token, channel=channel)
+
+    def prepare(self, cluster):
+        root = enable(cluster.members[0])
+        add_role(root, 'writes', [(WRITE, b'a', b'b')])
+        add_user(root, 'alice', 'writes')
+        add_user(root, 'bob')
+        return root
+
+    def test_names_of_users(self):
+        with TlsCluster(1, flags=FAST) as cluster:
+            root = self.prepare(cluster)
+            alice, bob = self.client(cluster), self.client(cluster, 'bob')
+            self.assertEqual(outcome(alice.put, b'a'), 'OK')
+            self.assertEqual(outcome(alice.put, b'c'), DENIED)
+            self.assertEqual(outcome(alice.get, b'a'), DENIED)
+            self.assertEqual(outcome(alice.auth, 'UserList'), DENIED)
+            self.assertEqual(outcome(bob.put, b'a'), DENIED)
+            self.assertEqual(outcome(self.client(cluster, 'no-user').put, b'a'), DENIED)
+            # A token says more than a certificate does.
+            token = Client(cluster.members[0], 'alice').token
+            self.assertEqual(outcome(self.client(cluster, 'bob', token).put, b'a'), 'OK')
+            self.assertEqual(outcome(self.client(cluster, 'alice', root.token).put, b'c'), 'OK')
+            self.assertEqual(outcome(self.client(cluster, 'root').auth, 'UserList'), 'OK')
+            root.auth('UserRevokeRole', name='alice', role='writes')
+            self.assertEqual(outcome(alice.put, b'a'), DENIED)
+
+    def test_an_authority_alone_names_nobody(self):
+        cluster = TlsCluster(1, flags=FAST)
+        cluster.flags.remove('--client-cert-auth')
+        with cluster:
+            self.prepare(cluster)
+            self.assertEqual(outcome(self.client(cluster).put, b'a'), NOBODY)
+
+
 class JwtTest(unittest.TestCase):
     def tokens(self, directory, method):
         key, public = os.path.join(directory, 'key'), os.path.join(directory, 'pub')
@@ -482,6 +582,8 @@ class JwtTest(unittest.TestCase):
 #   read them, as etcd does from 3.4.26 on.
 # - Watches of all keys from one on: etcd asks for the right to that one key; Conclave to all.
 # - A range that ends before it begins, which has no keys: etcd refuses some that Conclave answers.
+# - Which of a role's ranges of one key is found first, once it has more than 12: etcd sorts them with a
+#   sort that is not stable then.
 # - AuthStatus: not in etcd 3.4; as in 3.5.
 # - Tokens of etcd are random, those of Conclave are signed.
 class DifferentialTest(unittest.TestCase):
@@ -540,6 +642,7 @@ class DifferentialTest(unittest.TestCase):
         print(f'  seed {seed}', flush=True)
         self.rng = random.Random(seed)
         self.said = []
+        self.grants = {}  # of each role, at most; refused ones too
         lease = rpc.LeaseGrantRequest(TTL=600, ID=7)
         self.both('/etcdserverpb.Lease/LeaseGrant', lease, rpc.LeaseGrantResponse)
         for name in ('root', 'ann'):
@@ -601,15 +704,26 @@ class DifferentialTest(unittest.TestCase):
             code, _ = self.auth(kind, user, name=name, role=role)
         elif kind == 'RoleAdd':
             code, _ = self.auth(kind, user, name=role)
-        elif kind in ('RoleGet', 'RoleDelete'):
+        elif kind == 'RoleGet':
             code, _ = self.auth(kind, user, role=role)
+        elif kind == 'RoleDelete':
+            code = self.delete_role(user, role)
         elif kind == 'RoleGrantPermission':
+            if self.grants.get(role, 0) == 12:
+                return self.delete_role('root', role)
+            self.grants[role] = self.grants.get(role, 0) + 1
             perm = auth_pb2.Permission(permType=rng.randrange(3), key=key, range_end=end)
             code, _ = self.auth(kind, user, name=role, perm=perm)
         elif kind == 'RoleRevokePermission':
             code, _ = self.auth(kind, user, role=role, key=key, range_end=end)
         else:
             code, _ = self.auth(kind, user)
+        return code
+
+    def delete_role(self, user, role):
+        code, _ = self.auth('RoleDelete', user, role=role)
+        if code in ('OK', 'FAILED_PRECONDITION'):
+            self.grants.pop(role, None)
         return code
 
     def use(self, user):

@@ -173,6 +173,9 @@ TEST(Tls, FlagsAreEtcds) {
   EXPECT_FALSE(config.peer_tls.has_certificate());
   EXPECT_THAT(config.warnings, IsEmpty());
   EXPECT_FALSE(parsed(kHttps).client_tls.require_certificate);
+  EXPECT_FALSE(config.certificates_name_users);
+  const Config demanding = parsed(with(kHttps, {"--trusted-ca-file=a", "--client-cert-auth"}));
+  EXPECT_TRUE(demanding.certificates_name_users);
 }
 
 TEST(Tls, HttpsNeedsACertificate) {
