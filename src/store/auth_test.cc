@@ -199,7 +199,7 @@ TEST_F(AuthTest, EveryBranchOfATransactionNeedsRights) {
   };
   const auto with = [](api::Operation operation, bool in_failure = false) {
     api::TxnRequest txn;
-    txn.success.push_back({api::PutRequest{.key = "a", .value = "1"}});
+    txn.success.emplace_back().op = api::PutRequest{.key = "a", .value = "1"};
     (in_failure ? txn.failure : txn.success).push_back(std::move(operation));
     return txn;
   };
@@ -208,7 +208,7 @@ TEST_F(AuthTest, EveryBranchOfATransactionNeedsRights) {
   EXPECT_EQ(ask_txn("writer", with({api::PutRequest{.key = "b", .value = "1", .prev_kv = true}})),
             denied);
   auto nested = std::make_unique<api::TxnRequest>();
-  nested->success.push_back({api::RangeRequest{.key = "a", .range_end = {}}});
+  nested->success.emplace_back().op = api::RangeRequest{.key = "a", .range_end = {}};
   EXPECT_EQ(ask_txn("writer", with({std::move(nested)})), denied);
   api::TxnRequest compares = with({api::PutRequest{.key = "b", .value = "1"}});
   compares.compare.push_back({.key = "a", .range_end = {}, .value = {}});
