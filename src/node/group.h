@@ -212,6 +212,7 @@ class Group {
   template <class Asked>
   std::optional<api::ErrorCode> identify_watcher(Asked& asked);
   void notify_watches();
+  static store::FeedId feed_id(ClientCall feed) { return {feed.connection, feed.call}; }
   bool tell_watch(store::FeedId feed, api::Revision revision, const api::WatchNews& news);
   void serve_locks();
   template <class Watches>
@@ -284,6 +285,7 @@ class Group {
   struct LongRead {
     ClientCall client;
     std::unique_ptr<store::RangeReader> reader;
+    api::RangeResponse part = {};  // what nobody has been told yet
   };
   std::optional<LongRead> long_read_;
   // Who waits for another member to lead.

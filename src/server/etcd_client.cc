@@ -29,12 +29,6 @@ constexpr Duration kAnswerLimit = seconds(30);
 constexpr Duration kPause = milliseconds(200);  // before the next endpoint is tried
 constexpr std::size_t kReadBytes = 256 * 1024;
 
-Instant now() {
-  return {std::chrono::duration_cast<std::chrono::nanoseconds>(
-              std::chrono::steady_clock::now().time_since_epoch())
-              .count()};
-}
-
 // Another try, maybe elsewhere, can succeed.
 bool is_passing(const GrpcStatus& status) {
   if (status.code == GrpcCode::kUnavailable || status.code == GrpcCode::kDeadlineExceeded) {
@@ -45,6 +39,12 @@ bool is_passing(const GrpcStatus& status) {
 }
 
 }  // namespace
+
+Instant now() {
+  return {std::chrono::duration_cast<std::chrono::nanoseconds>(
+              std::chrono::steady_clock::now().time_since_epoch())
+              .count()};
+}
 
 bool Pump::run_until(const std::function<bool()>& done, Duration limit) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::nanoseconds(limit.ns);

@@ -51,14 +51,10 @@ void Observers::has_room(FeedId client) {
 // --- steps --------------------------------------------------------------------------
 
 void Observers::look(Number number, Observer& observer) {
-  api::RangeRequest first = lock_keys(observer.election);
-  first.sort_target = api::SortTarget::kCreate;
-  first.sort_order = api::SortOrder::kAscend;
-  first.limit = 1;
   observer.step = Step::kLooking;
   observer.feed = next_++;
   expected_.emplace(observer.feed, number);
-  api::Request request{std::move(first), std::nullopt, std::nullopt};
+  api::Request request{first_lock_key(observer.election), std::nullopt, std::nullopt};
   request.identity.user = observer.user;
   effects_.calls.push_back({observer.feed, std::move(request)});
 }

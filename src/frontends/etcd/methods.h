@@ -53,6 +53,7 @@ enum class Method : std::uint8_t {
   kRoleDelete,
   kRoleGrantPermission,
   kRoleRevokePermission,
+  // The Lock and Election services, last: see is_of_locks().
   kLock,
   kUnlock,
   kCampaign,
