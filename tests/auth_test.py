@@ -531,6 +531,8 @@ class CertificateTest(unittest.TestCase):
             self.assertEqual(outcome(self.client(cluster, 'bob', token).put, b'a'), 'OK')
             self.assertEqual(outcome(self.client(cluster, 'alice', root.token).put, b'c'), 'OK')
             self.assertEqual(outcome(self.client(cluster, 'root').auth, 'UserList'), 'OK')
+            forger = self.client(cluster, 'alice', 'forged')
+            self.assertEqual(outcome(forger.put, b'a'), BAD_TOKEN)
             root.auth('UserRevokeRole', name='alice', role='writes')
             self.assertEqual(outcome(alice.put, b'a'), DENIED)
 

@@ -283,6 +283,49 @@ TEST_F(AuthTest, PermissionsWithoutAKeyOrEndGiveNoRight) {
   }
 }
 
+// docs/formats/snapshot.md.
+TEST(Auth, AsBytes) {
+  Auth auth;
+  for (api::AuthRequest change :
+       {api::AuthRequest{api::RoleAdd{"r"}}, api::AuthRequest{api::UserAdd{"ann", false, "", "h"}},
+        api::AuthRequest{api::UserGrantRole{"ann", "r"}},
+        api::AuthRequest{api::RoleGrantPermission{"r", Permission{2, "a", "c"}}}}) {
+    EXPECT_FALSE(std::holds_alternative<api::Error>(auth.change(change)));
+  }
+  Bytes bytes;
+  Encoder out(bytes);
+  auth.encode(out);
+  std::string hex;
+  for (const char c : bytes) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  EXPECT_EQ(hex,
+            "00"        // not enabled
+            "05"        // revision
+            "00"        // no key of tokens
+            "01"        // a user,
+            "03616e6e"  // ann,
+            "00"        // with a password,
+            "0168"      // its hash,
+            "03"        // since revision 3,
+            "010172"    // with the role r
+            "01"        // a role,
+            "0172"      // r,
+            "01"        // with a permission,
+            "02"        // to read and write
+            "01610163");
+  Decoder in(bytes);
+  EXPECT_EQ(Auth::decode(in).digest(), auth.digest());
+  EXPECT_TRUE(in.finished());
+}
+
+// Without users a snapshot is what older builds read and wrote.
+TEST_F(AuthTest, RaisesTheVersionOfSnapshotsOnceThereIsAny) {
+  const auto version = [this] { return replica.store.begin_snapshot()->next(64).at(2); };
+  ask("", "put k v");
+  EXPECT_EQ(version(), 1);
+  EXPECT_EQ(change(api::RoleAdd{"r"}), "ok");
+  EXPECT_EQ(version(), 5);
+}
+
 TEST_F(AuthTest, IsInSnapshotsAndInTheHash) {
   const std::uint64_t blank = replica.store.hash();
   enable();

@@ -459,8 +459,8 @@ Result<Command> decode_command(BytesView bytes) {
   const std::uint8_t has = in.flags(is_asked ? kHasId | kHasIdentity | kHasFence : kHasId);
   if ((has & kHasId) != 0) command.id = decode_id(in);
   if ((has & kHasIdentity) != 0) command.identity = decode_identity(in);
-  // Only clients' requests have ids: the members' own commands have no answers to keep.
-  if (command.id && kind >= static_cast<std::uint8_t>(CommandKind::kPublishMember)) in.fail();
+  // Changes of users and the members' own commands have no answers to keep.
+  if (command.id && kind >= static_cast<std::uint8_t>(CommandKind::kAuth)) in.fail();
   if ((has & kHasFence) != 0) command.fence = decode_fence(in);
   const bool may_be_plain = static_cast<CommandKind>(kind) == CommandKind::kAuth;
   if (is_asked && (has & (kHasIdentity | kHasFence)) == 0 && !may_be_plain) in.fail();
