@@ -200,7 +200,8 @@ WorkloadPlan draw_workload(Rng& rng, const WorkloadKind& kind, Duration storm) {
   plan.name = kind.name;
   plan.seed = rng.next() >> 16;
   plan.clients = rng.between(1, 6);
-  plan.think = milliseconds(rng.one_in(5) ? spread(rng, 2, 50) : spread(rng, 50, 1'000));
+  const bool is_brisk = kind.is_alone || rng.one_in(5);
+  plan.think = milliseconds(is_brisk ? spread(rng, 2, 50) : spread(rng, 50, 1'000));
   plan.think = plan.think * kind.calls;
   // Enough for the storm; each call takes a few milliseconds of its own.
   const std::int64_t pace_ms = plan.think.ms() / 2 + 10 * kind.calls;
@@ -224,7 +225,7 @@ void draw_lone_workload(std::uint64_t seed, Plan& plan) {
   constexpr std::uint64_t kPurpose = 0x6c6f6e65;
   Rng rng(seed ^ kPurpose);
   for (const WorkloadKind& kind : workload_kinds()) {
-    if (!kind.is_alone || !rng.one_in(10)) continue;
+    if (!kind.is_alone || !rng.one_in(8)) continue;
     plan.workloads = {draw_workload(rng, kind, plan.storm)};
     plan.workloads.front().clients += 2;
   }
