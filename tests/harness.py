@@ -410,8 +410,8 @@ class Cluster:
 
     @staticmethod
     def _answers(member):
-        """Raises unless it answers a linearizable read, or says that only users may read: that, too,
-        it says once it knows what was written before."""
+        """Raises unless it answers a linearizable read, or says that only users may read: that,
+        too, it says once it knows what was written before."""
         try:
             member.get('health', timeout=1)
         except grpc.RpcError as error:

@@ -126,7 +126,7 @@ struct Request {
   std::optional<std::uint64_t> timeout_ms;  // the client's deadline, if it set one
   // Of those that may_be_fenced: refused with kFenced if it does not hold when it is applied.
   std::optional<Fence> fence = std::nullopt;
-  std::optional<Bytes> token = {};          // says who asks; the node puts that into `identity`
+  std::optional<Bytes> token = {};  // says who asks; the node puts that into `identity`
   Identity identity = {};
 };
 
