@@ -232,7 +232,7 @@ class Disk final : public io::Disk {
   Rng rng_;
   Names names_;
   std::shared_ptr<Run> run_ = std::make_shared<Run>();
-  std::array<Lane, 2> lanes_;
+  std::array<Lane, 3> lanes_;
   DiskFaults faults_;
   DiskFaultCounts counts_;
   std::vector<Scripted> scripted_;

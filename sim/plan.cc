@@ -195,23 +195,40 @@ void draw_transfers(std::uint64_t seed, Plan& plan) {
   }
 }
 
+WorkloadPlan draw_workload(Rng& rng, const WorkloadKind& kind, Duration storm) {
+  WorkloadPlan plan;
+  plan.name = kind.name;
+  plan.seed = rng.next() >> 16;
+  plan.clients = rng.between(1, 6);
+  const bool is_brisk = kind.is_alone || rng.one_in(5);
+  plan.think = milliseconds(is_brisk ? spread(rng, 2, 50) : spread(rng, 50, 1'000));
+  plan.think = plan.think * kind.calls;
+  // Enough for the storm; each call takes a few milliseconds of its own.
+  const std::int64_t pace_ms = plan.think.ms() / 2 + 10 * kind.calls;
+  plan.operations =
+      static_cast<std::size_t>(std::clamp<std::int64_t>(storm.ms() / pace_ms, 20, 600));
+  return plan;
+}
+
 std::vector<WorkloadPlan> draw_workloads(Rng& rng, Duration storm) {
   std::vector<WorkloadPlan> workloads;
   for (const WorkloadKind& kind : workload_kinds()) {
+    if (kind.is_alone) continue;
     if (!workloads.empty() && rng.one_in(2)) continue;
-    WorkloadPlan plan;
-    plan.name = kind.name;
-    plan.seed = rng.next() >> 16;
-    plan.clients = rng.between(1, 6);
-    plan.think = milliseconds(rng.one_in(5) ? spread(rng, 2, 50) : spread(rng, 50, 1'000));
-    plan.think = plan.think * kind.calls;
-    // Enough for the storm; each call takes a few milliseconds of its own.
-    const std::int64_t pace_ms = plan.think.ms() / 2 + 10 * kind.calls;
-    plan.operations =
-        static_cast<std::size_t>(std::clamp<std::int64_t>(storm.ms() / pace_ms, 20, 600));
-    workloads.push_back(plan);
+    workloads.push_back(draw_workload(rng, kind, storm));
   }
   return workloads;
+}
+
+// Drawn apart, so that the other seeds' plans are what they would be without such kinds.
+void draw_lone_workload(std::uint64_t seed, Plan& plan) {
+  constexpr std::uint64_t kPurpose = 0x6c6f6e65;
+  Rng rng(seed ^ kPurpose);
+  for (const WorkloadKind& kind : workload_kinds()) {
+    if (!kind.is_alone || !rng.one_in(8)) continue;
+    plan.workloads = {draw_workload(rng, kind, plan.storm)};
+    plan.workloads.front().clients += 2;
+  }
 }
 
 }  // namespace
@@ -233,6 +250,7 @@ Plan plan_of(std::uint64_t seed) {
   plan.workloads = draw_workloads(rng, plan.storm);
   draw_witnesses(seed, plan.cluster);
   draw_transfers(seed, plan);
+  draw_lone_workload(seed, plan);
   return plan;
 }
 

@@ -70,6 +70,7 @@ struct WorkloadKind {
   std::string_view name;
   std::string_view about;
   unsigned calls;  // that one operation of the plan takes, about
+  bool is_alone;   // the clients of others would be refused while it goes on
   std::unique_ptr<Workload> (*make)(Site&, const WorkloadPlan&);
 };
 

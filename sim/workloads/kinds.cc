@@ -7,18 +7,21 @@ namespace {
 
 constexpr WorkloadKind kKinds[] = {
     {"registers", "put, get, delete and compare-and-swap on a few keys: linearizable per key", 1,
-     make_registers},
-    {"list_append", "transactions over a few lists: strictly serializable", 3, make_list_append},
+     false, make_registers},
+    {"list_append", "transactions over a few lists: strictly serializable", 3, false,
+     make_list_append},
     {"request_ids", "writes sent again under one request id: applied once, answered alike", 3,
-     make_request_ids},
+     false, make_request_ids},
     {"revisions", "writes, history and compactions: each revision is one write, and stays so", 10,
-     make_revisions},
+     false, make_revisions},
     {"watches", "writes and watches over many streams: ordered, whole, without gap or repetition",
-     2, make_watches},
-    {"leases", "leases kept alive, revoked, left to expire: none ends early, none stays", 1,
+     2, false, make_watches},
+    {"leases", "leases kept alive, revoked, left to expire: none ends early, none stays", 1, false,
      make_leases},
     {"locks", "locks and an election: one holder at a time, each in its turn, nobody forgotten", 1,
-     make_locks},
+     false, make_locks},
+    {"users", "users whose roles and passwords come and go: what counts is what holds by then", 1,
+     true, make_users},
 };
 
 }  // namespace

@@ -13,6 +13,7 @@ std::unique_ptr<Workload> make_locks(Site& site, const WorkloadPlan& plan);
 std::unique_ptr<Workload> make_registers(Site& site, const WorkloadPlan& plan);
 std::unique_ptr<Workload> make_request_ids(Site& site, const WorkloadPlan& plan);
 std::unique_ptr<Workload> make_revisions(Site& site, const WorkloadPlan& plan);
+std::unique_ptr<Workload> make_users(Site& site, const WorkloadPlan& plan);
 std::unique_ptr<Workload> make_watches(Site& site, const WorkloadPlan& plan);
 
 }  // namespace conclave::sim

@@ -44,6 +44,22 @@ bool serializable(const TxnRequest& txn) {
   return std::ranges::all_of(txn.success, local) && std::ranges::all_of(txn.failure, local);
 }
 
+struct AuthRouter {
+  Route operator()(const AuthStatus&) const { return Route::kLinearizableRead; }
+  Route operator()(const UserGet&) const { return Route::kLinearizableRead; }
+  Route operator()(const UserList&) const { return Route::kLinearizableRead; }
+  Route operator()(const RoleGet&) const { return Route::kLinearizableRead; }
+  Route operator()(const RoleList&) const { return Route::kLinearizableRead; }
+  Route operator()(const AuthEnable&) const { return Route::kAuth; }
+  Route operator()(const Authenticate&) const { return Route::kAuth; }
+  Route operator()(const UserAdd&) const { return Route::kAuth; }
+  Route operator()(const UserChangePassword&) const { return Route::kAuth; }
+  template <class Change>
+  Route operator()(const Change&) const {
+    return Route::kWrite;
+  }
+};
+
 struct Router {
   Route operator()(const RangeRequest& range) const {
     return range.serializable ? Route::kLocalRead : Route::kLinearizableRead;
@@ -87,6 +103,7 @@ struct Router {
   Route operator()(const ProclaimRequest&) const { return Route::kLock; }
   Route operator()(const ResignRequest&) const { return Route::kLock; }
   Route operator()(const LeaderRequest&) const { return Route::kLock; }
+  Route operator()(const AuthRequest& auth) const { return std::visit(AuthRouter{}, auth.op); }
 };
 
 }  // namespace
@@ -107,6 +124,19 @@ bool may_be_fenced(const Body& body) {
          std::holds_alternative<CampaignRequest>(body) ||
          std::holds_alternative<ProclaimRequest>(body) ||
          std::holds_alternative<ResignRequest>(body);
+}
+
+bool asks_who(const Body& body) {
+  if (const auto* lease = std::get_if<LeaseTimeToLiveRequest>(&body)) return lease->keys;
+  const bool is_open = std::holds_alternative<LeaseLeasesRequest>(body) ||
+                       std::holds_alternative<LeaseKeepAliveRequest>(body) ||
+                       std::holds_alternative<MemberListRequest>(body) ||
+                       std::holds_alternative<StatusRequest>(body) ||
+                       std::holds_alternative<HealthRequest>(body) ||
+                       std::holds_alternative<MetricsRequest>(body) ||
+                       std::holds_alternative<MoveLeaderRequest>(body) ||
+                       std::holds_alternative<SnapshotPieceRequest>(body);
+  return !is_open;
 }
 
 Route route_of(const Request& request) {

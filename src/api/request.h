@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "api/auth.h"
 #include "api/fence.h"
 #include "api/kv.h"
 #include "api/lease.h"
@@ -117,7 +118,7 @@ using Body =
                  LeaseRevokeRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest,
                  LeaseLeasesRequest, AlarmRequest, MoveLeaderRequest, HashRequest, HashKvRequest,
                  DefragmentRequest, SnapshotRequest, SnapshotPieceRequest, LockRequest,
-                 CampaignRequest, ProclaimRequest, ResignRequest, LeaderRequest>;
+                 CampaignRequest, ProclaimRequest, ResignRequest, LeaderRequest, AuthRequest>;
 
 struct Request {
   Body body;
@@ -125,6 +126,8 @@ struct Request {
   std::optional<std::uint64_t> timeout_ms;  // the client's deadline, if it set one
   // Of those that may_be_fenced: refused with kFenced if it does not hold when it is applied.
   std::optional<Fence> fence = std::nullopt;
+  std::optional<Bytes> token = {};  // says who asks; the node puts that into `identity`
+  Identity identity = {};
 };
 
 // Where a request has to go. A transaction without puts and deletes in either branch is a read; but
@@ -137,6 +140,7 @@ enum class Route : std::uint8_t {
   kMemberChange,      // through the log, once the leader has agreed
   kMaintenance,       // of this member and its data: answered later, and not from the log
   kLock,              // a procedure of several of these
+  kAuth,              // has a password or a secret in it: the node makes one of the others of it
 };
 Route route_of(const Request& request);
 // Whether a write may make the store larger: puts do, alone or in either branch of a transaction,
@@ -146,6 +150,8 @@ bool may_grow(const Body& body);
 // in streams and changes neither; and for requests of kLock the fence is about what they write at
 // first, and not about what becomes of them while they wait.
 bool may_be_fenced(const Body& body);
+// Whether it matters who asks: as in etcd, a bad token is no obstacle to the others.
+bool asks_who(const Body& body);
 
 // What went wrong, in terms a client can act on. Front-ends know the codes and texts of their
 // protocol for each.
@@ -196,6 +202,24 @@ enum class ErrorCode : std::uint8_t {
   kDeadlineExceeded,   // the client's own, while it waited for a lock
   kFenced,             // the write's token is not the highest of its lock; nothing was applied
   kInvalidFence,
+  kRootUserNotFound,
+  kRootRoleNotGranted,  // to the root user
+  kUserExists,
+  kUserEmpty,  // no name was given, or nobody said who asks
+  kUserNotFound,
+  kRoleExists,
+  kRoleEmpty,
+  kRoleNotFound,
+  kAuthFailed,
+  kNoPasswordUser,
+  kPermissionNotGiven,
+  kPermissionDenied,
+  kRoleNotGranted,
+  kPermissionNotGranted,
+  kAuthNotEnabled,
+  kInvalidAuthToken,
+  kInvalidAuthManagement,
+  kAuthOldRevision,  // users or roles changed after it was found out who asks
 };
 
 struct Error {
@@ -219,7 +243,7 @@ using Answer =
                  LeaseKeepAliveResponse, LeaseTimeToLiveResponse, LeaseLeasesResponse,
                  AlarmResponse, MoveLeaderResponse, HashResponse, HashKvResponse,
                  DefragmentResponse, SnapshotResponse, SnapshotPieceResponse, LockResponse,
-                 CampaignResponse, ProclaimResponse, ResignResponse, LeaderResponse>;
+                 CampaignResponse, ProclaimResponse, ResignResponse, LeaderResponse, AuthResponse>;
 
 struct Response {
   Header header;

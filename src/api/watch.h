@@ -29,8 +29,10 @@ struct WatchCreate {
   bool no_put = false;          // leave those events out
   bool no_delete = false;
   bool prev_kv = false;
-  bool progress_notify = false;  // WatchProgress now and then while there are no events
-  bool fragment = false;         // a large answer may come in pieces
+  bool progress_notify = false;     // WatchProgress now and then while there are no events
+  bool fragment = false;            // a large answer may come in pieces
+  std::optional<Bytes> token = {};  // as in Request
+  Identity identity = {};
 };
 // Answered by WatchCanceled; not at all if there is no such watch.
 struct WatchCancel {
@@ -47,6 +49,8 @@ struct WatchFeedClosed {};
 // request, and its only one but for WatchFeedClosed.
 struct ObserveElection {
   Bytes name = {};
+  std::optional<Bytes> token = {};  // as in Request
+  Identity identity = {};
 };
 
 using WatchRequest =
@@ -74,9 +78,10 @@ struct WatchCreated {
   WatchId id = 0;
 };
 struct WatchRefused {
-  enum class Reason : std::uint8_t { kIdInUse, kEmptyRange, kTooMany, kCorrupt };
+  enum class Reason : std::uint8_t { kIdInUse, kEmptyRange, kTooMany, kCorrupt, kDenied };
   WatchId id = kNoWatch;
   Reason reason = Reason::kIdInUse;
+  ErrorCode why = {};  // of kDenied
 };
 // In the order of revisions; all events of a revision that the watch is interested in come
 // together. Header: a revision up to which everything has been told with this.
@@ -87,6 +92,7 @@ struct WatchEvents {
 };
 struct WatchCanceled {
   WatchId id = 0;
+  std::optional<ErrorCode> why = {};  // nobody asked: its user may not watch these keys any more
 };
 // The watch is over: what it would have to be told next is compacted. Header: no revision.
 struct WatchCompacted {

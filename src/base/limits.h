@@ -120,4 +120,9 @@ inline constexpr std::uint32_t kMaxBackupPieceBytes = kMiB;
 inline constexpr std::size_t kMaxHistoryHashes = 16;
 inline constexpr std::size_t kHistoryHashSlice = 4'096;
 
+// Passwords that wait to be hashed or compared; each takes some tens of milliseconds.
+inline constexpr std::size_t kMaxWaitingPasswords = 256;
+// Tokens whose last use a member knows. Beyond, one lasts from when it was issued.
+inline constexpr std::size_t kMaxKnownTokens = 100'000;
+
 }  // namespace conclave::limits

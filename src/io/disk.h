@@ -56,7 +56,8 @@ enum class OpenMode : std::uint8_t {
   kCreate,     // created or emptied
 };
 
-enum class Lane : std::uint8_t { kLog, kSnapshot };
+// kPasswords touches no file: what is slow there (hashes of passwords) shall hold up no other lane.
+enum class Lane : std::uint8_t { kLog, kSnapshot, kPasswords };
 
 // Held for as long as it lives.
 class DirectoryLock {

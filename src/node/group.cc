@@ -61,6 +61,7 @@ Group::Group(GroupId id, GroupState state, Shared shared)
       observers_([this](store::FeedId feed, api::Revision revision, const api::WatchNews& news) {
         return tell_watch(feed, revision, news);
       }),
+      tokens_(shared_.options.auth.token_lasts),
       cluster_clock_(shared_.options.tick * std::int64_t{shared_.options.election_ticks}),
       lease_ids_(shared_.incarnation ^ kLeaseIds),
       auto_compaction_(shared_.options.compact_period, shared_.options.compact_keep_revisions),
@@ -540,8 +541,19 @@ void Group::serve_reads() {
 }
 
 void Group::serve(Reads::Read read, store::RangeReader::Budget& budget) {
-  if (!has_room(read)) return;
+  if (!has_room(read) || !may_read(read)) return;
   take_off(budget.keys, 1);
+  if (auto* auth = std::get_if<api::AuthRequest>(&read.request.body)) {
+    if (auto* asked = std::get_if<api::Authenticate>(&auth->op)) {
+      return check_password(read.client, std::move(*asked));
+    }
+  }
+  if (read.request.token) {
+    const api::Route route = api::route_of(read.request);
+    const bool is_read = route == api::Route::kLinearizableRead || route == api::Route::kLocalRead;
+    read.request.token.reset();  // whose it is, is known now
+    if (!is_read) return shared_.submit(read.client, std::move(read.request));
+  }
   const auto* range = std::get_if<api::RangeRequest>(&read.request.body);
   if (std::holds_alternative<api::HealthRequest>(read.request.body)) {
     return answer(read.client, api::HealthResponse{.healthy = true, .reason = {}});
@@ -596,7 +608,7 @@ void Group::serve_range(Reads::Read read, const api::RangeRequest& range,
 // One at a time: each has a whole answer in memory before any of it can be sent.
 bool Group::begin_long_read() {
   while (std::optional<Reads::Read> read = reads_.next_postponed()) {
-    if (!has_room(*read)) continue;
+    if (!has_room(*read) || !may_read(*read)) continue;
     const auto* range = std::get_if<api::RangeRequest>(&read->request.body);
     CHECK(range != nullptr);
     auto reader = store_.begin_range(*range);

@@ -32,6 +32,7 @@
 #include "node/reads.h"
 #include "node/snapshots.h"
 #include "node/stats.h"
+#include "node/tokens.h"
 #include "node/writes.h"
 #include "peer.pb.h"
 #include "store/history_hash.h"
@@ -62,6 +63,8 @@ class Group {
     Peers& peers;
     const wal::SnapshotDir& snapshots;
     std::function<void(ClientCall, api::Response)> reply;
+    // Node's, for a request whose identity has been found out since.
+    std::function<void(ClientCall, api::Request)> submit;
     // These two are Clients'.
     std::function<bool(ClientCall, const api::Header&, std::vector<api::KeyValue>)> reply_part;
     std::function<Room(std::uint64_t connection)> room_for;
@@ -80,6 +83,16 @@ class Group {
   // REQUIRES: api::route_of(request) is kMemberChange. Answered when the new members alone decide;
   // kTimeout if that is not known in time.
   void change_members(ClientCall client, const api::Request& request);
+
+  // Who asks (auth.cc): puts what request.token says into request.identity. False: this member does
+  // not know the token as a valid one.
+  bool identify(api::Request& request);
+  // The same after a barrier, then submitted again; or refused.
+  void identify_later(ClientCall client, api::Request request);
+  // Why it may not be done, by what this member knows.
+  std::optional<api::Error> denial(const api::Request& request) const;
+  // REQUIRES: api::route_of(request) is kAuth.
+  void authenticate(ClientCall client, api::Request request);
 
   // REQUIRES: api::route_of(request) is kMaintenance.
   void maintain(ClientCall client, const api::Request& request);
@@ -166,6 +179,12 @@ class Group {
   void apply(const std::vector<consensus::Entry>& committed);
   void serve_reads();
   void serve(Reads::Read read, store::RangeReader::Budget& budget);
+  bool may_read(Reads::Read& read);
+  std::optional<api::Identity> identity_of(BytesView token);
+  bool may_use_passwords(ClientCall client);
+  void hash_password(ClientCall client, Bytes password, api::Request request);
+  void check_password(ClientCall client, api::Authenticate asked);
+  void issue_token(ClientCall client, const std::string& user);
   void serve_range(Reads::Read read, const api::RangeRequest& range,
                    store::RangeReader::Budget& budget);
   bool has_room(Reads::Read& read);
@@ -189,7 +208,9 @@ class Group {
   void lift_no_space_alarms();
   void set_alarm(NodeId member, store::Alarm alarm, bool raised);
   void serve_watches();
-  void serve_watch_request(ClientCall feed, const api::WatchRequest& request);
+  void serve_watch_request(ClientCall feed, api::WatchRequest& request);
+  template <class Asked>
+  std::optional<api::ErrorCode> identify_watcher(Asked& asked);
   void notify_watches();
   static store::FeedId feed_id(ClientCall feed) { return {feed.connection, feed.call}; }
   bool tell_watch(store::FeedId feed, api::Revision revision, const api::WatchNews& news);
@@ -306,6 +327,8 @@ class Group {
   Instant notify_watches_at_;
   store::Locks locks_;
   store::Observers observers_;
+  Tokens tokens_;
+  std::size_t passwords_under_way_ = 0;
   std::optional<Snapshots> snapshots_;
   ClusterClock cluster_clock_;
   Instant stamped_at_;  // when the last batch was proposed, and in which epoch

@@ -65,6 +65,7 @@ void Group::watch_for_locks(std::uint64_t connection, const std::vector<std::uin
 }
 
 void Group::submit_for_locks(ClientCall client, api::Request request) {
+  identify(request);
   if (api::route_of(request) == api::Route::kWrite) return write(client, std::move(request));
   read(client, std::move(request));
 }

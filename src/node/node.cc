@@ -95,6 +95,8 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
       .snapshots = snapshots_,
       .reply = [this](ClientCall client,
                       api::Response response) { reply(client, std::move(response)); },
+      .submit = [this](ClientCall client,
+                       api::Request request) { submit(client, std::move(request)); },
       .reply_part =
           [this](ClientCall client, const api::Header& header, std::vector<api::KeyValue> kvs) {
             return reply_part(client, header, std::move(kvs));
@@ -412,8 +414,11 @@ void Node::change_members(ClientCall client, api::Request request) {
   } else if (auto* update = std::get_if<api::MemberUpdateRequest>(&request.body)) {
     good = bring_into_form(update->peer_urls);
   }
-  if (good) return group_->change_members(client, request);
-  reply(client, api::Response{group_->header(), api::Error{api::ErrorCode::kMemberBadUrls, {}}});
+  std::optional<api::Error> refused;
+  if (!good) refused = api::Error{api::ErrorCode::kMemberBadUrls, {}};
+  if (!refused) refused = group_->denial(request);
+  if (!refused) return group_->change_members(client, request);
+  reply(client, api::Response{group_->header(), std::move(*refused)});
 }
 
 void Node::submit(ClientCall client, api::Request request) {
@@ -426,7 +431,14 @@ void Node::submit(ClientCall client, api::Request request) {
   if (is_refused_by_witness(request)) {
     return reply(client, api::Response{group_->header(), api::Error{api::ErrorCode::kWitness, {}}});
   }
-  switch (api::route_of(request)) {
+  const api::Route route = api::route_of(request);
+  if (!api::asks_who(request.body)) request.token.reset();
+  const bool is_read = route == api::Route::kLinearizableRead || route == api::Route::kLocalRead;
+  // Who reads is looked at when the answer is made.
+  if (!is_read && !group_->identify(request)) {
+    return group_->identify_later(client, std::move(request));
+  }
+  switch (route) {
     case api::Route::kWrite:
       return group_->write(client, std::move(request));
     case api::Route::kLinearizableRead:
@@ -441,9 +453,14 @@ void Node::submit(ClientCall client, api::Request request) {
     case api::Route::kMemberChange:
       return change_members(client, std::move(request));
     case api::Route::kMaintenance:
+      if (auto denied = group_->denial(request)) {
+        return reply(client, api::Response{group_->header(), std::move(*denied)});
+      }
       return group_->maintain(client, request);
     case api::Route::kLock:
       return group_->lock(client, std::move(request));
+    case api::Route::kAuth:
+      return group_->authenticate(client, std::move(request));
   }
 }
 

@@ -55,6 +55,18 @@ struct PeerUrls {
   std::vector<io::Address> addresses;
 };
 
+// What users and their passwords need from outside. The first two take long, and run on a thread of
+// their own.
+struct AuthOptions {
+  std::function<Bytes(BytesView password)> hash_password;  // none: there are no passwords
+  std::function<bool(BytesView password, BytesView hash)> password_matches;
+  std::function<Bytes(std::size_t count)> random_bytes;  // that nobody can guess
+  Duration token_lasts = seconds(300);                   // since its last use
+  // Instead of simple tokens (node/tokens.h); both or neither. `wall_s`: seconds since 1970.
+  std::function<Bytes(const api::Identity& who, std::uint64_t wall_s)> make_token;
+  std::function<std::optional<api::Identity>(BytesView token, std::uint64_t wall_s)> read_token;
+};
+
 struct Options {
   std::string name;
   std::string cluster_token;
@@ -109,6 +121,8 @@ struct Options {
   std::size_t max_append_bytes = limits::kMaxAppendBytes;
   std::size_t max_inflight_appends = limits::kMaxInflightAppends;
   std::uint32_t snapshot_chunk_bytes = limits::kSnapshotChunkBytes;
+
+  AuthOptions auth;
 
   std::string version;     // what Status reports
   std::uint64_t seed = 0;  // of the engine's jitter and of this run's incarnation

@@ -37,6 +37,7 @@ void Group::tick() {
     maybe_take_snapshot();
     leave_leadership_if_disk_hangs();
     lift_no_space_alarms();
+    tokens_.expire(shared_.clock.now());
   }
   follow_members();
   reads_.retry();

@@ -35,7 +35,7 @@ void Group::on_watcher_gone(std::uint64_t connection) {
 
 void Group::serve_watches() {
   for (std::size_t left = limits::kWatchRequestsPerTurn; left > 0 && !watch_work_.empty(); --left) {
-    const WatchWork work = std::move(watch_work_.front());
+    WatchWork work = std::move(watch_work_.front());
     watch_work_.pop_front();
     if (!work.request) {
       observers_.has_room(feed_id(work.feed));
@@ -51,14 +51,38 @@ void Group::serve_watches() {
   if (more || !watch_work_.empty()) want_turn();
 }
 
-void Group::serve_watch_request(ClientCall feed, const api::WatchRequest& request) {
+// Why it is refused, if it is: what was wrong with who asks. The hub looks at the rights.
+template <class Asked>
+std::optional<api::ErrorCode> Group::identify_watcher(Asked& asked) {
+  if (!asked.token) return std::nullopt;
+  auto identity = identity_of(*asked.token);
+  if (!identity) return api::ErrorCode::kInvalidAuthToken;
+  asked.identity = std::move(*identity);
+  const bool is_old = asked.identity.revision < store_.auth().revision();
+  if (is_old && store_.auth().is_enabled()) return api::ErrorCode::kAuthOldRevision;
+  return std::nullopt;
+}
+
+void Group::serve_watch_request(ClientCall feed, api::WatchRequest& request) {
   if (is_corrupt() && std::holds_alternative<api::WatchCreate>(request)) {
     shared_.watch_news(feed, header(),
                        api::WatchRefused{api::kNoWatch, api::WatchRefused::Reason::kCorrupt});
     return;
   }
-  if (const auto* observe = std::get_if<api::ObserveElection>(&request)) {
-    return observers_.observe(feed_id(feed), observe->name);
+  if (auto* create = std::get_if<api::WatchCreate>(&request)) {
+    if (const auto refused = identify_watcher(*create)) {
+      using Reason = api::WatchRefused::Reason;
+      shared_.watch_news(feed, header(),
+                         api::WatchRefused{api::kNoWatch, Reason::kDenied, *refused});
+      return;
+    }
+  }
+  if (auto* observe = std::get_if<api::ObserveElection>(&request)) {
+    if (const auto refused = identify_watcher(*observe)) {
+      shared_.watch_news(feed, header(), api::WatchFeedEnded{api::Error{*refused, {}}});
+      return;
+    }
+    return observers_.observe(feed_id(feed), observe->name, std::move(observe->identity.user));
   }
   if (std::holds_alternative<api::WatchFeedClosed>(request)) observers_.close(feed_id(feed));
   watches_.request(store_, feed_id(feed), request);

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "server/auth_token.h"
+#include "server/passwords.h"
 #include "server/settings.h"
 #include "server/text.h"
 #include "server/tls_config.h"
@@ -18,6 +20,7 @@ namespace conclave::server {
 namespace {
 
 constexpr std::int64_t kMaxElectionMs = 50'000;  // etcd's
+constexpr std::uint64_t kMaxTokenTtlSeconds = 10ull * 365 * 24 * 3600;
 constexpr std::uint64_t kMostWeight = 1'000;
 constexpr std::uint64_t kMaxSizeFlag = std::uint64_t{1} << 31;
 
@@ -213,6 +216,26 @@ Result<void> read_limits(const Settings& settings, Config& config) {
   return {};
 }
 
+Result<void> read_auth(const Settings& settings, Config& config) {
+  config.auth_token = settings.text("auth-token");
+  if (config.auth_token != "simple") {
+    TRY(of(settings, "auth-token", parse_auth_token(config.auth_token)));
+  }
+  const std::uint64_t ttl_s = TRY(positive(settings, "auth-token-ttl"));
+  if (ttl_s > kMaxTokenTtlSeconds) {
+    return invalid(settings, "auth-token-ttl",
+                   fmt::format("{} s is more than {} s", ttl_s, kMaxTokenTtlSeconds));
+  }
+  config.auth_token_ttl = seconds(static_cast<std::int64_t>(ttl_s));
+  const std::uint64_t cost = TRY(positive(settings, "bcrypt-cost"));
+  if (cost < kMinBcryptCost || cost > kMaxBcryptCost) {
+    return invalid(settings, "bcrypt-cost",
+                   fmt::format("{} is not from {} to {}", cost, kMinBcryptCost, kMaxBcryptCost));
+  }
+  config.bcrypt_cost = static_cast<std::uint32_t>(cost);
+  return {};
+}
+
 Result<void> read_auto_compaction(const Settings& settings, Config& config) {
   constexpr std::string_view kRetention = "auto-compaction-retention";
   const std::string mode = settings.text("auto-compaction-mode");
@@ -301,6 +324,7 @@ Result<Config> parse_config(const std::vector<std::string>& arguments,
   TRY(read_cluster(settings, config));
   TRY(read_timing(settings, config));
   TRY(read_limits(settings, config));
+  TRY(read_auth(settings, config));
   TRY(read_auto_compaction(settings, config));
   TRY(read_watch_progress(settings, config));
   TRY(read_log_level(settings, config));

@@ -65,6 +65,12 @@ struct Config {
   // For the URLs with https; the files have not been looked at.
   io::TlsOptions client_tls;
   io::TlsOptions peer_tls;
+  // Who shows no token is the user that the certificate names. As with etcd, for this an authority
+  // alone is not enough: --client-cert-auth has to be given.
+  bool certificates_name_users = false;
+  std::string auth_token;  // "simple", or "jwt,..." (server/auth_token.h)
+  Duration auth_token_ttl;
+  std::uint32_t bcrypt_cost = 0;
   LogLevel log_level = LogLevel::kInfo;
 
   std::vector<std::string> warnings;  // for the log, once there is one

@@ -51,6 +51,9 @@ TEST(Config, DefaultsAreEtcds) {
   EXPECT_EQ(config.max_request_bytes, 1'572'864U);
   EXPECT_EQ(config.max_txn_ops, 128U);
   EXPECT_EQ(config.auto_compaction.mode, AutoCompaction::Mode::kOff);
+  EXPECT_EQ(config.auth_token, "simple");
+  EXPECT_EQ(config.auth_token_ttl, seconds(300));
+  EXPECT_EQ(config.bcrypt_cost, 10U);
   EXPECT_EQ(config.log_level, LogLevel::kInfo);
   EXPECT_THAT(config.warnings, IsEmpty());
 }
@@ -169,6 +172,9 @@ TEST(Tls, FlagsAreEtcds) {
   EXPECT_FALSE(config.peer_tls.has_certificate());
   EXPECT_THAT(config.warnings, IsEmpty());
   EXPECT_FALSE(parsed(kHttps).client_tls.require_certificate);
+  EXPECT_FALSE(config.certificates_name_users);
+  const Config demanding = parsed(with(kHttps, {"--trusted-ca-file=a", "--client-cert-auth"}));
+  EXPECT_TRUE(demanding.certificates_name_users);
 }
 
 TEST(Tls, HttpsNeedsACertificate) {
@@ -238,6 +244,9 @@ TEST(Config, ValuesAreChecked) {
   EXPECT_THAT(refused({"--log-level=loud"}), HasSubstr("\"loud\" is not debug"));
   EXPECT_THAT(refused({"--max-txn-ops=0"}), HasSubstr("--max-txn-ops"));
   EXPECT_THAT(refused({"--quota-backend-bytes=1G"}), HasSubstr("\"1G\""));
+  EXPECT_THAT(refused({"--bcrypt-cost=3"}), HasSubstr("--bcrypt-cost"));
+  EXPECT_THAT(refused({"--auth-token=jwt"}), HasSubstr("--auth-token"));
+  EXPECT_THAT(refused({"--auth-token-ttl=0"}), HasSubstr("--auth-token-ttl"));
   EXPECT_THAT(refused({"--name="}), HasSubstr("--name"));
   EXPECT_THAT(refused({"--name=a=b"}), HasSubstr("--name"));
   EXPECT_EQ(parsed({"--quota-backend-bytes=-1"}).quota_backend_bytes, -1);

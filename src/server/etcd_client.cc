@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "etcd.pb.h"
 
 namespace conclave::server {
 
@@ -35,16 +36,6 @@ bool is_passing(const GrpcStatus& status) {
   }
   return status.code == GrpcCode::kResourceExhausted &&
          status.message.find("too many requests") != Bytes::npos;
-}
-
-// A text as the field `number` of a message: what Authenticate's request and answer are made of.
-void append_field(Bytes& out, int number, std::string_view text) {
-  out += static_cast<char>(number << 3 | 2);
-  for (std::size_t size = text.size();; size >>= 7) {
-    out += static_cast<char>(size < 128 ? size : (size & 127) | 128);
-    if (size < 128) break;
-  }
-  out += text;
 }
 
 }  // namespace
@@ -263,29 +254,19 @@ std::optional<GrpcStatus> EtcdClient::connect() {
 std::optional<GrpcStatus> EtcdClient::log_in() {
   metadata_.clear();
   if (login_.user.empty()) return std::nullopt;
-  Bytes request;
-  append_field(request, 1, login_.user);
-  append_field(request, 2, login_.password);
-  EtcdCall call(connection_,
-                connection_->client().call("/etcdserverpb.Auth/Authenticate", request, {}));
+  etcdserverpb::AuthenticateRequest request;
+  request.set_name(login_.user);
+  request.set_password(login_.password);
+  EtcdCall call(connection_, connection_->client().call("/etcdserverpb.Auth/Authenticate",
+                                                        request.SerializeAsString(), {}));
   connection_->flush();
   const auto answer = await(call);
   if (!answer) return answer.error();
-  // AuthenticateResponse: header = 1, token = 2; each with a length.
-  BytesView rest = *answer;
-  while (rest.size() >= 2) {
-    const auto number = static_cast<unsigned char>(rest[0]) >> 3;
-    std::size_t size = 0;
-    std::size_t at = 1;
-    for (unsigned shift = 0; at < rest.size() && shift < 28; shift += 7) {
-      const auto byte = static_cast<unsigned char>(rest[at++]);
-      size |= std::size_t{byte & 127U} << shift;
-      if (byte < 128) break;
-    }
-    const BytesView value = rest.substr(at, size);
-    if (number == 2) metadata_ = {{"token", std::string(value)}};
-    rest.remove_prefix(std::min(rest.size(), at + size));
+  etcdserverpb::AuthenticateResponse response;
+  if (!response.ParseFromString(*answer)) {
+    return GrpcStatus{GrpcCode::kInternal, endpoint() + ": the answer cannot be read"};
   }
+  metadata_ = {{"token", response.token()}};
   return std::nullopt;
 }
 

@@ -92,6 +92,14 @@ constexpr auto kFlags = std::to_array<Flag>({
     {"peer-crl-file", kUsed, false, "", "Certificates of members that were revoked."},
     {"cipher-suites", kUsed, false, "",
      "Cipher suites for clients and members, by their standard names; the best if not given."},
+    // Users
+    {"auth-token", kUsed, false, "simple",
+     "What clients show after a password: 'simple', or "
+     "jwt,pub-key=FILE,priv-key=FILE,sign-method=RS256,ttl=5m."},
+    {"auth-token-ttl", kUsed, false, "300",
+     "Seconds that a simple token lasts after its last use."},
+    {"bcrypt-cost", kUsed, false, "10",
+     "Cost of hashing a password, 4 to 31: one more takes twice as long."},
     // Logging
     {"log-level", kUsed, false, "info", "Lowest level that is logged: debug, info, warn, error."},
     {"debug", kUsed, true, "false", "The same as --log-level=debug."},
@@ -115,8 +123,6 @@ constexpr auto kFlags = std::to_array<Flag>({
     {"grpc-keepalive-min-time", kIgnored, false, "5s", kNoKeepalive},
     {"grpc-keepalive-interval", kIgnored, false, "2h", kNoKeepalive},
     {"grpc-keepalive-timeout", kIgnored, false, "20s", kNoKeepalive},
-    {"bcrypt-cost", kIgnored, false, "10", "there are no users"},
-    {"auth-token-ttl", kIgnored, false, "300", "there are no users"},
     {"enable-pprof", kIgnored, true, "false", "there is no profile server"},
     {"metrics", kIgnored, false, "basic", "all metrics are exported"},
     {"discovery-fallback", kIgnored, false, "proxy", kNoDiscovery},
@@ -139,7 +145,6 @@ constexpr auto kFlags = std::to_array<Flag>({
     {"discovery-srv-name", kRefused, false, "", kNoDiscovery},
     {"cors", kRefused, false, "*", "requests of all origins are answered"},
     {"host-whitelist", kRefused, false, "*", "requests are not filtered by host name"},
-    {"auth-token", kRefused, false, "simple", "there are no users"},
     {"listen-metrics-urls", kRefused, false, "", "metrics are served on the client URLs"},
     {"proxy", kRefused, false, "off", kNoProxy},
     {"experimental-enable-v2v3", kRefused, false, "", "the v2 API is not served"},

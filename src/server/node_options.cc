@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "node/engine.h"
+#include "server/auth_options.h"
 #include "server/identity.h"
 #include "server/metrics.h"
 #include "server/version.h"
@@ -132,6 +133,7 @@ Result<node::Options> node_options(const Config& config, bool founds) {
   options.compact_period = config.auto_compaction.period;
   options.compact_keep_revisions = config.auto_compaction.revisions;
   options.watch_progress_interval = config.watch_progress_interval;
+  options.auth = TRY(auth_options(config.auth_token, config.auth_token_ttl, config.bcrypt_cost));
   options.version = kEtcdVersion;
   options.seed = random_seed();
   options.metrics_text = metrics_text;

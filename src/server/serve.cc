@@ -131,8 +131,11 @@ class Serving {
     session_options.max_request_bytes = config_.max_request_bytes;
     session_options.etcd_version = kEtcdVersion;
     session_options.conclave_version = kConclaveVersion;
-    auto make_session = [session_options](const std::string& peer, const api::ClientIdentity&) {
-      return etcd::make_session(session_options, peer);
+    auto make_session = [session_options, has_names = config_.certificates_name_users](
+                            const std::string& peer, const api::ClientIdentity& identity) {
+      etcd::SessionOptions of_client = session_options;
+      if (has_names) of_client.common_name = identity.common_name;
+      return etcd::make_session(of_client, peer);
     };
     auto started = node::Node::start(
         std::move(options), clock_, disk_,

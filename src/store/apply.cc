@@ -6,6 +6,7 @@
 #include "store/command_codec.h"
 #include "store/lease.h"
 #include "store/operations.h"
+#include "store/permissions.h"
 #include "store/request_codec.h"
 #include "store/state.h"
 
@@ -31,6 +32,7 @@ struct Effect {
     expire(state, op);
     return api::CompactResponse{};
   }
+  api::Answer operator()(const api::AuthRequest& op) const { return state.auth.change(op); }
   api::Answer operator()(const PublishMember& publish) const {
     state.facts.publish(publish);
     return api::MemberListResponse{state.facts.members};
@@ -75,6 +77,10 @@ class BatchApplication {
   Result<void> apply(const Command& command) {
     const bool is_ours =
         command.origin.member == self_ && command.origin.incarnation == incarnation_;
+    if (const auto denied = denial(state_, command.identity, command.body)) {
+      if (is_ours) answer(command.origin, error(*denied));
+      return {};
+    }
     if (!command.id) {
       api::Response response = run(command, is_ours);
       if (is_ours) answer(command.origin, std::move(response));
@@ -86,15 +92,15 @@ class BatchApplication {
   ApplyResult take_result() { return std::move(result_); }
 
  private:
-  // A command whose id was seen before gets the first answer, with the revision of that time.
+  // A command whose id was seen before gets the first answer, with the revision of that time. One
+  // that was refused for who sent it was not applied, and its id is not remembered.
   Result<void> apply_once(const Command& command, bool is_ours) {
-    const RequestIds::Lookup seen =
-        state_.request_ids.find(command.id->client, command.id->sequence);
+    const Bytes client = client_of(command);
+    const RequestIds::Lookup seen = state_.request_ids.find(client, command.id->sequence);
     switch (seen.known) {
       case RequestIds::Known::kNew: {
         api::Response response = run(command, true);
-        state_.request_ids.record(command.id->client, command.id->sequence,
-                                  encode_response(response));
+        state_.request_ids.record(client, command.id->sequence, encode_response(response));
         if (is_ours) answer(command.origin, std::move(response));
         return {};
       }
@@ -106,6 +112,13 @@ class BatchApplication {
         return {};
     }
     CHECK(false, "request id state {}", static_cast<int>(seen.known));
+  }
+
+  // Nobody gets an answer that was another user's by using the same name.
+  static Bytes client_of(const Command& command) {
+    Bytes client(command.id->client);
+    if (command.identity.user.empty()) return client;
+    return client + Bytes(1, '\0') + command.identity.user;
   }
 
   // A fence is looked at here and nowhere before: what stands between this command and the moment

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "store/auth_codec.h"
 #include "store/command_codec.h"
 #include "store/request_codec.h"
 
@@ -22,8 +23,8 @@ constexpr std::uint8_t kMembersVersion = 2;
 constexpr std::uint8_t kLeaseVersion = 3;
 // A founding that names a witness.
 constexpr std::uint8_t kWitnessVersion = 3;
-// A client's request with a fence.
-constexpr std::uint8_t kFencedVersion = 4;
+// A client's request that says who asks, or with a fence; and those about users and roles.
+constexpr std::uint8_t kAskedVersion = 4;
 // version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
 constexpr std::size_t kBatchHeaderBytes = 1 + 8 + 8;
 
@@ -36,6 +37,7 @@ enum class CommandKind : std::uint8_t {
   kLeaseGrant = 5,
   kLeaseRevoke = 6,
   kLeaseKeepAlive = 7,
+  kAuth = 12,
   kPublishMember = 16,
   kSetAlarm = 17,
   kCheckHash = 18,
@@ -54,7 +56,8 @@ bool may_be_fenced(CommandKind kind) {
 }
 
 bool is_version_of(std::uint8_t version, CommandKind kind) {
-  if (version == kFencedVersion) return may_be_fenced(kind);
+  if (kind == CommandKind::kAuth) return version == kAskedVersion;
+  if (version == kAskedVersion) return kind < CommandKind::kAuth;
   if (is_about_leases(kind)) return version == kLeaseVersion;
   if (kind == CommandKind::kFoundMembers && version == kWitnessVersion) return true;
   if (kind >= CommandKind::kFoundMembers) return version == kMembersVersion;
@@ -68,20 +71,27 @@ bool is_of_kind(BytesView command, CommandKind kind) {
 
 // Of the byte that says what follows it.
 constexpr std::uint8_t kHasId = 1;
+constexpr std::uint8_t kHasIdentity = 2;
 constexpr std::uint8_t kHasFence = 4;
 
 void encode_head(Encoder& out, CommandKind kind, const Origin& origin,
                  const std::optional<api::RequestId>& id, std::uint8_t version = kCommandVersion,
+                 const api::Identity& identity = {},
                  const std::optional<api::Fence>& fence = std::nullopt) {
   out.u8(version);
   out.u8(static_cast<std::uint8_t>(kind));
   out.fixed64(origin.member.value);
   out.fixed64(origin.incarnation);
   out.varint(origin.call);
-  out.u8((id ? kHasId : 0) | (fence ? kHasFence : 0));
+  const bool has_identity = identity != api::Identity{};
+  out.u8((id ? kHasId : 0) | (has_identity ? kHasIdentity : 0) | (fence ? kHasFence : 0));
   if (id) {
     out.bytes(id->client);
     out.varint(id->sequence);
+  }
+  if (has_identity) {
+    out.bytes(identity.user);
+    out.varint(identity.revision);
   }
   if (!fence) return;
   out.bytes(fence->key);
@@ -106,6 +116,14 @@ RequestIdView decode_id(Decoder& in) {
   return id;
 }
 
+api::Identity decode_identity(Decoder& in) {
+  api::Identity identity;
+  identity.user = in.bytes();
+  identity.revision = in.varint();
+  if (identity == api::Identity{}) in.fail();
+  return identity;
+}
+
 struct RequestEncoder {
   Bytes operator()(const api::PutRequest& put) const {
     return encoded(CommandKind::kPut, put, put.key.size() + put.value.size());
@@ -126,6 +144,9 @@ struct RequestEncoder {
   Bytes operator()(const api::LeaseKeepAliveRequest& keep_alive) const {
     return encoded(CommandKind::kLeaseKeepAlive, keep_alive, 0);
   }
+  Bytes operator()(const api::AuthRequest& auth) const {
+    return encoded(CommandKind::kAuth, auth, 0);
+  }
   Bytes operator()(const api::AlarmRequest& request) const {
     const Alarm alarm =
         request.type == api::AlarmType::kNoSpace ? Alarm::kNoSpace : Alarm::kCorrupt;
@@ -142,22 +163,24 @@ struct RequestEncoder {
   Bytes encoded(CommandKind kind, const Body& body, std::size_t content_bytes) const {
     constexpr std::size_t kHeadBytes = 64;
     Bytes bytes;
-    bytes.reserve(kHeadBytes + (id ? id->client.size() : 0) + (fence ? fence->key.size() : 0) +
-                  content_bytes);
+    bytes.reserve(kHeadBytes + (id ? id->client.size() : 0) + identity.user.size() +
+                  (fence ? fence->key.size() : 0) + content_bytes);
     Encoder out(bytes);
-    encode_head(out, kind, origin, id, version_of(kind), fence);
+    encode_head(out, kind, origin, id, version_of(kind), identity, fence);
     encode(out, body);
     return bytes;
   }
 
   std::uint8_t version_of(CommandKind kind) const {
-    if (!fence) return is_about_leases(kind) ? kLeaseVersion : kCommandVersion;
-    CHECK(may_be_fenced(kind));
-    return kFencedVersion;
+    if (fence) CHECK(may_be_fenced(kind));
+    const bool is_asked = kind == CommandKind::kAuth || identity != api::Identity{};
+    if (fence || is_asked) return kAskedVersion;
+    return is_about_leases(kind) ? kLeaseVersion : kCommandVersion;
   }
 
   const Origin& origin;
   const std::optional<api::RequestId>& id;
+  const api::Identity& identity;
   const std::optional<api::Fence>& fence;
 };
 
@@ -244,6 +267,8 @@ Command::Body decode_body(CommandKind kind, std::uint8_t version, Decoder& in) {
       return decode_lease_revoke(in);
     case CommandKind::kLeaseKeepAlive:
       return decode_lease_keep_alive(in);
+    case CommandKind::kAuth:
+      return decode_auth(in);
     case CommandKind::kPublishMember:
       return decode_publish(in, version);
     case CommandKind::kSetAlarm:
@@ -300,7 +325,8 @@ std::vector<api::Member> decode_members(Decoder& in) {
 }
 
 Bytes encode_command(const Origin& origin, const api::Request& request) {
-  return std::visit(RequestEncoder{origin, request.id, request.fence}, request.body);
+  return std::visit(RequestEncoder{origin, request.id, request.identity, request.fence},
+                    request.body);
 }
 
 Bytes encode_command(const Origin& origin, const PublishMember& publish) {
@@ -429,13 +455,16 @@ Result<Command> decode_command(BytesView bytes) {
   command.origin.member = NodeId{in.fixed64()};
   command.origin.incarnation = in.fixed64();
   command.origin.call = in.varint();
-  const bool is_fenced = version == kFencedVersion;
-  const std::uint8_t has = in.flags(is_fenced ? kHasId | kHasFence : kHasId);
+  const bool is_asked = version == kAskedVersion;
+  const std::uint8_t has = in.flags(is_asked ? kHasId | kHasIdentity | kHasFence : kHasId);
   if ((has & kHasId) != 0) command.id = decode_id(in);
-  // Only clients' requests have ids: the members' own commands have no answers to keep.
-  if (command.id && kind >= static_cast<std::uint8_t>(CommandKind::kPublishMember)) in.fail();
+  if ((has & kHasIdentity) != 0) command.identity = decode_identity(in);
+  // Changes of users and the members' own commands have no answers to keep.
+  if (command.id && kind >= static_cast<std::uint8_t>(CommandKind::kAuth)) in.fail();
   if ((has & kHasFence) != 0) command.fence = decode_fence(in);
-  if (is_fenced && !command.fence) in.fail();
+  const bool may_be_plain = static_cast<CommandKind>(kind) == CommandKind::kAuth;
+  if (is_asked && (has & (kHasIdentity | kHasFence)) == 0 && !may_be_plain) in.fail();
+  if (command.fence && !may_be_fenced(static_cast<CommandKind>(kind))) in.fail();
   if (in.ok()) command.body = decode_body(static_cast<CommandKind>(kind), version, in);
   if (!in.finished()) {
     return fail(ErrorCode::kCorrupt, fmt::format("a command of kind {} cannot be decoded", kind));

@@ -24,14 +24,15 @@ struct FenceView {
 
 // A decoded command. What can be, borrows from the entry.
 struct Command {
-  using Body =
-      std::variant<PutOp, api::DeleteRangeRequest, api::TxnRequest, api::CompactRequest,
-                   api::LeaseGrantRequest, api::LeaseRevokeRequest, api::LeaseKeepAliveRequest,
-                   PublishMember, SetAlarm, CheckHash, ExpireLeases, FoundMembers, MemberChange>;
+  using Body = std::variant<PutOp, api::DeleteRangeRequest, api::TxnRequest, api::CompactRequest,
+                            api::LeaseGrantRequest, api::LeaseRevokeRequest,
+                            api::LeaseKeepAliveRequest, PublishMember, SetAlarm, CheckHash,
+                            ExpireLeases, FoundMembers, MemberChange, api::AuthRequest>;
 
   Origin origin;
   std::optional<RequestIdView> id;
   std::optional<FenceView> fence;
+  api::Identity identity;
   Body body;
 };
 

@@ -204,6 +204,68 @@ TEST(Command, AFencedPutAsBytes) {
   }
 }
 
+// Who asks stands before the fence.
+TEST(Command, ANamedPutAsBytes) {
+  api::Request request = parse_request("put key value");
+  const Origin origin{NodeId{2}, 0x1122334455667788, 5};
+  const Bytes plain = encode_command(origin, request);
+  request.identity = {"ann", 300};
+  const Bytes command = encode_command(origin, request);
+  EXPECT_EQ(hex(command),
+            "04" + hex(plain).substr(2, 36) + "02" + "03616e6e" + "ac02" + hex(plain).substr(40));
+  EXPECT_EQ(decode_command(command)->identity, request.identity);
+  request.fence = api::Fence{"jobs", 300};
+  EXPECT_EQ(hex(encode_command(origin, request)), "04" + hex(plain).substr(2, 36) + "06" +
+                                                      "03616e6e" + "ac02" + "046a6f6273" + "ac02" +
+                                                      hex(plain).substr(40));
+  EXPECT_EQ(decode_command(plain)->identity, api::Identity{});
+}
+
+TEST(Command, ChangesOfUsersAsBytes) {
+  const Origin origin{NodeId{2}, 0x1122334455667788, 5};
+  const auto encoded = [&](auto change) {
+    api::Request request;
+    request.body = api::AuthRequest{std::move(change)};
+    return hex(encode_command(origin, request)).substr(2 * 20);
+  };
+  api::Request request;
+  request.body = api::AuthRequest{api::UserAdd{"ann", false, "password", "hash"}};
+  request.identity = {"root", 7};
+  EXPECT_EQ(hex(encode_command(origin, request)),
+            "04"
+            "0c"
+            "0200000000000000"
+            "8877665544332211"
+            "05"
+            "02"
+            "04726f6f74"
+            "07"
+            "03"
+            "03616e6e"
+            "00"
+            "0468617368");
+  EXPECT_EQ(encoded(api::AuthEnable{"key"}), "01036b6579");
+  EXPECT_EQ(encoded(api::AuthDisable{}), "02");
+  EXPECT_EQ(encoded(api::UserAdd{"cn", true, "", ""}), "0302636e01");
+  EXPECT_EQ(encoded(api::UserDelete{"u"}), "040175");
+  EXPECT_EQ(encoded(api::UserChangePassword{"u", "password", "hash"}), "0501750468617368");
+  EXPECT_EQ(encoded(api::UserGrantRole{"u", "r"}), "0601750172");
+  EXPECT_EQ(encoded(api::UserRevokeRole{"u", "r"}), "0701750172");
+  EXPECT_EQ(encoded(api::RoleAdd{"r"}), "080172");
+  EXPECT_EQ(encoded(api::RoleDelete{"r"}), "090172");
+  EXPECT_EQ(encoded(api::RoleGrantPermission{"r", api::Permission{2, "a", "c"}}),
+            "0a0172010201610163");
+  EXPECT_EQ(encoded(api::RoleRevokePermission{"r", "a", "c"}), "0b017201610163");
+}
+
+TEST(Command, ChangesOfUsersHaveNoRequestId) {
+  api::Request request;
+  request.body = api::AuthRequest{api::RoleAdd{"r"}};
+  EXPECT_TRUE(is_valid_command(encode_command({NodeId{1}, 1, 1}, request)));
+  request.id = api::RequestId{"c", 1};
+  EXPECT_FALSE(is_valid_command(encode_command({NodeId{1}, 1, 1}, request)));
+}
+
 TEST(Command, WhatCannotBeFenced) {
   api::Request request = parse_request("put key value");
   for (const api::Fence& fence : {api::Fence{"", 1}, api::Fence{"l", 0}, api::Fence{"l", -1},

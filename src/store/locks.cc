@@ -94,6 +94,7 @@ void Locks::request(FeedId client, api::Request request, std::optional<Instant> 
   waiter.client = client;
   waiter.deadline = deadline;
   waiter.fence = std::move(request.fence);
+  waiter.user = std::move(request.identity.user);
   if (auto* lock = std::get_if<api::LockRequest>(&request.body)) {
     waiter.own = {std::move(lock->name), {}, 0, lock->lease};
   } else if (auto* campaign = std::get_if<api::CampaignRequest>(&request.body)) {
@@ -186,6 +187,7 @@ void Locks::call(Number number, Waiter& waiter, Step step, api::Body body) {
   expected_.emplace(waiter.expects, number);
   api::Request request{std::move(body), std::nullopt, std::nullopt};
   if (writes_first(step)) request.fence = waiter.fence;
+  request.identity.user = waiter.user;
   effects_.calls.push_back({waiter.expects, std::move(request)});
 }
 
@@ -235,9 +237,10 @@ void Locks::wait(Number number, Waiter& waiter, const api::Response& found) {
   waiter.expects = next_++;
   expected_.emplace(waiter.expects, number);
   effects_.watches.push_back(
-      {waiter.expects,
-       api::WatchCreate{
-           .key = before.key, .start_revision = found.header.revision + 1, .no_put = true}});
+      {waiter.expects, api::WatchCreate{.key = before.key,
+                                        .start_revision = found.header.revision + 1,
+                                        .no_put = true,
+                                        .identity = {waiter.user, 0}}});
 }
 
 void Locks::stop_waiting(Waiter& waiter) {
@@ -446,11 +449,18 @@ void Locks::on_watch(std::uint64_t feed, const api::WatchNews& news) {
   const Number number = found->second;
   Waiter& waiter = waiters_.at(number);
   const auto* refused = std::get_if<api::WatchRefused>(&news);
+  const auto* canceled = std::get_if<api::WatchCanceled>(&news);
   const bool may_be_gone = std::holds_alternative<api::WatchEvents>(news) ||
                            std::holds_alternative<api::WatchCompacted>(news);
-  if (refused == nullptr && !may_be_gone) return;
+  if (refused == nullptr && canceled == nullptr && !may_be_gone) return;
   stop_waiting(waiter);
   if (may_be_gone) return look(number, waiter);
+  if (canceled != nullptr) {
+    return fail(number, waiter, {canceled->why.value_or(ErrorCode::kPermissionDenied), {}});
+  }
+  if (refused->reason == api::WatchRefused::Reason::kDenied) {
+    return fail(number, waiter, {refused->why, {}});
+  }
   const bool is_corrupt = refused->reason == api::WatchRefused::Reason::kCorrupt;
   fail(number, waiter, {is_corrupt ? ErrorCode::kCorrupt : ErrorCode::kTooManyRequests, {}});
 }

@@ -104,6 +104,7 @@ class Locks {
     FeedId client;
     std::uint64_t expects = 0;  // the call, or the feed with its one watch, that takes it on
     std::optional<Instant> deadline;
+    std::string user;    // who asks
     api::LeaderKey own;  // revision 0: not known yet
     Bytes value;
     std::optional<api::Fence> fence;  // of what it writes until it waits

@@ -287,7 +287,7 @@ TEST_F(Locked, ASecondCampaignWithTheLeaseProclaims) {
 }
 
 TEST_F(Locked, ObserversHearOfEachLeaderAndValue) {
-  observers.observe({5, 1}, "e");
+  observers.observe({5, 1}, "e", "");
   settle();
   EXPECT_EQ(observed(), "");
   campaign(1, "a");
@@ -308,7 +308,7 @@ TEST_F(Locked, ObserversHearOfEachLeaderAndValue) {
 TEST_F(Locked, AnObserverThatTakesNothingGoesOnWhereItWas) {
   campaign(1, "a");
   has_room = false;
-  observers.observe({5, 1}, "e");
+  observers.observe({5, 1}, "e", "");
   settle();
   run("put e/1 b");
   EXPECT_EQ(observed(), "");

@@ -17,12 +17,13 @@ bool Observers::has_effects() const {
          !effects_.has_room.empty();
 }
 
-void Observers::observe(FeedId client, Bytes election) {
+void Observers::observe(FeedId client, Bytes election, std::string user) {
   const Number number = next_++;
   if (!by_client_.emplace(client, number).second) return;
   Observer observer;
   observer.client = client;
   observer.election = std::move(election);
+  observer.user = std::move(user);
   look(number, observers_.emplace(number, std::move(observer)).first->second);
 }
 
@@ -53,8 +54,9 @@ void Observers::look(Number number, Observer& observer) {
   observer.step = Step::kLooking;
   observer.feed = next_++;
   expected_.emplace(observer.feed, number);
-  effects_.calls.push_back(
-      {observer.feed, {first_lock_key(observer.election), std::nullopt, std::nullopt}});
+  api::Request request{first_lock_key(observer.election), std::nullopt, std::nullopt};
+  request.identity.user = observer.user;
+  effects_.calls.push_back({observer.feed, std::move(request)});
 }
 
 void Observers::watch(Number number, Observer& observer, Step step, api::WatchCreate create) {
@@ -62,6 +64,7 @@ void Observers::watch(Number number, Observer& observer, Step step, api::WatchCr
   observer.feed = next_++;
   expected_.emplace(observer.feed, number);
   create.start_revision = observer.revision + 1;
+  create.identity.user = observer.user;
   effects_.watches.push_back({observer.feed, std::move(create)});
 }
 
@@ -125,12 +128,22 @@ bool Observers::on_watch(std::uint64_t feed, Revision revision, const api::Watch
     end_step(observer);
     look(number, observer);
   } else if (const auto* refused = std::get_if<api::WatchRefused>(&news)) {
-    const bool is_corrupt = refused->reason == api::WatchRefused::Reason::kCorrupt;
-    const auto code = is_corrupt ? api::ErrorCode::kCorrupt : api::ErrorCode::kTooManyRequests;
-    tell_(observer.client, revision, api::WatchFeedEnded{api::Error{code, {}}});
-    erase(number);
+    using Reason = api::WatchRefused::Reason;
+    const bool is_corrupt = refused->reason == Reason::kCorrupt;
+    const auto code = refused->reason == Reason::kDenied ? refused->why
+                      : is_corrupt                       ? api::ErrorCode::kCorrupt
+                                                         : api::ErrorCode::kTooManyRequests;
+    end(number, observer, revision, code);
+  } else if (const auto* canceled = std::get_if<api::WatchCanceled>(&news)) {
+    end(number, observer, revision, canceled->why.value_or(api::ErrorCode::kPermissionDenied));
   }
   return true;
+}
+
+void Observers::end(Number number, const Observer& observer, Revision revision,
+                    api::ErrorCode why) {
+  tell_(observer.client, revision, api::WatchFeedEnded{api::Error{why, {}}});
+  erase(number);
 }
 
 // What was told before the client had enough is not told again: it is known by its revision.

@@ -44,7 +44,7 @@ class Observers {
 
   explicit Observers(Tell tell) : tell_(std::move(tell)) {}
 
-  void observe(FeedId client, Bytes election);
+  void observe(FeedId client, Bytes election, std::string user);
   // No effect if it is none of these.
   void close(FeedId client);
   void close_connection(std::uint64_t connection);
@@ -69,6 +69,7 @@ class Observers {
   struct Observer {
     FeedId client;
     Bytes election;
+    std::string user;  // who asks
     Step step = Step::kLooking;
     std::uint64_t feed = 0;  // the call, or the feed with its one watch, that takes it on
     Revision revision = 0;   // of the news in `leader`, and of all news before
@@ -81,6 +82,7 @@ class Observers {
   void tell_leader(Number number, Observer& observer);
   void follow(Number number, Observer& observer, BytesView key);
   bool on_events(Number number, Observer& observer, const api::WatchEvents& news);
+  void end(Number number, const Observer& observer, Revision revision, api::ErrorCode why);
   bool tell(Observer& observer, const api::KeyValueView& leader, Revision revision);
   void end_step(Observer& observer);
   void erase(Number number);

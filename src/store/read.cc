@@ -23,6 +23,7 @@ struct Reader {
     return time_to_live(state, request);
   }
   api::Answer operator()(const api::LeaseLeasesRequest&) const { return list_leases(state); }
+  api::Answer operator()(const api::AuthRequest& request) const { return state.auth.read(request); }
   // As etcd: whose alarms, is not asked.
   api::Answer operator()(const api::AlarmRequest& request) const {
     api::AlarmResponse response;

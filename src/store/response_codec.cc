@@ -110,7 +110,7 @@ struct AnswerEncoder {
 
 api::Error decode_error(Decoder& in) {
   api::Error error;
-  error.code = in.enumerator(api::ErrorCode::kFenced);
+  error.code = in.enumerator(api::ErrorCode::kAuthOldRevision);
   error.detail = in.bytes();
   return error;
 }

@@ -8,6 +8,7 @@ namespace {
 
 // The lowest that can say it all, for the sake of older builds.
 std::uint8_t version_of(const SnapshotHead& head) {
+  if (!head.auth.is_blank()) return kSnapshotAuthVersion;
   if (head.leases > 0 || head.compacted > 0) return kSnapshotLeasesVersion;
   if (has_witness(head.facts.members)) return kSnapshotWitnessVersion;
   const bool has_founding = head.facts.founded || !head.facts.directories.empty();
@@ -35,12 +36,13 @@ void encode(Encoder& out, const SnapshotHead& head) {
   }
   if (version >= kSnapshotMembersVersion) encode_founding(out, facts);
   if (version >= kSnapshotLeasesVersion) out.varint(head.leases);
+  if (version >= kSnapshotAuthVersion) head.auth.encode(out);
 }
 
 SnapshotHead decode_head(Decoder& in) {
   SnapshotHead head;
   const std::uint8_t version = in.u8();
-  if (version < kSnapshotVersion || version > kSnapshotLeasesVersion) in.fail();
+  if (version < kSnapshotVersion || version > kSnapshotAuthVersion) in.fail();
   head.index = LogIndex{in.varint()};
   head.epoch = Epoch{in.varint()};
   head.stamp = Stamp{in.varint()};
@@ -57,6 +59,7 @@ SnapshotHead decode_head(Decoder& in) {
   }
   if (version >= kSnapshotMembersVersion) decode_founding(in, head.facts);
   if (version >= kSnapshotLeasesVersion) head.leases = in.varint();
+  if (version >= kSnapshotAuthVersion) head.auth = Auth::decode(in);
   const bool may_have_witness = version >= kSnapshotWitnessVersion;
   const bool must_have_witness = version == kSnapshotWitnessVersion;
   const bool has = has_witness(head.facts.members);

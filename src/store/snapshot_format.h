@@ -25,6 +25,8 @@ inline constexpr std::uint8_t kSnapshotMembersVersion = 2;
 inline constexpr std::uint8_t kSnapshotWitnessVersion = 3;
 // Has leases, and among the bases deletions by the compacted revision; with witnesses or without.
 inline constexpr std::uint8_t kSnapshotLeasesVersion = 4;
+// Has users and roles, and whatever of the above there is.
+inline constexpr std::uint8_t kSnapshotAuthVersion = 5;
 // Far above any record; a longer frame is damage and must not be waited for.
 inline constexpr std::uint64_t kMaxFrameBytes = 256ull << 20;
 
@@ -52,6 +54,7 @@ struct SnapshotHead {
   std::uint64_t request_id_uses = 0;
   ClusterFacts facts;
   std::uint64_t leases = 0;  // how many follow
+  Auth auth;
 };
 
 struct SnapshotEnd {

@@ -70,6 +70,7 @@ struct SnapshotLoader::State {
     store->stamp = head.stamp;
     store->facts = head.facts;
     store->facts.update_digest();
+    store->auth = std::move(head.auth);
     store->request_ids.restore_uses(head.request_id_uses);
     last_mod = std::max<Revision>(head.compacted, 1);
     return {};

@@ -28,7 +28,8 @@ SnapshotHead head_of(const StoreState& store) {
           .hash = store.hash,
           .request_id_uses = store.request_ids.uses(),
           .facts = store.facts,
-          .leases = store.leases.count()};
+          .leases = store.leases.count(),
+          .auth = store.auth};
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ void StoreState::advance(LogIndex index) {
 }
 
 std::uint64_t StoreState::compute_hash() const {
-  std::array<std::uint64_t, 10> row{
+  std::array<std::uint64_t, 11> row{
       applied_index.value,
       applied_epoch.value,
       stamp.ms,
@@ -52,9 +52,12 @@ std::uint64_t StoreState::compute_hash() const {
       request_ids.uses(),
       facts.digest,
       leases.sum(),
+      auth.digest(),
   };
-  // Builds that knew no leases left their word out, and so does a state without any.
-  return hash_words(std::span(row).first(leases.count() == 0 ? row.size() - 1 : row.size()));
+  // Builds that did not know the last words left them out, and so does a state without any of it.
+  std::size_t words = row.size();
+  if (auth.is_blank()) words = leases.count() == 0 ? words - 2 : words - 1;
+  return hash_words(std::span(row).first(words));
 }
 
 }  // namespace conclave::store

@@ -7,6 +7,7 @@
 
 #include <set>
 
+#include "store/auth.h"
 #include "store/codec.h"
 #include "store/fences.h"
 #include "store/hash.h"
@@ -57,6 +58,7 @@ struct StoreState {
   RequestIds request_ids;
   ClusterFacts facts;
   Fences fences;  // remembers what the keys say: of no account in hash and snapshots
+  Auth auth;
   LogIndex applied_index;
   Epoch applied_epoch;
   Stamp stamp;

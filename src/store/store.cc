@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "store/history_hash.h"
+#include "store/permissions.h"
 #include "store/snapshot.h"
 #include "store/state.h"
 
@@ -40,6 +41,20 @@ std::optional<Stamp> Store::next_lease_deadline() const {
   const LeaseTable::Deadlines& deadlines = state_->leases.deadlines();
   if (deadlines.empty()) return std::nullopt;
   return deadlines.begin()->first;
+}
+
+const Auth& Store::auth() const { return state_->auth; }
+
+std::optional<api::Error> Store::denial(const api::Request& request) const {
+  const auto code = store::denial(*state_, request.identity, request.body);
+  if (!code) return std::nullopt;
+  return api::Error{*code, {}};
+}
+
+std::optional<api::ErrorCode> Store::watch_denial(const std::string& user, BytesView key,
+                                                  BytesView range_end) const {
+  if (!state_->auth.is_enabled()) return std::nullopt;
+  return state_->auth.check_now(user, key, range_end);
 }
 
 const std::vector<api::Member>& Store::members() const { return state_->facts.members; }

@@ -45,6 +45,7 @@ struct ApplyResult {
   std::optional<LogIndex> diverged_at;
 };
 
+class Auth;            // store/auth.h
 class HistoryHash;     // store/history_hash.h
 class RangeReader;     // store/range_reader.h
 class SnapshotWriter;  // store/snapshot.h
@@ -75,8 +76,15 @@ class Store {
   // epoch fence.
   void apply_empty(LogIndex index, Epoch epoch);
 
+  // Why request.identity may not have the request carried out now (store/permissions.h); nullopt:
+  // it may. Of commands apply() asks that itself.
+  std::optional<api::Error> denial(const api::Request& request) const;
+  // The same for a watch, whose user only counts.
+  std::optional<api::ErrorCode> watch_denial(const std::string& user, BytesView key,
+                                             BytesView range_end) const;
+
   // Answers Range and read-only Txn at the current state (or at the revision they name), and what
-  // is asked about leases.
+  // is asked about leases, users and roles.
   api::Response read(const api::Request& request) const;
   // The same for one Range, in slices. The reader must not outlive the store. Errors: those that
   // the request is answered with.
@@ -102,6 +110,8 @@ class Store {
   // Of the lease that expires first; nullopt if there are none. Once the stamp has reached it,
   // ExpireLeases has work.
   std::optional<Stamp> next_lease_deadline() const;
+
+  const Auth& auth() const;  // users and roles
 
   const std::vector<api::Member>& members() const;  // sorted by id
   // members() are all there are, by replicated decision; before, who is one is for the engine to

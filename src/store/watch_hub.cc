@@ -22,6 +22,12 @@ constexpr std::size_t kAdmissionsPerTell = 10;
 
 void take_off(std::size_t& left, std::size_t used) { left -= std::min(left, used); }
 
+// As a request names it.
+BytesView end_of(const WatchIndex::Range& range) {
+  if (range.interval == nullptr) return {};
+  return range.interval->unbounded ? kSmallestKey : BytesView(range.interval->end);
+}
+
 api::KeyValueView view_of(const Record& record) {
   return {.key = record.key(),
           .value = record.value(),
@@ -36,6 +42,7 @@ api::KeyValueView view_of(const Record& record) {
 WatchHub::WatchHub(const Limits& limits, const Store& store, Tell tell)
     : limits_(limits), tell_(std::move(tell)) {
   cursors_[kHead].at = cursors_[kHead].end = store.revision();
+  rights_ = store.auth().digest();
 }
 
 WatchHub::~WatchHub() = default;
@@ -90,6 +97,12 @@ void WatchHub::create(const Store& store, FeedId id, const api::WatchCreate& wan
   const KeyRange range =
       KeyRange::of(wanted.key.empty() ? kSmallestKey : BytesView(wanted.key), wanted.range_end);
   const bool is_empty = !range.single && !range.unbounded && range.end <= range.key;
+  // As etcd: rights come before what else may be wrong.
+  const BytesView key = wanted.key.empty() ? kSmallestKey : BytesView(wanted.key);
+  if (const auto denied = store.watch_denial(wanted.identity.user, key, wanted.range_end)) {
+    tell_(id, now, api::WatchRefused{api::kNoWatch, Reason::kDenied, *denied});
+    return;
+  }
   if (is_empty) return refuse(Reason::kEmptyRange);
   if (watches() >= limits_.watches) return refuse(Reason::kTooMany);
   const std::uint32_t feed_index = feed_of(id);
@@ -103,6 +116,7 @@ void WatchHub::create(const Store& store, FeedId id, const api::WatchCreate& wan
   watcher.id = *watch_id;
   watcher.next = wanted.start_revision == 0 ? now + 1 : wanted.start_revision;
   watcher.feed = feed_index;
+  watcher.user = number_of(wanted.identity.user);
   watcher.no_put = wanted.no_put;
   watcher.no_delete = wanted.no_delete;
   watcher.prev_kv = wanted.prev_kv;
@@ -132,6 +146,40 @@ void WatchHub::cancel(const Store& store, FeedId id, api::WatchId watch) {
   if (watcher == watchers.end()) return;
   remove(watcher->second);
   tell_(id, store.revision(), api::WatchCanceled{watch});
+}
+
+// --- rights -------------------------------------------------------------------------
+
+std::uint32_t WatchHub::number_of(const std::string& user) {
+  if (user.empty()) return 0;
+  const auto [place, is_new] =
+      user_numbers_.try_emplace(user, static_cast<std::uint32_t>(users_.size()));
+  if (is_new) users_.push_back(user);
+  return place->second;
+}
+
+// All at once, so that nothing later is told to who may not hear it.
+void WatchHub::look_at_rights(const Store& store) {
+  const std::uint64_t digest = store.auth().digest();
+  if (std::exchange(rights_, digest) == digest || !store.auth().is_enabled()) return;
+  struct Ended {
+    FeedId feed;
+    api::WatchId watch;
+    api::ErrorCode why;
+  };
+  std::vector<Ended> ended;
+  for (const auto& [id, feed] : feeds_) {
+    for (const auto& [watch, index] : feed_slots_[feed].watchers) {
+      const Watcher& watcher = watchers_[index];
+      const auto denied =
+          store.watch_denial(users_[watcher.user], watcher.range->key, end_of(*watcher.range));
+      if (denied) ended.push_back({id, watch, *denied});
+    }
+  }
+  for (const Ended& end : ended) {
+    remove(feed_slots_[feeds_.at(end.feed)].watchers.at(end.watch));
+    tell_(end.feed, store.revision(), api::WatchCanceled{end.watch, end.why});
+  }
 }
 
 void WatchHub::close(FeedId id) {
@@ -394,6 +442,7 @@ std::size_t WatchHub::events_pending() const {
 // --- a step -------------------------------------------------------------------------
 
 bool WatchHub::step(const Store& store) {
+  look_at_rights(store);
   const Mvcc& mvcc = store.state_->mvcc;
   for (std::uint8_t i = 0; i < WatchIndex::kLists; ++i) {
     if (cursors_[i].present > 0 && cursors_[i].at < mvcc.dropped()) {

@@ -12,6 +12,9 @@
 // by as many steps as it takes. A watch remembers what it has been told, so a slice can be thrown
 // away at any time.
 //
+// A watch ends when its user may not read its range any more: looked at before anything is told
+// after a change of users and roles.
+//
 // Pure. Not replicated: it belongs to a member, and outlives its Store when a snapshot replaces it
 // (store_replaced). Not thread-safe.
 
@@ -106,6 +109,7 @@ class WatchHub {
     api::WatchId id = 0;
     Revision next = 0;  // the first revision it has not been told, or not looked for
     std::uint32_t feed = 0;
+    std::uint32_t user = 0;        // in users_
     std::uint32_t before = kNone;  // in its range's list for its cursor
     std::uint32_t after = kNone;
     std::uint32_t first_match = kNone;  // in the slice of its cursor
@@ -151,6 +155,8 @@ class WatchHub {
 
   void create(const Store& store, FeedId feed, const api::WatchCreate& create);
   void cancel(const Store& store, FeedId feed, api::WatchId id);
+  std::uint32_t number_of(const std::string& user);
+  void look_at_rights(const Store& store);
   void close(FeedId feed);
   std::uint32_t feed_of(FeedId id);
   std::optional<api::WatchId> choose_id(Feed& feed, api::WatchId wanted) const;
@@ -200,6 +206,10 @@ class WatchHub {
   absl::btree_set<std::uint32_t> progress_;                     // who asked to be notified
   std::optional<std::uint32_t> progress_at_;                    // where notifying goes on
   absl::btree_set<FeedId> progress_asked_;                      // feeds
+  // Names stay, as there are not many.
+  std::vector<std::string> users_ = {""};
+  absl::btree_map<std::string, std::uint32_t> user_numbers_;
+  std::uint64_t rights_ = 0;  // the digest of users and roles when rights were looked at
   std::size_t behind_ = 0;
   std::uint64_t events_told_ = 0;
   std::vector<api::Event> events_;  // of the answer being made

@@ -10,7 +10,9 @@
 #include "etcd_election.pb.h"
 #include "etcd_health.pb.h"
 #include "etcd_lock.pb.h"
+#include "frontends/etcd/auth_codec.h"
 #include "frontends/etcd/errors.h"
+#include "frontends/etcd/message_codec.h"
 #include "frontends/etcd/translate.h"
 #include "wire/json.h"
 
@@ -39,21 +41,10 @@ bool parse_protobuf(google::protobuf::Message& message, BytesView bytes) {
   return message.ParseFromCodedStream(&stream) && stream.ConsumedEntireMessage();
 }
 
-std::expected<void, GrpcStatus> parse(google::protobuf::Message& message, Format format,
-                                      BytesView bytes) {
-  if (format == Format::kJson) {
-    auto parsed = wire::from_json(bytes, message);
-    if (parsed) return {};
-    return std::unexpected(GrpcStatus{GrpcCode::kInvalidArgument, parsed.error().message});
-  }
-  if (parse_protobuf(message, bytes)) return {};
-  return std::unexpected(
-      GrpcStatus{GrpcCode::kInternal, "grpc: error unmarshalling request: unexpected EOF"});
-}
-
 template <class Message>
 Decoded decode_as(Message& message, Format format, BytesView bytes) {
-  if (auto parsed = parse(message, format, bytes); !parsed) return std::unexpected(parsed.error());
+  if (auto parsed = parse_message(message, format, bytes); !parsed)
+    return std::unexpected(parsed.error());
   auto translated = to_api(message);
   if (!translated) return std::unexpected(status_of(translated.error()));
   return api::Body(std::move(*translated));
@@ -69,7 +60,8 @@ Decoded decode_as(Format format, BytesView bytes) {
 template <class Message>
 Decoded decode_of_leader(Format format, BytesView bytes) {
   Message message;
-  if (auto parsed = parse(message, format, bytes); !parsed) return std::unexpected(parsed.error());
+  if (auto parsed = parse_message(message, format, bytes); !parsed)
+    return std::unexpected(parsed.error());
   if (!message.has_leader()) {
     return std::unexpected(GrpcStatus{GrpcCode::kUnknown, R"("leader" field must be provided)"});
   }
@@ -80,29 +72,20 @@ Decoded decode_of_leader(Format format, BytesView bytes) {
 template <class Message>
 Decoded decode_empty(Format format, BytesView bytes, api::Body body) {
   Message message;
-  if (auto parsed = parse(message, format, bytes); !parsed) return std::unexpected(parsed.error());
+  if (auto parsed = parse_message(message, format, bytes); !parsed)
+    return std::unexpected(parsed.error());
   return body;
 }
 
 Decoded decode_health(Format format, BytesView bytes) {
   grpc::health::v1::HealthCheckRequest message;
-  if (auto parsed = parse(message, format, bytes); !parsed) return std::unexpected(parsed.error());
+  if (auto parsed = parse_message(message, format, bytes); !parsed)
+    return std::unexpected(parsed.error());
   // The server as a whole is what etcd registers.
   if (!message.service().empty()) {
     return std::unexpected(GrpcStatus{GrpcCode::kNotFound, "unknown service"});
   }
   return api::HealthRequest{};
-}
-
-void write(const google::protobuf::Message& message, Format format, Bytes& out) {
-  if (format == Format::kJson) {
-    out += wire::to_json(message);
-    return;
-  }
-  const std::size_t begin = out.size();
-  const std::size_t size = message.ByteSizeLong();
-  out.resize(begin + size);
-  message.SerializeWithCachedSizesToArray(reinterpret_cast<std::uint8_t*>(out.data() + begin));
 }
 
 // The alternative that the method's request asks for.
@@ -118,7 +101,7 @@ void encode_as(Message& message, Format format, const api::Header& header, api::
                Bytes& out) {
   to_proto(header, *message.mutable_header());
   to_proto(get<Expected>(answer), message);
-  write(message, format, out);
+  write_message(message, format, out);
 }
 
 template <class Message>
@@ -138,6 +121,29 @@ void encode_kept(Message& message, Format format, const api::Header& header, api
 
 }  // namespace
 
+std::expected<void, GrpcStatus> parse_message(google::protobuf::Message& message, Format format,
+                                              BytesView bytes) {
+  if (format == Format::kJson) {
+    auto parsed = wire::from_json(bytes, message);
+    if (parsed) return {};
+    return std::unexpected(GrpcStatus{GrpcCode::kInvalidArgument, parsed.error().message});
+  }
+  if (parse_protobuf(message, bytes)) return {};
+  return std::unexpected(
+      GrpcStatus{GrpcCode::kInternal, "grpc: error unmarshalling request: unexpected EOF"});
+}
+
+void write_message(const google::protobuf::Message& message, Format format, Bytes& out) {
+  if (format == Format::kJson) {
+    out += wire::to_json(message);
+    return;
+  }
+  const std::size_t begin = out.size();
+  const std::size_t size = message.ByteSizeLong();
+  out.resize(begin + size);
+  message.SerializeWithCachedSizesToArray(reinterpret_cast<std::uint8_t*>(out.data() + begin));
+}
+
 struct Codec::Messages {
   pb::PutRequest put_request;
   pb::RangeRequest range_request;
@@ -149,6 +155,7 @@ Codec::Codec() : messages_(std::make_unique<Messages>()) {}
 Codec::~Codec() = default;
 
 Decoded Codec::decode(Method method, Format format, BytesView bytes) {
+  if (is_of_auth(method)) return decode_auth_request(method, format, bytes);
   switch (method) {
     case Method::kPut:
       return decode_as(messages_->put_request, format, bytes);
@@ -212,9 +219,26 @@ Decoded Codec::decode(Method method, Format format, BytesView bytes) {
       return decode_as<v3electionpb::LeaderRequest>(format, bytes);
     case Method::kResign:
       return decode_of_leader<v3electionpb::ResignRequest>(format, bytes);
+    case Method::kAuthEnable:
+    case Method::kAuthDisable:
+    case Method::kAuthStatus:
+    case Method::kAuthenticate:
+    case Method::kUserAdd:
+    case Method::kUserGet:
+    case Method::kUserList:
+    case Method::kUserDelete:
+    case Method::kUserChangePassword:
+    case Method::kUserGrantRole:
+    case Method::kUserRevokeRole:
+    case Method::kRoleAdd:
+    case Method::kRoleGet:
+    case Method::kRoleList:
+    case Method::kRoleDelete:
+    case Method::kRoleGrantPermission:
+    case Method::kRoleRevokePermission:
     case Method::kWatch:
     case Method::kObserve:
-      break;  // watch_codec.h
+      break;  // auth_codec.h, watch_codec.h
   }
   CHECK(false, "method {} is no call", static_cast<int>(method));
   std::unreachable();
@@ -222,6 +246,9 @@ Decoded Codec::decode(Method method, Format format, BytesView bytes) {
 
 void Codec::encode(Method method, Format format, const api::Header& header, api::Answer& answer,
                    Bytes& out) {
+  if (is_of_auth(method)) {
+    return encode_auth_response(method, format, header, get<api::AuthResponse>(answer), out);
+  }
   switch (method) {
     case Method::kPut:
       return encode_kept<api::PutResponse>(messages_->put_response, format, header, answer, out);
@@ -232,7 +259,7 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
       pb::TxnResponse message;
       to_proto(header, *message.mutable_header());
       to_proto(get<api::TxnResponse>(answer), header.revision, message);
-      return write(message, format, out);
+      return write_message(message, format, out);
     }
     case Method::kDeleteRange: {
       pb::DeleteRangeResponse message;
@@ -242,7 +269,7 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
       pb::CompactionResponse message;
       get<api::CompactResponse>(answer);
       to_proto(header, *message.mutable_header());
-      return write(message, format, out);
+      return write_message(message, format, out);
     }
     case Method::kLeaseGrant: {
       pb::LeaseGrantResponse message;
@@ -283,12 +310,12 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
     case Method::kAlarm: {  // without a header, as etcd's and the next ones
       pb::AlarmResponse message;
       to_proto(get<api::AlarmResponse>(answer), message);
-      return write(message, format, out);
+      return write_message(message, format, out);
     }
     case Method::kMoveLeader: {
       pb::MoveLeaderResponse message;
       get<api::MoveLeaderResponse>(answer);
-      return write(message, format, out);
+      return write_message(message, format, out);
     }
     case Method::kHash: {
       pb::HashResponse message;
@@ -301,7 +328,7 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
     case Method::kDefragment: {
       pb::DefragmentResponse message;
       get<api::DefragmentResponse>(answer);
-      return write(message, format, out);
+      return write_message(message, format, out);
     }
     case Method::kHealthCheck:
     case Method::kHealthWatch: {
@@ -310,7 +337,7 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
       message.set_status(get<api::HealthResponse>(answer).healthy
                              ? HealthCheckResponse::SERVING
                              : HealthCheckResponse::NOT_SERVING);
-      return write(message, format, out);
+      return write_message(message, format, out);
     }
     case Method::kLock: {
       v3lockpb::LockResponse message;
@@ -320,7 +347,7 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
       v3lockpb::UnlockResponse message;
       get<api::DeleteRangeResponse>(answer);
       to_proto(header, *message.mutable_header());
-      return write(message, format, out);
+      return write_message(message, format, out);
     }
     case Method::kCampaign: {
       v3electionpb::CampaignResponse message;
@@ -342,6 +369,23 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
     case Method::kDowngrade:
     case Method::kWatch:
     case Method::kObserve:
+    case Method::kAuthEnable:  // auth_codec.h
+    case Method::kAuthDisable:
+    case Method::kAuthStatus:
+    case Method::kAuthenticate:
+    case Method::kUserAdd:
+    case Method::kUserGet:
+    case Method::kUserList:
+    case Method::kUserDelete:
+    case Method::kUserChangePassword:
+    case Method::kUserGrantRole:
+    case Method::kUserRevokeRole:
+    case Method::kRoleAdd:
+    case Method::kRoleGet:
+    case Method::kRoleList:
+    case Method::kRoleDelete:
+    case Method::kRoleGrantPermission:
+    case Method::kRoleRevokePermission:
       break;
   }
   CHECK(false, "method {} is no call", static_cast<int>(method));

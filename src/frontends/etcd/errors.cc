@@ -96,6 +96,44 @@ Row row_of(ErrorCode code) {
               "etcdserver: re-configuration failed due to not enough started members"};
     case ErrorCode::kUnhealthy:
       return {GrpcCode::kUnavailable, "etcdserver: unhealthy cluster"};
+    case ErrorCode::kRootUserNotFound:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: root user does not exist"};
+    case ErrorCode::kRootRoleNotGranted:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: root user does not have root role"};
+    case ErrorCode::kUserExists:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: user name already exists"};
+    case ErrorCode::kUserEmpty:
+      return {GrpcCode::kInvalidArgument, "etcdserver: user name is empty"};
+    case ErrorCode::kUserNotFound:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: user name not found"};
+    case ErrorCode::kRoleExists:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: role name already exists"};
+    case ErrorCode::kRoleEmpty:
+      return {GrpcCode::kInvalidArgument, "etcdserver: role name is empty"};
+    case ErrorCode::kRoleNotFound:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: role name not found"};
+    case ErrorCode::kAuthFailed:
+      return {GrpcCode::kInvalidArgument,
+              "etcdserver: authentication failed, invalid user ID or password"};
+    case ErrorCode::kNoPasswordUser:
+      return {GrpcCode::kUnknown,
+              "auth: authentication failed, password was given for no password user"};
+    case ErrorCode::kPermissionNotGiven:
+      return {GrpcCode::kInvalidArgument, "etcdserver: permission not given"};
+    case ErrorCode::kPermissionDenied:
+      return {GrpcCode::kPermissionDenied, "etcdserver: permission denied"};
+    case ErrorCode::kRoleNotGranted:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: role is not granted to the user"};
+    case ErrorCode::kPermissionNotGranted:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: permission is not granted to the role"};
+    case ErrorCode::kAuthNotEnabled:
+      return {GrpcCode::kFailedPrecondition, "etcdserver: authentication is not enabled"};
+    case ErrorCode::kInvalidAuthToken:
+      return {GrpcCode::kUnauthenticated, "etcdserver: invalid auth token"};
+    case ErrorCode::kInvalidAuthManagement:
+      return {GrpcCode::kInvalidArgument, "etcdserver: invalid auth management"};
+    case ErrorCode::kAuthOldRevision:
+      return {GrpcCode::kInvalidArgument, "etcdserver: revision of auth store is old"};
     // etcd has no such errors; the rest are Conclave's own.
     case ErrorCode::kRequestIdTooOld:
       return {GrpcCode::kFailedPrecondition,
@@ -135,13 +173,40 @@ wire::GrpcStatus status_of(const api::Error& error) {
   return {code, fmt::format("{}: {}", text, error.detail)};
 }
 
+namespace {
+
+bool is_about_who_asks(ErrorCode code) {
+  return code == ErrorCode::kUserEmpty || code == ErrorCode::kPermissionDenied ||
+         code == ErrorCode::kInvalidAuthToken || code == ErrorCode::kAuthOldRevision;
+}
+
+// Of these etcd gives what its auth store said, without a code.
+bool passes_raw(Method method) {
+  return method == Method::kAlarm || method == Method::kDefragment || method == Method::kHash ||
+         method == Method::kHashKv || method == Method::kSnapshot;
+}
+
+}  // namespace
+
 wire::GrpcStatus status_of(Method method, const api::Error& error) {
   wire::GrpcStatus status = status_of(error);
+  if (passes_raw(method) && is_about_who_asks(error.code)) {
+    constexpr BytesView kPrefix = "etcdserver: ";
+    return {GrpcCode::kUnknown, "auth: " + status.message.substr(kPrefix.size())};
+  }
   const bool keeps_code = is_own(error.code) || error.code == ErrorCode::kStopped ||
                           error.code == ErrorCode::kLearner || error.code == ErrorCode::kWitness ||
                           error.code == ErrorCode::kDeadlineExceeded;
   if (is_of_locks(method) && !keeps_code) status.code = GrpcCode::kUnknown;
   return status;
+}
+
+Bytes reason_of(ErrorCode code) {
+  const wire::GrpcStatus status = status_of({code, {}});
+  const BytesView name = status.code == GrpcCode::kUnauthenticated    ? "Unauthenticated"
+                         : status.code == GrpcCode::kPermissionDenied ? "PermissionDenied"
+                                                                      : "InvalidArgument";
+  return fmt::format("rpc error: code = {} desc = {}", name, status.message);
 }
 
 int http_status_of(GrpcCode code) {

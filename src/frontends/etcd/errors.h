@@ -12,6 +12,8 @@ wire::GrpcStatus status_of(const api::Error& error);
 // of the store are lost.
 wire::GrpcStatus status_of(Method method, const api::Error& error);
 
+// As etcd writes it into the cancel_reason of a watch.
+Bytes reason_of(api::ErrorCode code);
 // The status of an HTTP answer that carries a gRPC status, as etcd's gateway maps them.
 int http_status_of(wire::GrpcCode code);
 

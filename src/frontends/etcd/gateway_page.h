@@ -12,4 +12,7 @@ inline constexpr BytesView kGatewayHeader = "Grpc-Metadata-Content-Type: applica
 
 wire::Http1Response error_page(const wire::GrpcStatus& status);
 
+// etcd's gateway takes the header Authorization, and gRPC's metadata with its prefix.
+std::optional<Bytes> token_of(const wire::HeaderList& headers);
+
 }  // namespace conclave::etcd

@@ -85,6 +85,7 @@ BytesView HttpSession::next_request() {
 void HttpSession::observe(Effects& effects) {
   auto request = decode_observe_request(Format::kJson, stream_->requests);
   if (!request) return fail_stream(request.error(), effects);
+  set_asker(*request, token_of(http_.request()->headers), options_.common_name);
   effects.watches.push_back({stream_->feed, std::move(*request)});
   stream_->requests = {};
 }
@@ -96,7 +97,9 @@ void HttpSession::read_watches(Effects& effects) {
     auto request = decode_watch_request(Format::kJson, text);
     if (!request && is_first) return fail_stream(malformed(request.error()), effects);
     if (!request) break;
-    if (*request) effects.watches.push_back({stream_->feed, std::move(**request)});
+    if (!*request) continue;
+    set_asker(**request, token_of(http_.request()->headers), options_.common_name);
+    effects.watches.push_back({stream_->feed, std::move(**request)});
     is_first = false;
   }
   stream_->requests = {};

@@ -2,6 +2,7 @@
 // What GrpcSession notes in its streams: how far a call is, and its method. Internal to it.
 
 #include <array>
+#include <optional>
 
 #include "frontends/etcd/methods.h"
 #include "wire/http2_server.h"
@@ -30,6 +31,14 @@ inline void set_progress(wire::Http2Stream& stream, Progress progress) {
 }
 inline void set_method(wire::Http2Stream& stream, Method method) {
   stream.state = static_cast<std::uint32_t>(method) << 8 | kReading;
+}
+
+// As etcd: the field that its clients send, or the one that its gateway does.
+inline std::optional<Bytes> token_of(const wire::Http2Stream& stream) {
+  auto token = stream.headers.find("token");
+  if (!token) token = stream.headers.find("authorization");
+  if (!token) return std::nullopt;
+  return Bytes(*token);
 }
 
 inline constexpr std::array<wire::HeaderField, 2> kResponseHeaders = {

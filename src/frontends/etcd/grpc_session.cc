@@ -289,6 +289,8 @@ std::expected<api::Request, GrpcStatus> GrpcSession::request_of(const Http2Strea
   if (const auto error = take_fence(stream.headers, request)) {
     return std::unexpected(status_of(*error));
   }
+  request.token = token_of(stream);
+  request.identity.user = options_.common_name;
   return request;
 }
 

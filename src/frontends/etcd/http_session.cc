@@ -55,6 +55,23 @@ constexpr std::array kGateway = {
     GatewayRoute{"/maintenance/hashkv", Method::kHashKv},  // not etcd's 3.4, which has none
     GatewayRoute{"/maintenance/defragment", Method::kDefragment},
     GatewayRoute{"/maintenance/downgrade", Method::kDowngrade},
+    GatewayRoute{"/auth/enable", Method::kAuthEnable},
+    GatewayRoute{"/auth/disable", Method::kAuthDisable},
+    GatewayRoute{"/auth/status", Method::kAuthStatus},  // not etcd's 3.4, which has none
+    GatewayRoute{"/auth/authenticate", Method::kAuthenticate},
+    GatewayRoute{"/auth/user/add", Method::kUserAdd},
+    GatewayRoute{"/auth/user/get", Method::kUserGet},
+    GatewayRoute{"/auth/user/list", Method::kUserList},
+    GatewayRoute{"/auth/user/delete", Method::kUserDelete},
+    GatewayRoute{"/auth/user/changepw", Method::kUserChangePassword},
+    GatewayRoute{"/auth/user/grant", Method::kUserGrantRole},
+    GatewayRoute{"/auth/user/revoke", Method::kUserRevokeRole},
+    GatewayRoute{"/auth/role/add", Method::kRoleAdd},
+    GatewayRoute{"/auth/role/get", Method::kRoleGet},
+    GatewayRoute{"/auth/role/list", Method::kRoleList},
+    GatewayRoute{"/auth/role/delete", Method::kRoleDelete},
+    GatewayRoute{"/auth/role/grant", Method::kRoleGrantPermission},
+    GatewayRoute{"/auth/role/revoke", Method::kRoleRevokePermission},
     GatewayRoute{"/cluster/member/list", Method::kMemberList},
     GatewayRoute{"/cluster/member/add", Method::kMemberAdd},
     GatewayRoute{"/cluster/member/remove", Method::kMemberRemove},
@@ -116,6 +133,14 @@ std::optional<BytesView> metadata(const Http1Request& request, BytesView name) {
 }
 
 }  // namespace
+
+std::optional<Bytes> token_of(const wire::HeaderList& headers) {
+  for (const BytesView name : {BytesView("grpc-metadata-token"), BytesView("authorization"),
+                               BytesView("grpc-metadata-authorization")}) {
+    if (const auto token = headers.find(name)) return Bytes(*token);
+  }
+  return std::nullopt;
+}
 
 Http1Response error_page(const GrpcStatus& status) {
   const Bytes text = wire::json_string(status.message);
@@ -208,7 +233,7 @@ void HttpSession::on_drained(Effects& effects) {
 // Lines of JSON, as etcd's gateway sends them.
 void HttpSession::answer_snapshot(api::Response& response, Effects& effects) {
   if (const auto* error = std::get_if<api::Error>(&response.answer)) {
-    if (!snapshot_) return http_.respond(error_page(status_of(*error)), effects.send);
+    if (!snapshot_) return http_.respond(error_page(status_of(method_, *error)), effects.send);
     cut_short_ = true;
   } else if (const auto* begun = std::get_if<api::SnapshotResponse>(&response.answer)) {
     snapshot_.emplace(*begun);
@@ -302,6 +327,8 @@ void HttpSession::call_gateway(const Http1Request& request, Effects& effects) {
   if (const auto error = take_fence(request.headers, wanted)) {
     return http_.respond(error_page(status_of(*error)), effects.send);
   }
+  wanted.token = token_of(request.headers);
+  wanted.identity.user = options_.common_name;
   call(Page::kGateway, std::move(wanted), effects);
 }
 

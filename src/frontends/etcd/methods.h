@@ -36,6 +36,23 @@ enum class Method : std::uint8_t {
   kDefragment,
   kSnapshot,
   kDowngrade,
+  kAuthEnable,
+  kAuthDisable,
+  kAuthStatus,
+  kAuthenticate,
+  kUserAdd,
+  kUserGet,
+  kUserList,
+  kUserDelete,
+  kUserChangePassword,
+  kUserGrantRole,
+  kUserRevokeRole,
+  kRoleAdd,
+  kRoleGet,
+  kRoleList,
+  kRoleDelete,
+  kRoleGrantPermission,
+  kRoleRevokePermission,
   // The Lock and Election services, last: see is_of_locks().
   kLock,
   kUnlock,
@@ -48,6 +65,9 @@ enum class Method : std::uint8_t {
 
 // Whether it is of the Lock or the Election service.
 inline bool is_of_locks(Method method) { return method >= Method::kLock; }
+inline bool is_of_auth(Method method) {
+  return method >= Method::kAuthEnable && method <= Method::kRoleRevokePermission;
+}
 
 // "/etcdserverpb.KV/Put" -> kPut.
 std::optional<Method> find_method(BytesView path);

@@ -19,6 +19,8 @@ struct SessionOptions {
   std::string etcd_version = "3.4.23";
   std::string cluster_version = "3.4.0";
   std::string conclave_version = "0.1.0";
+  // The client's name by its certificate, for requests without a token; empty: it has none.
+  std::string common_name = {};
   // A connection that has not completed a request's bytes in this time is closed.
   Duration request_deadline = milliseconds(limits::kClientIdleHeaderMs);
 

@@ -90,6 +90,12 @@ struct Canned {
   api::Answer operator()(const api::ProclaimRequest&) const { return api::ProclaimResponse{}; }
   api::Answer operator()(const api::ResignRequest&) const { return api::ResignResponse{}; }
   api::Answer operator()(const api::LeaderRequest&) const { return api::LeaderResponse{}; }
+  api::Answer operator()(const api::AuthRequest& auth) const {
+    if (std::holds_alternative<api::UserDelete>(auth.op)) {
+      return api::Error{api::ErrorCode::kPermissionDenied, ""};
+    }
+    return api::AuthResponse{"token", {"root"}, {{2, "a", "b"}}, true, 7};
+  }
   api::Answer operator()(const api::StatusRequest&) const { return api::StatusResponse{}; }
   api::Answer operator()(const api::HealthRequest&) const { return api::HealthResponse{}; }
   api::Answer operator()(const api::MetricsRequest&) const { return api::MetricsResponse{"m"}; }

@@ -22,9 +22,9 @@ void GrpcSession::answer_snapshot(Http2Stream& stream, api::Response& response, 
   if (const auto* error = std::get_if<api::Error>(&response.answer)) {
     if (open == snapshots_.end()) {
       snapshot_calls_.erase(stream.key());
-      return refuse(stream, status_of(*error));
+      return refuse(stream, status_of(Method::kSnapshot, *error));
     }
-    return end_snapshot(stream, status_of(*error));
+    return end_snapshot(stream, status_of(Method::kSnapshot, *error));
   }
   if (const auto* begun = std::get_if<api::SnapshotResponse>(&response.answer)) {
     http2_.start(stream, kResponseHeaders);

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "etcd.pb.h"
 #include "etcd_election.pb.h"
+#include "frontends/etcd/errors.h"
 #include "frontends/etcd/json_fields.h"
 #include "frontends/etcd/translate.h"
 #include "wire/json.h"
@@ -209,6 +210,8 @@ const char* text_of(api::WatchRefused::Reason reason) {
       return "etcdserver: too many requests";
     case Reason::kCorrupt:
       return "etcdserver: corrupt cluster";
+    case Reason::kDenied:
+      break;  // says itself why
   }
   std::unreachable();
 }
@@ -237,12 +240,14 @@ struct Fields {
     response.set_watch_id(news.id);
     response.set_created(true);
     response.set_canceled(true);
-    response.set_cancel_reason(text_of(news.reason));
+    const bool is_denied = news.reason == api::WatchRefused::Reason::kDenied;
+    response.set_cancel_reason(is_denied ? reason_of(news.why) : text_of(news.reason));
   }
   void operator()(const api::WatchEvents& news) const { response.set_watch_id(news.id); }
   void operator()(const api::WatchCanceled& news) const {
     response.set_watch_id(news.id);
     response.set_canceled(true);
+    if (news.why) response.set_cancel_reason(reason_of(*news.why));
   }
   void operator()(const api::WatchCompacted& news) const {
     response.set_watch_id(news.id);
@@ -274,6 +279,15 @@ std::expected<api::WatchRequest, GrpcStatus> decode_observe_request(Format forma
   v3electionpb::LeaderRequest message;
   if (auto parsed = parse(message, format, bytes); !parsed) return std::unexpected(parsed.error());
   return api::ObserveElection{std::move(*message.mutable_name())};
+}
+
+void set_asker(api::WatchRequest& request, std::optional<Bytes> token, const std::string& name) {
+  const auto set = [&](auto& asked) {
+    asked.token = std::move(token);
+    asked.identity.user = name;
+  };
+  if (auto* create = std::get_if<api::WatchCreate>(&request)) set(*create);
+  if (auto* observe = std::get_if<api::ObserveElection>(&request)) set(*observe);
 }
 
 std::vector<Bytes> encode_watch_news(Format format, const api::Header& header,

@@ -27,4 +27,7 @@ std::expected<api::WatchRequest, wire::GrpcStatus> decode_observe_request(Format
 std::vector<Bytes> encode_watch_news(Format format, const api::Header& header,
                                      const api::WatchNews& news, std::size_t max_bytes);
 
+// Notes who asks, where that matters.
+void set_asker(api::WatchRequest& request, std::optional<Bytes> token, const std::string& name);
+
 }  // namespace conclave::etcd

@@ -31,6 +31,7 @@ void GrpcSession::open_feed(Http2Stream& stream, Effects& effects) {
 void GrpcSession::observe(Http2Stream& stream, BytesView message, Effects& effects) {
   auto request = decode_observe_request(Format::kProtobuf, message);
   if (!request) return refuse(stream, request.error());
+  set_asker(*request, token_of(stream), options_.common_name);
   http2_.consume(stream, stream.body.size());
   set_progress(stream, kWatching);
   open_feed(stream, effects);
@@ -64,7 +65,9 @@ void GrpcSession::read_watches(Http2Stream& stream, Effects& effects) {
       return end_feed(stream, request.error());
     }
     taken += message.wire_bytes;
-    if (*request) effects.watches.push_back({stream.key(), std::move(**request)});
+    if (!*request) continue;
+    set_asker(**request, token_of(stream), options_.common_name);
+    effects.watches.push_back({stream.key(), std::move(**request)});
   }
 }
 

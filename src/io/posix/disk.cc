@@ -192,7 +192,9 @@ std::string holder(const Descriptor& fd) {
 }  // namespace
 
 PosixDisk::PosixDisk(Loop& loop)
-    : log_lane_(loop, "disk-log"), snapshot_lane_(loop, "disk-snapshot") {}
+    : log_lane_(loop, "disk-log"),
+      snapshot_lane_(loop, "disk-snapshot"),
+      password_lane_(loop, "passwords") {}
 
 PosixDisk::~PosixDisk() = default;
 
@@ -278,7 +280,9 @@ Result<std::unique_ptr<DirectoryLock>> PosixDisk::lock(const std::string& direct
 
 void PosixDisk::run(Lane lane, std::move_only_function<Result<void>()> job,
                     std::move_only_function<void(Result<void>)> done) {
-  LaneThread& thread = lane == Lane::kLog ? log_lane_ : snapshot_lane_;
+  LaneThread& thread = lane == Lane::kLog        ? log_lane_
+                       : lane == Lane::kSnapshot ? snapshot_lane_
+                                                 : password_lane_;
   thread.run(std::move(job), std::move(done));
 }
 

@@ -39,6 +39,7 @@ class PosixDisk final : public Disk {
  private:
   LaneThread log_lane_;
   LaneThread snapshot_lane_;
+  LaneThread password_lane_;
 };
 
 }  // namespace conclave::io

@@ -1,0 +1,163 @@
+// The Auth service, and who asks: nghttp2's client on one side, a canned member on the other.
+
+#include <gtest/gtest.h>
+
+#include "etcd.pb.h"
+#include "frontends/etcd/errors.h"
+#include "frontends/etcd/session.h"
+#include "wire/grpc.h"
+#include "wire/http2_test_client.h"
+
+namespace conclave::etcd {
+namespace {
+
+namespace pb = ::etcdserverpb;
+using wire::grpc_frame;
+using wire::grpc_headers;
+using wire::Http2TestClient;
+
+constexpr api::Header kHeader{ClusterId{11}, NodeId{22}, 33, Epoch{44}};
+
+class AuthServiceTest : public ::testing::Test {
+ protected:
+  std::int32_t call(BytesView path, const google::protobuf::Message& message,
+                    BytesView token_name = {}, BytesView token = {}) {
+    Http2TestClient::Fields extra;
+    if (!token_name.empty()) extra.push_back({Bytes(token_name), Bytes(token)});
+    const auto stream =
+        client_.request(grpc_headers(path, extra), grpc_frame(message.SerializeAsString()));
+    pump();
+    return stream;
+  }
+  void pump() {
+    for (;;) {
+      const Bytes up = client_.take_output();
+      if (!up.empty()) session_->on_bytes(up, asked_);
+      EXPECT_TRUE(client_.receive(asked_.send));
+      if (std::exchange(asked_.send, {}).empty() && up.empty()) return;
+    }
+  }
+  void respond(api::Answer answer) {
+    session_->on_response(asked_.calls.back().id, {kHeader, std::move(answer)}, asked_);
+    pump();
+  }
+  const api::Request& asked() { return asked_.calls.back().request; }
+  template <class Op>
+  const Op& op() {
+    return std::get<Op>(std::get<api::AuthRequest>(asked().body).op);
+  }
+  template <class Message>
+  Message told(std::int32_t stream) {
+    const auto front = wire::front_message(client_.answer(stream).body, SIZE_MAX);
+    Message message;
+    EXPECT_TRUE(
+        message.ParseFromArray(front.payload.data(), static_cast<int>(front.payload.size())));
+    return message;
+  }
+  std::string refusal(std::int32_t stream) {
+    const auto& fields = client_.answer(stream).headers;
+    return fields.at("grpc-status") + " " + fields.at("grpc-message");
+  }
+
+  std::unique_ptr<api::Session> session_ = make_session({}, "test");
+  Http2TestClient client_;
+  api::Session::Effects asked_;
+};
+
+TEST_F(AuthServiceTest, Authenticate) {
+  pb::AuthenticateRequest request;
+  request.set_name("ann");
+  request.set_password("secret");
+  const auto stream = call("/etcdserverpb.Auth/Authenticate", request);
+  EXPECT_EQ(op<api::Authenticate>().name, "ann");
+  EXPECT_EQ(op<api::Authenticate>().password, "secret");
+  respond(api::AuthResponse{"token.1", {}, {}});
+  EXPECT_EQ(told<pb::AuthenticateResponse>(stream).token(), "token.1");
+  EXPECT_EQ(told<pb::AuthenticateResponse>(stream).header().revision(), 33);
+}
+
+TEST_F(AuthServiceTest, UsersWithoutAPassword) {
+  pb::AuthUserAddRequest request;
+  request.set_name("cn");
+  request.set_password("ignored");
+  request.mutable_options()->set_no_password(true);
+  call("/etcdserverpb.Auth/UserAdd", request);
+  EXPECT_EQ(op<api::UserAdd>().name, "cn");
+  EXPECT_TRUE(op<api::UserAdd>().no_password);
+  EXPECT_EQ(op<api::UserAdd>().password, "");
+}
+
+TEST_F(AuthServiceTest, PermissionsGivenAndTold) {
+  pb::AuthRoleGrantPermissionRequest grant;
+  grant.set_name("r");
+  call("/etcdserverpb.Auth/RoleGrantPermission", grant);
+  EXPECT_FALSE(op<api::RoleGrantPermission>().permission.has_value());
+  grant.mutable_perm()->set_permtype(pb::Permission::READWRITE);
+  grant.mutable_perm()->set_key("a");
+  grant.mutable_perm()->set_range_end("b");
+  call("/etcdserverpb.Auth/RoleGrantPermission", grant);
+  EXPECT_EQ(op<api::RoleGrantPermission>().permission, (api::Permission{2, "a", "b"}));
+  pb::AuthRoleGetRequest get;
+  get.set_role("r");
+  const auto stream = call("/etcdserverpb.Auth/RoleGet", get);
+  respond(api::AuthResponse{{}, {}, {{1, "a", "b"}, {7, "c", ""}}});
+  const auto role = told<pb::AuthRoleGetResponse>(stream);
+  ASSERT_EQ(role.perm_size(), 2);
+  EXPECT_EQ(role.perm(0).permtype(), pb::Permission::WRITE);
+  EXPECT_EQ(role.perm(0).range_end(), "b");
+  EXPECT_EQ(static_cast<int>(role.perm(1).permtype()), 7);
+}
+
+TEST_F(AuthServiceTest, Names) {
+  const auto users = call("/etcdserverpb.Auth/UserList", pb::AuthUserListRequest());
+  respond(api::AuthResponse{{}, {"ann", "bob"}, {}});
+  EXPECT_EQ(told<pb::AuthUserListResponse>(users).users_size(), 2);
+  const auto status = call("/etcdserverpb.Auth/AuthStatus", pb::AuthStatusRequest());
+  respond(api::AuthResponse{{}, {}, {}, true, 9});
+  EXPECT_TRUE(told<pb::AuthStatusResponse>(status).enabled());
+  EXPECT_EQ(told<pb::AuthStatusResponse>(status).authrevision(), 9U);
+}
+
+TEST_F(AuthServiceTest, TheTokenComesWithTheMetadata) {
+  pb::PutRequest put;
+  put.set_key("k");
+  call("/etcdserverpb.KV/Put", put);
+  EXPECT_EQ(asked().token, std::nullopt);
+  call("/etcdserverpb.KV/Put", put, "token", "t.1");
+  EXPECT_EQ(asked().token, "t.1");
+  call("/etcdserverpb.KV/Put", put, "authorization", "t.2");
+  EXPECT_EQ(asked().token, "t.2");
+}
+
+TEST_F(AuthServiceTest, AWatchHasTheTokenOfItsStream) {
+  pb::WatchRequest request;
+  request.mutable_create_request()->set_key("k");
+  call("/etcdserverpb.Watch/Watch", request, "token", "t.1");
+  ASSERT_EQ(asked_.watches.size(), 1U);
+  EXPECT_EQ(std::get<api::WatchCreate>(asked_.watches[0].request).token, "t.1");
+}
+
+TEST_F(AuthServiceTest, ANameOfACertificateIsWhoAsks) {
+  SessionOptions options;
+  options.common_name = "cn";
+  session_ = make_session(options, "test");
+  pb::PutRequest put;
+  put.set_key("k");
+  call("/etcdserverpb.KV/Put", put);
+  EXPECT_EQ(asked().identity.user, "cn");
+}
+
+// As a real etcd 3.4: Maintenance passes on what its auth store said.
+TEST_F(AuthServiceTest, Refusals) {
+  const auto put = call("/etcdserverpb.KV/Put", pb::PutRequest());
+  respond(api::Error{api::ErrorCode::kPermissionDenied, ""});
+  EXPECT_EQ(refusal(put), "7 etcdserver: permission denied");
+  const auto hash = call("/etcdserverpb.Maintenance/Hash", pb::HashRequest());
+  respond(api::Error{api::ErrorCode::kUserEmpty, ""});
+  EXPECT_EQ(refusal(hash), "2 auth: user name is empty");
+  EXPECT_EQ(reason_of(api::ErrorCode::kInvalidAuthToken),
+            "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token");
+}
+
+}  // namespace
+}  // namespace conclave::etcd
