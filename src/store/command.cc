@@ -66,22 +66,26 @@ bool is_of_kind(BytesView command, CommandKind kind) {
   return command.size() > 1 && static_cast<CommandKind>(command[1]) == kind;
 }
 
+// Of the byte that says what follows it.
+constexpr std::uint8_t kHasId = 1;
+constexpr std::uint8_t kHasFence = 4;
+
 void encode_head(Encoder& out, CommandKind kind, const Origin& origin,
-                 const std::optional<api::RequestId>& id, std::uint8_t version = kCommandVersion) {
+                 const std::optional<api::RequestId>& id, std::uint8_t version = kCommandVersion,
+                 const std::optional<api::Fence>& fence = std::nullopt) {
   out.u8(version);
   out.u8(static_cast<std::uint8_t>(kind));
   out.fixed64(origin.member.value);
   out.fixed64(origin.incarnation);
   out.varint(origin.call);
-  out.u8(id ? 1 : 0);
-  if (!id) return;
-  out.bytes(id->client);
-  out.varint(id->sequence);
-}
-
-void encode(Encoder& out, const api::Fence& fence) {
-  out.bytes(fence.key);
-  out.number(fence.token);
+  out.u8((id ? kHasId : 0) | (fence ? kHasFence : 0));
+  if (id) {
+    out.bytes(id->client);
+    out.varint(id->sequence);
+  }
+  if (!fence) return;
+  out.bytes(fence->key);
+  out.number(fence->token);
 }
 
 FenceView decode_fence(Decoder& in) {
@@ -94,8 +98,7 @@ FenceView decode_fence(Decoder& in) {
   return fence;
 }
 
-std::optional<RequestIdView> decode_id(Decoder& in) {
-  if (in.flags(1) == 0) return std::nullopt;
+RequestIdView decode_id(Decoder& in) {
   RequestIdView id;
   id.client = in.bytes();
   id.sequence = in.varint();
@@ -142,8 +145,7 @@ struct RequestEncoder {
     bytes.reserve(kHeadBytes + (id ? id->client.size() : 0) + (fence ? fence->key.size() : 0) +
                   content_bytes);
     Encoder out(bytes);
-    encode_head(out, kind, origin, id, version_of(kind));
-    if (fence) encode(out, *fence);
+    encode_head(out, kind, origin, id, version_of(kind), fence);
     encode(out, body);
     return bytes;
   }
@@ -427,10 +429,13 @@ Result<Command> decode_command(BytesView bytes) {
   command.origin.member = NodeId{in.fixed64()};
   command.origin.incarnation = in.fixed64();
   command.origin.call = in.varint();
-  command.id = decode_id(in);
+  const bool is_fenced = version == kFencedVersion;
+  const std::uint8_t has = in.flags(is_fenced ? kHasId | kHasFence : kHasId);
+  if ((has & kHasId) != 0) command.id = decode_id(in);
   // Only clients' requests have ids: the members' own commands have no answers to keep.
   if (command.id && kind >= static_cast<std::uint8_t>(CommandKind::kPublishMember)) in.fail();
-  if (in.ok() && version == kFencedVersion) command.fence = decode_fence(in);
+  if ((has & kHasFence) != 0) command.fence = decode_fence(in);
+  if (is_fenced && !command.fence) in.fail();
   if (in.ok()) command.body = decode_body(static_cast<CommandKind>(kind), version, in);
   if (!in.finished()) {
     return fail(ErrorCode::kCorrupt, fmt::format("a command of kind {} cannot be decoded", kind));

@@ -192,7 +192,7 @@ TEST(Command, AFencedPutAsBytes) {
   request.fence = api::Fence{"jobs", 300};
   const Bytes command = encode_command(origin, request);
   EXPECT_EQ(hex(command),
-            "04" + hex(plain).substr(2, 38) + "046a6f6273" + "ac02" + hex(plain).substr(40));
+            "04" + hex(plain).substr(2, 36) + "04" + "046a6f6273" + "ac02" + hex(plain).substr(40));
   const auto decoded = decode_command(command);
   ASSERT_TRUE(decoded.has_value());
   ASSERT_TRUE(decoded->fence.has_value());
