@@ -30,6 +30,7 @@ TESTS = [
     'watch_test.py',
     'lock_test.py',
     'fence_test.py',
+    'native_test.py',
     'http_test.py',
     'tls_test.py',
     'idempotency_test.py',

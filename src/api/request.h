@@ -13,6 +13,7 @@
 #include "api/lease.h"
 #include "api/lock.h"
 #include "api/maintenance.h"
+#include "api/native.h"
 #include "base/bytes.h"
 #include "base/ids.h"
 
@@ -117,7 +118,8 @@ using Body =
                  LeaseRevokeRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest,
                  LeaseLeasesRequest, AlarmRequest, MoveLeaderRequest, HashRequest, HashKvRequest,
                  DefragmentRequest, SnapshotRequest, SnapshotPieceRequest, LockRequest,
-                 CampaignRequest, ProclaimRequest, ResignRequest, LeaderRequest>;
+                 CampaignRequest, ProclaimRequest, ResignRequest, LeaderRequest, AcquireRequest,
+                 ReleaseRequest, EnterRequest, LeaveRequest>;
 
 struct Request {
   Body body;
@@ -196,6 +198,8 @@ enum class ErrorCode : std::uint8_t {
   kDeadlineExceeded,   // the client's own, while it waited for a lock
   kFenced,             // the write's token is not the highest of its lock; nothing was applied
   kInvalidFence,
+  kLockConflict,
+  kInvalidLock,  // an owner with a slash, a semaphore or a barrier of none
 };
 
 struct Error {
@@ -219,7 +223,8 @@ using Answer =
                  LeaseKeepAliveResponse, LeaseTimeToLiveResponse, LeaseLeasesResponse,
                  AlarmResponse, MoveLeaderResponse, HashResponse, HashKvResponse,
                  DefragmentResponse, SnapshotResponse, SnapshotPieceResponse, LockResponse,
-                 CampaignResponse, ProclaimResponse, ResignResponse, LeaderResponse>;
+                 CampaignResponse, ProclaimResponse, ResignResponse, LeaderResponse,
+                 AcquireResponse, ReleaseResponse, EnterResponse, LeaveResponse>;
 
 struct Response {
   Header header;

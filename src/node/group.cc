@@ -684,6 +684,9 @@ void Group::answer(ClientCall client, api::Response response) {
   if (client.connection == kLocksConnection) {
     return locks_.on_response(client.call, std::move(response));
   }
+  if (client.connection == kNativeConnection) {
+    return native_waits_.on_response(client.call, std::move(response));
+  }
   if (client.connection == kObserversConnection) {
     return observers_.on_response(client.call, std::move(response));
   }

@@ -36,6 +36,7 @@
 #include "peer.pb.h"
 #include "store/history_hash.h"
 #include "store/locks.h"
+#include "store/native_waits.h"
 #include "store/observers.h"
 #include "store/range_reader.h"
 #include "store/store.h"
@@ -192,6 +193,7 @@ class Group {
   void notify_watches();
   bool tell_watch(store::FeedId feed, api::Revision revision, const api::WatchNews& news);
   void serve_locks();
+  void serve_locks(std::uint64_t connection, store::Locks::Effects effects);
   template <class Watches>
   void watch_for_locks(std::uint64_t connection, const std::vector<std::uint64_t>& closed,
                        const Watches& watches);
@@ -300,6 +302,7 @@ class Group {
   Instant notify_watches_at_;
   store::Locks locks_;
   store::Observers observers_;
+  store::NativeWaits native_waits_;
   std::optional<Snapshots> snapshots_;
   ClusterClock cluster_clock_;
   Instant stamped_at_;  // when the last batch was proposed, and in which epoch

@@ -24,6 +24,8 @@ constexpr std::uint8_t kLeaseVersion = 3;
 constexpr std::uint8_t kWitnessVersion = 3;
 // A client's request with a fence.
 constexpr std::uint8_t kFencedVersion = 4;
+// Of Conclave's own locks and barriers.
+constexpr std::uint8_t kNativeVersion = 5;
 // version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
 constexpr std::size_t kBatchHeaderBytes = 1 + 8 + 8;
 
@@ -36,6 +38,10 @@ enum class CommandKind : std::uint8_t {
   kLeaseGrant = 5,
   kLeaseRevoke = 6,
   kLeaseKeepAlive = 7,
+  kAcquire = 8,
+  kRelease = 9,
+  kEnter = 10,
+  kLeave = 11,
   kPublishMember = 16,
   kSetAlarm = 17,
   kCheckHash = 18,
@@ -49,13 +55,18 @@ bool is_about_leases(CommandKind kind) {
          kind == CommandKind::kLeaseKeepAlive || kind == CommandKind::kExpireLeases;
 }
 
+bool is_native(CommandKind kind) {
+  return kind >= CommandKind::kAcquire && kind <= CommandKind::kLeave;
+}
+
 bool may_be_fenced(CommandKind kind) {
-  return kind >= CommandKind::kPut && kind <= CommandKind::kLeaseRevoke;
+  return is_native(kind) || (kind >= CommandKind::kPut && kind <= CommandKind::kLeaseRevoke);
 }
 
 bool is_version_of(std::uint8_t version, CommandKind kind) {
   if (version == kFencedVersion) return may_be_fenced(kind);
   if (is_about_leases(kind)) return version == kLeaseVersion;
+  if (is_native(kind)) return version == kNativeVersion;
   if (kind == CommandKind::kFoundMembers && version == kWitnessVersion) return true;
   if (kind >= CommandKind::kFoundMembers) return version == kMembersVersion;
   if (kind == CommandKind::kPublishMember && version == kMembersVersion) return true;
@@ -126,6 +137,18 @@ struct RequestEncoder {
   Bytes operator()(const api::LeaseKeepAliveRequest& keep_alive) const {
     return encoded(CommandKind::kLeaseKeepAlive, keep_alive, 0);
   }
+  Bytes operator()(const api::AcquireRequest& acquire) const {
+    return encoded(CommandKind::kAcquire, acquire, acquire.name.size() + acquire.owner.size());
+  }
+  Bytes operator()(const api::ReleaseRequest& release) const {
+    return encoded(CommandKind::kRelease, release, release.key.size());
+  }
+  Bytes operator()(const api::EnterRequest& enter) const {
+    return encoded(CommandKind::kEnter, enter, enter.name.size());
+  }
+  Bytes operator()(const api::LeaveRequest& leave) const {
+    return encoded(CommandKind::kLeave, leave, leave.name.size());
+  }
   Bytes operator()(const api::AlarmRequest& request) const {
     const Alarm alarm =
         request.type == api::AlarmType::kNoSpace ? Alarm::kNoSpace : Alarm::kCorrupt;
@@ -151,6 +174,7 @@ struct RequestEncoder {
   }
 
   std::uint8_t version_of(CommandKind kind) const {
+    if (!fence && is_native(kind)) return kNativeVersion;
     if (!fence) return is_about_leases(kind) ? kLeaseVersion : kCommandVersion;
     CHECK(may_be_fenced(kind));
     return kFencedVersion;
@@ -244,6 +268,14 @@ Command::Body decode_body(CommandKind kind, std::uint8_t version, Decoder& in) {
       return decode_lease_revoke(in);
     case CommandKind::kLeaseKeepAlive:
       return decode_lease_keep_alive(in);
+    case CommandKind::kAcquire:
+      return decode_acquire(in);
+    case CommandKind::kRelease:
+      return decode_release(in);
+    case CommandKind::kEnter:
+      return decode_enter(in);
+    case CommandKind::kLeave:
+      return decode_leave(in);
     case CommandKind::kPublishMember:
       return decode_publish(in, version);
     case CommandKind::kSetAlarm:

@@ -27,6 +27,7 @@ struct Command {
   using Body =
       std::variant<PutOp, api::DeleteRangeRequest, api::TxnRequest, api::CompactRequest,
                    api::LeaseGrantRequest, api::LeaseRevokeRequest, api::LeaseKeepAliveRequest,
+                   api::AcquireRequest, api::ReleaseRequest, api::EnterRequest, api::LeaveRequest,
                    PublishMember, SetAlarm, CheckHash, ExpireLeases, FoundMembers, MemberChange>;
 
   Origin origin;

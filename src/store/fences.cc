@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/limits.h"
+#include "store/native_locks.h"
 
 namespace conclave::store {
 namespace {
@@ -52,10 +53,21 @@ std::optional<api::Error> Fences::refusal(const Mvcc& mvcc, BytesView key, Revis
 }
 
 bool Fences::holds(const Mvcc& mvcc, BytesView key, Revision token) {
-  if (holder(mvcc, key) == token) return true;
+  if (holds_lock(mvcc, key, token)) return true;
   if (created_at(mvcc, key) != token) return false;
   const auto lock = lock_of(key);
-  return lock && holder(mvcc, *lock) == token;
+  return lock && holds_lock(mvcc, *lock, token);
+}
+
+bool Fences::holds_lock(const Mvcc& mvcc, BytesView name, Revision token) {
+  const Revision first = holder(mvcc, name);
+  if (first == token) return true;
+  if (first == 0 || token < first || !may_share(first_.find(name)->second.key)) return false;
+  const LockQueue queue = queue_of(mvcc, name);
+  for (std::size_t at = 0; at < queue.places().size() && queue.holds(at); ++at) {
+    if (queue.places()[at].created == token) return true;
+  }
+  return false;
 }
 
 Revision Fences::holder(const Mvcc& mvcc, BytesView name) {

@@ -157,6 +157,12 @@ api::TxnRequest decode_txn(Decoder& in, std::size_t depth) {
   return txn;
 }
 
+std::uint32_t decode_count(Decoder& in) {
+  const std::uint64_t count = in.varint();
+  if (count > UINT32_MAX) in.fail();
+  return in.ok() ? static_cast<std::uint32_t>(count) : 0;
+}
+
 }  // namespace
 
 void encode(Encoder& out, const api::PutRequest& put) {
@@ -238,5 +244,69 @@ void encode(Encoder& out, const api::LeaseKeepAliveRequest& keep_alive) {
 }
 
 api::LeaseKeepAliveRequest decode_lease_keep_alive(Decoder& in) { return {.id = in.number()}; }
+
+void encode(Encoder& out, const api::AcquireRequest& acquire) {
+  out.bytes(acquire.name);
+  out.number(acquire.lease);
+  out.bytes(acquire.owner);
+  out.u8(static_cast<std::uint8_t>(acquire.mode));
+  out.varint(acquire.permits);
+  out.u8(flag(acquire.only_if_free, 1));
+}
+
+api::AcquireRequest decode_acquire(Decoder& in) {
+  api::AcquireRequest acquire;
+  acquire.name = in.bytes();
+  acquire.lease = in.number();
+  acquire.owner = in.bytes();
+  acquire.mode = in.enumerator(api::LockMode::kSemaphore);
+  acquire.permits = decode_count(in);
+  acquire.only_if_free = in.flags(1) != 0;
+  const bool is_semaphore = acquire.mode == api::LockMode::kSemaphore;
+  if (is_semaphore != (acquire.permits > 0)) in.fail();
+  if (acquire.owner.find('/') != Bytes::npos) in.fail();
+  return acquire;
+}
+
+void encode(Encoder& out, const api::ReleaseRequest& release) {
+  out.bytes(release.key);
+  out.number(release.token);
+  out.u8(flag(release.altogether, 1));
+}
+
+api::ReleaseRequest decode_release(Decoder& in) {
+  api::ReleaseRequest release;
+  release.key = in.bytes();
+  release.token = in.number();
+  release.altogether = in.flags(1) != 0;
+  return release;
+}
+
+void encode(Encoder& out, const api::EnterRequest& enter) {
+  out.bytes(enter.name);
+  out.number(enter.lease);
+  out.varint(enter.count);
+}
+
+api::EnterRequest decode_enter(Decoder& in) {
+  api::EnterRequest enter;
+  enter.name = in.bytes();
+  enter.lease = in.number();
+  enter.count = decode_count(in);
+  if (enter.count == 0) in.fail();
+  return enter;
+}
+
+void encode(Encoder& out, const api::LeaveRequest& leave) {
+  out.bytes(leave.name);
+  out.number(leave.lease);
+}
+
+api::LeaveRequest decode_leave(Decoder& in) {
+  api::LeaveRequest leave;
+  leave.name = in.bytes();
+  leave.lease = in.number();
+  return leave;
+}
 
 }  // namespace conclave::store

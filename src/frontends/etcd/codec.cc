@@ -150,6 +150,8 @@ Codec::~Codec() = default;
 
 Decoded Codec::decode(Method method, Format format, BytesView bytes) {
   switch (method) {
+    case Method::kService:
+      break;
     case Method::kPut:
       return decode_as(messages_->put_request, format, bytes);
     case Method::kRange:
@@ -223,6 +225,8 @@ Decoded Codec::decode(Method method, Format format, BytesView bytes) {
 void Codec::encode(Method method, Format format, const api::Header& header, api::Answer& answer,
                    Bytes& out) {
   switch (method) {
+    case Method::kService:
+      break;
     case Method::kPut:
       return encode_kept<api::PutResponse>(messages_->put_response, format, header, answer, out);
     case Method::kRange:

@@ -106,6 +106,10 @@ Row row_of(ErrorCode code) {
       return {GrpcCode::kFailedPrecondition, "conclave: fenced off"};
     case ErrorCode::kInvalidFence:
       return {GrpcCode::kInvalidArgument, "conclave: invalid fence"};
+    case ErrorCode::kLockConflict:
+      return {GrpcCode::kFailedPrecondition, "conclave: the lock is wanted in another way already"};
+    case ErrorCode::kInvalidLock:
+      return {GrpcCode::kInvalidArgument, "conclave: invalid lock or barrier"};
     case ErrorCode::kUnsupported:
       return {GrpcCode::kUnimplemented, "conclave: not supported"};
     case ErrorCode::kInvalidAlarm:
@@ -123,6 +127,7 @@ Row row_of(ErrorCode code) {
 bool is_own(ErrorCode code) {
   return code == ErrorCode::kRequestIdTooOld || code == ErrorCode::kInvalidRequestId ||
          code == ErrorCode::kFenced || code == ErrorCode::kInvalidFence ||
+         code == ErrorCode::kLockConflict || code == ErrorCode::kInvalidLock ||
          code == ErrorCode::kUnsupported || code == ErrorCode::kSnapshotFailed;
 }
 
@@ -142,6 +147,10 @@ wire::GrpcStatus status_of(Method method, const api::Error& error) {
                           error.code == ErrorCode::kDeadlineExceeded;
   if (is_of_locks(method) && !keeps_code) status.code = GrpcCode::kUnknown;
   return status;
+}
+
+wire::GrpcStatus status_of(const api::Service::Refusal& refusal) {
+  return {static_cast<GrpcCode>(refusal.grpc_code), refusal.message};
 }
 
 int http_status_of(GrpcCode code) {

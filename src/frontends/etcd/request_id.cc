@@ -37,7 +37,11 @@ bool is_write(const api::Body& body) {
          std::holds_alternative<api::TxnRequest>(body) ||
          std::holds_alternative<api::CompactRequest>(body) ||
          std::holds_alternative<api::LeaseGrantRequest>(body) ||
-         std::holds_alternative<api::LeaseRevokeRequest>(body);
+         std::holds_alternative<api::LeaseRevokeRequest>(body) ||
+         std::holds_alternative<api::AcquireRequest>(body) ||
+         std::holds_alternative<api::ReleaseRequest>(body) ||
+         std::holds_alternative<api::EnterRequest>(body) ||
+         std::holds_alternative<api::LeaveRequest>(body);
 }
 
 }  // namespace conclave::etcd
