@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -31,9 +32,19 @@ CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class System:
-    """`argv` starts one member once etcd's flags are appended."""
+    """`argv` starts one member once etcd's flags are appended; with a certificate in it all URLs have https."""
     name: str
     argv: tuple
+
+    @property
+    def ca(self):
+        """The file of the authority that signed its certificate; None: no TLS."""
+        flag = "--peer-trusted-ca-file"
+        return self.argv[self.argv.index(flag) + 1] if flag in self.argv else None
+
+    @property
+    def scheme(self):
+        return "https" if self.ca else "http"
 
 
 class ClusterError(Exception):
@@ -105,8 +116,9 @@ class Cluster:
 
     def peer_traffic(self):
         """Messages and bytes that the members sent to each other since they started, summed; None if they do not say."""
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        pages = [direct.open(f"http://{endpoint}/metrics", timeout=10).read().decode() for endpoint in self.endpoints]
+        secure = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=self.system.ca))
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), secure)
+        pages = [direct.open(f"{self.system.scheme}://{endpoint}/metrics", timeout=10).read().decode() for endpoint in self.endpoints]
         counts = [[re.search(rf"^conclave_peer_sent_{what}_total (\S+)$", page, re.M) for page in pages]
                   for what in ("messages", "bytes")]
         if not all(found for each in counts for found in each):
@@ -123,7 +135,11 @@ class Cluster:
 
     def _channel(self, endpoint):
         if endpoint not in self.channels:
-            self.channels[endpoint] = grpc.insecure_channel(endpoint, CHANNEL_OPTIONS)
+            if self.system.ca:
+                trust = grpc.ssl_channel_credentials(Path(self.system.ca).read_bytes())
+                self.channels[endpoint] = grpc.secure_channel(endpoint, trust, CHANNEL_OPTIONS)
+            else:
+                self.channels[endpoint] = grpc.insecure_channel(endpoint, CHANNEL_OPTIONS)
         return self.channels[endpoint]
 
     def _start(self, member):
@@ -133,7 +149,7 @@ class Cluster:
                 [*self.system.argv, *self._flags(member)], stdin=subprocess.DEVNULL, stdout=log, stderr=log))
 
     def _flags(self, member):
-        urls = [f"http://127.0.0.1:{port}" for port in self.ports]
+        urls = [f"{self.system.scheme}://127.0.0.1:{port}" for port in self.ports]
         client, peer = urls[member], urls[MEMBERS + member]
         peers = ",".join(f"m{i + 1}={urls[MEMBERS + i]}" for i in range(MEMBERS))
         return ["--name", f"m{member + 1}", "--data-dir", str(self.directory / f"m{member + 1}"),

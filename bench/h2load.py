@@ -71,7 +71,7 @@ class Load:
             body.write(grpc_frame(self.message))
             body.flush()
             result = subprocess.run(
-                ["h2load", f"--clients={self.connections}", "--threads=1",
+                ["h2load", "--npn-list=h2", f"--clients={self.connections}", "--threads=1",
                  f"--max-concurrent-streams={self.in_flight // self.connections}",
                  f"--data={body.name}", "--header=content-type: application/grpc", "--header=te: trailers",
                  *how_long, self.url],

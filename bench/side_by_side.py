@@ -10,7 +10,7 @@ reads times the size of the one that was checked. Otherwise the run ends with an
 
 Durability is each system's default: both fsync before they acknowledge.
 
-What is compared is said by whoever calls run(): bench/etcd.py, bench/engines.py.
+What is compared is said by whoever calls run(): bench/etcd.py, bench/engines.py, bench/tls.py.
 """
 
 import argparse
@@ -178,7 +178,7 @@ def run_system(options, cluster, round_number):
 def run_scenario(options, cluster, operation, in_flight, round_number):
     leader = cluster.leader()
     target = next(e for e in cluster.endpoints if e != leader) if options.follower else leader
-    load = Load(f"http://{target}{operation.path}", operation.request.SerializeToString(), in_flight)
+    load = Load(f"{cluster.system.scheme}://{target}{operation.path}", operation.request.SerializeToString(), in_flight)
     kv = cluster.kv(target)
     rate = load.measure_rate(CALIBRATION_S)
     requests = max(in_flight, round(rate * options.seconds))

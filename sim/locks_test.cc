@@ -39,7 +39,8 @@ class LocksTest : public testing::TestWithParam<node::Consensus> {
 
   Pending ask(std::size_t member, api::Body body) {
     const auto answer = std::make_shared<std::optional<api::Answer>>();
-    cluster_.ask(member, std::move(body), [answer](api::Answer given) { *answer = given; });
+    cluster_.ask(member, std::move(body),
+                 [answer](api::Answer given) { *answer = std::move(given); });
     return answer;
   }
   bool answered(const Pending& answer, Duration limit) {

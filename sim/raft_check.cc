@@ -16,12 +16,23 @@
 namespace conclave::sim {
 namespace {
 
-std::size_t hash_of(const consensus::Entry& entry) {
-  return std::hash<std::string_view>{}(entry.data) ^ static_cast<std::size_t>(entry.kind);
+// What is compared of an entry. A witness has the kind and not the data.
+struct Content {
+  consensus::EntryKind kind = consensus::EntryKind::kNoop;
+  std::size_t hash = 0;
+};
+
+Content content_of(const consensus::Entry& entry) {
+  return {consensus::full_kind(entry.kind), std::hash<std::string_view>{}(entry.data)};
 }
 
 bool is_witnessed(const consensus::Entry& entry) {
   return entry.kind == consensus::EntryKind::kWitnessed;
+}
+
+bool is_same(const Content& known, const consensus::Entry& entry) {
+  const Content content = content_of(entry);
+  return known.kind == content.kind && (is_witnessed(entry) || known.hash == content.hash);
 }
 
 // A witness has no data, and nobody else lacks any.
@@ -71,12 +82,12 @@ class RaftCheck final : public EngineCheck {
     bool forgiven = false;
   };
   struct Known {
-    std::size_t hash = 0;
+    Content content;
     Epoch previous;  // of the entry before
   };
   struct Committed {
     Epoch epoch;
-    std::size_t hash = 0;
+    Content content;
     Epoch seen_in;  // the term of who first called it committed
   };
 
@@ -220,14 +231,13 @@ void RaftCheck::check_log(Member& member, const raft::State& state) {
   for (std::size_t i = same; i < size; ++i) {
     const consensus::Entry& entry = log.at(member.base.plus(i + 1));
     check_data(state, entry);
-    const Known known{hash_of(entry), *log.epoch_at(member.base.plus(i))};
+    const Known known{content_of(entry), *log.epoch_at(member.base.plus(i))};
     const auto [first, is_new] = entries_[entry.index].emplace(entry.epoch, known);
     if (is_new && is_witnessed(entry)) {
       found("log matching", fmt::format("a witness has entry {} of term {}, and nobody had it",
                                         entry.index.value, entry.epoch.value));
     }
-    const bool same_data = is_witnessed(entry) || first->second.hash == known.hash;
-    if (!same_data || first->second.previous != known.previous) {
+    if (!is_same(first->second.content, entry) || first->second.previous != known.previous) {
       found("log matching", fmt::format("two different entries at index {} of term {}",
                                         entry.index.value, entry.epoch.value));
     }
@@ -246,7 +256,7 @@ void RaftCheck::check_commit(Member& member, const raft::State& state) {
   for (LogIndex i = std::max(member.committed, state.log.base().index).next(); i <= state.commit;
        i = i.next()) {
     const consensus::Entry& entry = state.log.at(i);
-    const Committed now{entry.epoch, hash_of(entry), state.term};
+    const Committed now{entry.epoch, content_of(entry), state.term};
     if (i.value == committed_.size() + 1) {
       CHECK(!is_witnessed(entry), "a witness is the first to know that {} is committed", i.value);
       check_quorum(state.membership(), {entry.index, entry.epoch});
@@ -254,8 +264,7 @@ void RaftCheck::check_commit(Member& member, const raft::State& state) {
       continue;
     }
     const Committed& before = committed_[i.value - 1];
-    const bool same = is_witnessed(entry) || before.hash == now.hash;
-    if (before.epoch != now.epoch || !same) {
+    if (before.epoch != now.epoch || !is_same(before.content, entry)) {
       found("state machine safety",
             fmt::format("entry {} was committed with term {}, and again, as another, with term {}",
                         i.value, before.epoch.value, now.epoch.value));

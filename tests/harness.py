@@ -63,7 +63,7 @@ def server_command(binary):
 
 
 def port_range():
-    low, high = os.environ.get('CONCLAVE_TEST_PORTS', '26000-27999').split('-')
+    low, high = os.environ.get('CONCLAVE_TEST_PORTS', '20000-29999').split('-')
     return int(low), int(high)
 
 

@@ -282,6 +282,25 @@ class SideBySide(unittest.TestCase):
             harness.wait_until(lambda: not alarm(member, GET), 20, 'the alarm to go')
             member.put('q', 'v')
 
+    @harness.conclave_only('the alarm stays until it is disarmed')
+    def test_quota_alarm_of_an_earlier_run_goes_by_itself(self):
+        full = harness.Cluster(1, flags=['--quota-backend-bytes', str(2 * MIB)])
+        with full:
+            member = full.members[0]
+            for number in range(100):
+                if outcome(lambda: member.put(f'q/{number}', 'x' * 100_000)):
+                    break
+            harness.wait_until(lambda: len(alarm(member, GET)) == 1, 10, 'the alarm')
+            member.kill()
+            member.start()
+            full.wait_healthy()
+            self.assertEqual(len(alarm(member, GET)), 1)
+            member.kv.DeleteRange(rpc.DeleteRangeRequest(key=b'q/', range_end=b'q0'), timeout=10)
+            revision = member.get('q').header.revision
+            member.kv.Compact(rpc.CompactionRequest(revision=revision), timeout=10)
+            harness.wait_until(lambda: not alarm(member, GET), 20, 'the alarm to go')
+            member.put('q', 'v')
+
     def test_move_leader(self):
         def ask(cluster):
             leader = cluster.leader()
@@ -454,8 +473,9 @@ class Restored(unittest.TestCase):
     def tearDownClass(cls):
         cls.cluster.stop()
 
-    def save(self, endpoints=None):
-        done = conclave('save', '--endpoints', endpoints or self.cluster.endpoints, self.file)
+    def save(self, endpoints=None, *flags):
+        endpoints = endpoints or self.cluster.endpoints
+        done = conclave('save', '--endpoints', endpoints, *flags, self.file)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertFalse(os.path.exists(self.file + '.part'))
         return self.status()
@@ -594,6 +614,12 @@ class Restored(unittest.TestCase):
         fresh.members[0].put('after', 'it')
         witness = fresh.members[2]
         self.assertIn('witness', maintenance(witness, 'HashKV')[1])
+        directory = os.path.join(witness.data_dir, 'snap')
+        newest = sorted(os.listdir(directory))[-1]
+        nobody = self.new_cluster(members=1)
+        done = self.restore(nobody.members[0], file=os.path.join(directory, newest))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("this is a witness's file", done.stderr)
         target = witness.status().header.member_id
         self.assertEqual(
             maintenance(fresh.leader(), 'MoveLeader', fields((1, target))),
@@ -637,6 +663,16 @@ class Restored(unittest.TestCase):
             self.assertNotEqual(done.returncode, 0)
             self.assertIn(why, done.stderr)
             self.assertFalse(os.path.exists(member.data_dir))
+
+    def test_flags_that_restore_nothing(self):
+        self.save()
+        member = self.new_cluster(members=1).members[0]
+        done = self.restore(member, '--version')
+        self.assertEqual((done.returncode, done.stdout[:9]), (0, 'conclave '), done.stderr)
+        self.assertFalse(os.path.exists(member.data_dir))
+        done = self.restore(member, '--max-wals', '3')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn('--max-wals has no effect', done.stderr)
 
     def test_damaged_files(self):
         self.save()
@@ -704,7 +740,12 @@ class Restored(unittest.TestCase):
             member.kill()
         last = broken.members[2]
         harness.wait_until(lambda: last.status().leader == 0, 20, 'no leader')
-        self.save(last.endpoint)
+        done = conclave('save', '--endpoints', last.endpoint, self.file + '.no')
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('request timed out', done.stderr)
+        self.assertFalse(os.path.exists(self.file + '.no'))
+        self.assertNotEqual(etcdctl(last.endpoint, 'snapshot', 'save', self.file + '.no').returncode, 0)
+        self.save(last.endpoint, '--stale')
         fresh = self.new_cluster(members=1)
         self.restore_all(fresh)
         fresh.start()

@@ -1,4 +1,4 @@
-"""Runs all whole-binary tests, three programs at a time as they mostly wait, and adds up what they
+"""Runs all whole-binary tests, four programs at a time as they mostly wait, and adds up what they
 counted. What a program prints appears when it has ended.
 
     tests/run.py                      # everything, about three minutes
@@ -24,6 +24,7 @@ TESTS = [
     'bad_input_test.py',
     'members_test.py',
     'maintenance_test.py',
+    'import_test.py',
     'consensus_test.py',
     'differential_test.py',
     'etcdctl_test.py',
@@ -87,10 +88,20 @@ def run_one(name, parsed):
 def main():
     parser = harness.arguments(__doc__)
     parser.add_argument('--only', metavar='TEXT', help='only programs whose name contains this')
-    parser.add_argument('--jobs', type=int, default=3, help='programs at a time')
+    parser.add_argument(
+        '--without', metavar='NAME,...', default='', help='not these programs, and says so'
+    )
+    parser.add_argument('--jobs', type=int, default=4, help='programs at a time')
     parsed = parser.parse_args()
     harness.apply_arguments(parsed)
-    names = [name for name in TESTS if not parsed.only or parsed.only in name]
+    left_out = {f'{name}_test.py' for name in parsed.without.split(',') if name}
+    if left_out - set(TESTS):
+        parser.error(f'no such programs: {", ".join(sorted(left_out - set(TESTS)))}')
+    names = [
+        name for name in TESTS if name not in left_out and (not parsed.only or parsed.only in name)
+    ]
+    if left_out:
+        print(f'left out: {", ".join(sorted(left_out))}')
     start = time.monotonic()
     passed = failed = 0
     with concurrent.futures.ThreadPoolExecutor(parsed.jobs) as pool:

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include "base/check.h"
 #include "sim/finding.h"
 
 namespace conclave::sim {
@@ -58,7 +59,8 @@ void ElectionObserver::listen() {
 
 void ElectionObserver::told(BytesView message) {
   v3electionpb::LeaderResponse response;
-  response.ParseFromArray(message.data(), static_cast<int>(message.size()));
+  const bool is_sound = response.ParseFromArray(message.data(), static_cast<int>(message.size()));
+  CHECK(is_sound, "a member sent what is no answer");
   if (site_.trace.wants(Trace::Kind::kClient))
     site_.trace.note(Trace::Kind::kClient, name_, "is told " + response.ShortDebugString());
   ++heard_;

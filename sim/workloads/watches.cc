@@ -22,6 +22,7 @@
 #include <set>
 #include <utility>
 
+#include "base/check.h"
 #include "etcd.pb.h"
 #include "sim/finding.h"
 #include "sim/stream_client.h"
@@ -176,7 +177,8 @@ class Watcher {
 
   static etcdserverpb::WatchResponse parsed(BytesView message) {
     etcdserverpb::WatchResponse response;
-    response.ParseFromArray(message.data(), static_cast<int>(message.size()));
+    const bool is_sound = response.ParseFromArray(message.data(), static_cast<int>(message.size()));
+    CHECK(is_sound, "a member sent what is no answer");
     return response;
   }
 

@@ -63,9 +63,12 @@ struct DefragmentResponse {};
 // --- copies of everything -----------------------------------------------------------
 
 // A snapshot file (docs/formats/snapshot.md) is made, of a state that has everything that was
-// acknowledged before (if there is a leader to ask); answered when it can be read. It stays for a
-// minute, and a minute after each piece that is read.
-struct SnapshotRequest {};
+// acknowledged before; answered when it can be read. It stays for a minute, and a minute after each
+// piece that is read. `serializable`: of what this member has, which may be old; nobody else is
+// asked, and so it is there without a majority too.
+struct SnapshotRequest {
+  bool serializable = false;
+};
 struct SnapshotResponse {
   LogIndex index;  // names it
   std::uint64_t size_bytes = 0;

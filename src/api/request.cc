@@ -78,7 +78,9 @@ struct Router {
   Route operator()(const HashRequest&) const { return Route::kMaintenance; }
   Route operator()(const HashKvRequest&) const { return Route::kMaintenance; }
   Route operator()(const DefragmentRequest&) const { return Route::kMaintenance; }
-  Route operator()(const SnapshotRequest&) const { return Route::kLinearizableRead; }
+  Route operator()(const SnapshotRequest& request) const {
+    return request.serializable ? Route::kLocalRead : Route::kLinearizableRead;
+  }
   Route operator()(const SnapshotPieceRequest&) const { return Route::kMaintenance; }
   Route operator()(const LockRequest&) const { return Route::kLock; }
   Route operator()(const CampaignRequest&) const { return Route::kLock; }

@@ -100,7 +100,9 @@ class ClientsTest : public ::testing::Test {
   Clients clients_{10,
                    clock_,
                    network_,
-                   [this](const std::string&) { return std::make_unique<TestSession>(held_); },
+                   [this](const std::string&, const api::ClientIdentity&) {
+                     return std::make_unique<TestSession>(held_);
+                   },
                    [](ClientCall, api::Request) {},
                    [](ClientCall) {},
                    [](std::uint64_t) {},

@@ -65,6 +65,7 @@ Group::Group(GroupId id, GroupState state, Shared shared)
       lease_ids_(shared_.incarnation ^ kLeaseIds),
       auto_compaction_(shared_.options.compact_period, shared_.options.compact_keep_revisions),
       snapshot_(store_.applied_index()),
+      cut_at_(snapshot_),
       alive_(std::make_shared<char>()) {
   Snapshots::Hooks hooks{
       .taken = [this](const consensus::SnapshotMeta& meta) { snapshot_taken(meta); },
@@ -246,7 +247,10 @@ void Group::write(ClientCall client, api::Request request) {
     return answer(client, api::AlarmResponse{});  // there is none of that kind to lift
   }
   if (std::optional<api::Error> error = refusal(request)) {
-    if (is_over_quota(shared_.options.quota_bytes)) raise_alarm(store::Alarm::kNoSpace);
+    const bool wants_space = error->code == api::ErrorCode::kNoSpace;
+    if (wants_space && is_over_quota(shared_.options.quota_bytes)) {
+      raise_alarm(store::Alarm::kNoSpace);
+    }
     ++counters_.writes_failed;
     return answer(client, std::move(*error));
   }
@@ -465,9 +469,7 @@ void Group::read(ClientCall client, api::Request request) {
     ++counters_.reads_failed;
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
   }
-  // What is left of a cluster that lost its majority can still be saved.
-  const bool is_local =
-      api::route_of(request) == api::Route::kLocalRead || (is_backup && !engine_.leader());
+  const bool is_local = api::route_of(request) == api::Route::kLocalRead;
   const Instant until = deadline(request);
   Reads::Read read{client, std::move(request), until};
   if (is_local) {
@@ -546,6 +548,9 @@ void Group::serve(Reads::Read read, store::RangeReader::Budget& budget) {
   }
   if (std::holds_alternative<api::SnapshotRequest>(read.request.body)) {
     return begin_backup(read.client);
+  }
+  if (const auto* piece = std::get_if<api::SnapshotPieceRequest>(&read.request.body)) {
+    return read_backup(read.client, *piece);
   }
   if (range != nullptr && !range->range_end.empty()) {
     const api::RangeRequest wanted = *range;

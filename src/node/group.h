@@ -179,6 +179,7 @@ class Group {
   void go_on_with_history_hashes();
   void begin_backup(ClientCall client);
   void serve_backups();
+  bool end_backup();
   void tell_backup(ClientCall client, LogIndex index);
   void read_backup(ClientCall client, const api::SnapshotPieceRequest& wanted);
   void note_read(LogIndex index, std::uint64_t up_to);
@@ -186,8 +187,8 @@ class Group {
   void expire_maintenance(Instant now);
   bool is_over_quota(std::uint64_t quota_bytes) const;
   void raise_alarm(store::Alarm alarm);
-  void lift_no_space_alarm();
-  void set_alarm(store::Alarm alarm, bool raised);
+  void lift_no_space_alarms();
+  void set_alarm(NodeId member, store::Alarm alarm, bool raised);
   void serve_watches();
   void serve_watch_request(ClientCall feed, const api::WatchRequest& request);
   void notify_watches();
@@ -230,9 +231,10 @@ class Group {
   void compact_by_itself();
   void raise_corrupt_alarm(LogIndex index);
   void maybe_take_snapshot();
-  void take_snapshot();
+  void begin_snapshot(std::uint64_t needs_free_bytes);
   void snapshot_taken(const consensus::SnapshotMeta& meta);
   void snapshot_installed(const consensus::SnapshotMeta& meta, store::Store store);
+  void cut_log(LogIndex snapshot);
   LogIndex keep_from(LogIndex snapshot) const;
   void expire();
   void resend_forwards();
@@ -289,8 +291,10 @@ class Group {
     std::size_t readers = 0;  // that have not come to its end
   };
   std::map<LogIndex, Backup> backups_;
+  bool is_backup_being_written_ = false;  // a snapshot, for them alone
+  Instant backup_begun_at_;
+  Instant next_backup_at_;
   std::map<store::Alarm, Instant> alarms_set_at_;  // by this member
-  bool raised_no_space_ = false;                   // in this run
   // Watches, and what waits for the next turn.
   struct WatchWork {
     ClientCall feed;
@@ -321,6 +325,7 @@ class Group {
   // followers.
   std::deque<std::pair<LogIndex, std::size_t>> recent_entries_;
   LogIndex snapshot_;
+  LogIndex cut_at_;  // of the last snapshot after which the log was cut
   std::uint64_t bytes_since_snapshot_ = 0;
   std::uint64_t bytes_before_snapshot_ = 0;  // of them, those that the one being written covers
 

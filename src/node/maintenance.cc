@@ -3,7 +3,8 @@
 //
 // A copy is a snapshot file like those the group takes by itself. It is written if there is none
 // that is new enough, then read in pieces, as the client takes them; so a slow client costs disk
-// space and no memory, and it holds back neither reclaiming nor the next snapshot.
+// space and no memory, and it holds back neither reclaiming nor the next snapshot. The log is cut
+// by the snapshots that the group takes by itself alone: else followers would need whole transfers.
 
 #include <algorithm>
 #include <utility>
@@ -17,6 +18,10 @@ namespace conclave::node {
 namespace {
 
 constexpr Duration kBackupPatience = milliseconds(limits::kBackupPatienceMs);
+// After a copy was written, and as long as that took: the store is not reclaimed meanwhile.
+constexpr Duration kBackupPause = seconds(1);
+// Of the disk, beside what the copy takes, about: for the log.
+constexpr std::uint64_t kBackupReserveBytes = 128 * limits::kMiB;
 
 }  // namespace
 
@@ -32,7 +37,9 @@ void Group::maintain(ClientCall client, const api::Request& request) {
     return begin_history_hash(client, hash->revision);
   }
   if (const auto* piece = std::get_if<api::SnapshotPieceRequest>(&request.body)) {
-    return read_backup(client, *piece);
+    // As a read that needs no barrier: it waits for room, as others do.
+    reads_.add_due({client, {*piece, {}, {}}, shared_.clock.now() + kBackupPatience});
+    return want_turn();
   }
   CHECK(std::holds_alternative<api::DefragmentRequest>(request.body));
   answer(client, api::DefragmentResponse{});
@@ -71,30 +78,36 @@ bool Group::is_over_quota(std::uint64_t quota_bytes) const {
 
 void Group::raise_alarm(store::Alarm alarm) {
   if (store_.has_alarm(shared_.options.self, alarm)) return;
-  if (alarm == store::Alarm::kNoSpace) raised_no_space_ = true;
-  set_alarm(alarm, true);
+  set_alarm(shared_.options.self, alarm, true);
 }
 
 // Somebody's disarming it would raise it again while there is no room; this one lifts it as soon as
-// there is a little.
-void Group::lift_no_space_alarm() {
+// there is a little, whichever run of this member raised it. The leader does it for those who are
+// members no more.
+void Group::lift_no_space_alarms() {
   const std::uint64_t quota = shared_.options.quota_bytes;
   const bool has_it = store_.has_alarm(shared_.options.self, store::Alarm::kNoSpace);
-  if (!raised_no_space_ || !has_it || is_over_quota(quota - quota / 20)) return;
-  LOG(kInfo, "there is room again below --quota-backend-bytes: the alarm is lifted");
-  set_alarm(store::Alarm::kNoSpace, false);
+  if (has_it && !is_over_quota(quota - quota / 20)) {
+    LOG(kInfo, "there is room again below --quota-backend-bytes: the alarm is lifted");
+    set_alarm(shared_.options.self, store::Alarm::kNoSpace, false);
+  }
+  if (!engine_.is_leader()) return;
+  for (const auto& [member, alarm] : store_.alarms()) {
+    if (alarm != store::Alarm::kNoSpace || !store_.was_removed(member)) continue;
+    LOG(kInfo, "member {:x} was removed: its alarm is lifted", member.value);
+    return set_alarm(member, alarm, false);
+  }
 }
 
 // Not again before the last attempt has ended.
-void Group::set_alarm(store::Alarm alarm, bool raised) {
+void Group::set_alarm(NodeId member, store::Alarm alarm, bool raised) {
   if (no_space_ || shared_.log.is_full()) return;
   const Instant now = shared_.clock.now();
   Instant& again = alarms_set_at_[alarm];
   if (now < again) return;
   again = now + seconds(1);
   const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
-  submit_internal(
-      store::encode_command(origin, store::SetAlarm{shared_.options.self, alarm, raised}));
+  submit_internal(store::encode_command(origin, store::SetAlarm{member, alarm, raised}));
 }
 
 // --- hashes -------------------------------------------------------------------------
@@ -131,9 +144,14 @@ void Group::begin_backup(ClientCall client) {
   const LogIndex applied = store_.applied_index();
   if (!applied) return answer(client, api::Error{api::ErrorCode::kNoLeader, {}});
   const bool needs_new = applied > snapshot_;
+  const bool is_kept = !needs_new && backups_.contains(snapshot_);
   if (waiting_backups_.size() >= limits::kMaxWaitingBackups ||
-      (needs_new && backups_.size() >= limits::kMaxBackups)) {
+      (!is_kept && backups_.size() >= limits::kMaxBackups)) {
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
+  }
+  if (needs_new && snapshots_->failed_lately()) {
+    return answer(client, api::Error{api::ErrorCode::kSnapshotFailed,
+                                     "the last snapshot failed a moment ago"});
   }
   waiting_backups_.push_back({client, applied});
   serve_backups();
@@ -141,13 +159,26 @@ void Group::begin_backup(ClientCall client) {
 
 void Group::serve_backups() {
   for (const WaitingBackup& waiting : std::exchange(waiting_backups_, {})) {
+    if (shared_.room_for(waiting.client.connection) == Room::kGone) continue;
     if (waiting.from <= snapshot_) {
       tell_backup(waiting.client, snapshot_);
     } else {
       waiting_backups_.push_back(waiting);
     }
   }
-  if (!waiting_backups_.empty() && !snapshots_->writing()) take_snapshot();
+  const bool rests = shared_.clock.now() < next_backup_at_;
+  if (waiting_backups_.empty() || snapshots_->writing() || rests) return;
+  is_backup_being_written_ = true;
+  backup_begun_at_ = shared_.clock.now();
+  begin_snapshot(store_.size_bytes() + kBackupReserveBytes);
+}
+
+// One that was written for clients alone is durable. True if the last one was that.
+bool Group::end_backup() {
+  if (!std::exchange(is_backup_being_written_, false)) return false;
+  const Instant now = shared_.clock.now();
+  next_backup_at_ = now + std::max(kBackupPause, now - backup_begun_at_);
+  return true;
 }
 
 void Group::tell_backup(ClientCall client, LogIndex index) {
@@ -188,10 +219,13 @@ void Group::read_backup(ClientCall client, const api::SnapshotPieceRequest& want
 void Group::note_read(LogIndex index, std::uint64_t up_to) {
   const auto kept = backups_.find(index);
   if (kept == backups_.end() || up_to < kept->second.size_bytes) return;
-  if (--kept->second.readers == 0) backups_.erase(kept);
+  if (--kept->second.readers > 0) return;
+  backups_.erase(kept);
+  snapshots_->remove_unused();
 }
 
 void Group::refuse_backups(const Error& why) {
+  is_backup_being_written_ = false;
   for (const WaitingBackup& waiting : std::exchange(waiting_backups_, {})) {
     answer(waiting.client, api::Error{api::ErrorCode::kSnapshotFailed, why.message});
   }
@@ -204,7 +238,9 @@ void Group::expire_maintenance(Instant now) {
     answer(mover.client, api::Error{api::ErrorCode::kTransferTimeout, {}});
   }
   std::erase_if(movers_, [now](const Mover& mover) { return now >= mover.until; });
-  std::erase_if(backups_, [now](const auto& kept) { return now >= kept.second.until; });
+  const auto expired = [now](const auto& kept) { return now >= kept.second.until; };
+  if (std::erase_if(backups_, expired) > 0) snapshots_->remove_unused();
+  if (!waiting_backups_.empty()) serve_backups();
 }
 
 }  // namespace conclave::node

@@ -378,6 +378,7 @@ bool Node::is_learner() const {
 bool Node::is_refused_by_learner(const api::Request& request) const {
   if (!is_learner()) return false;
   if (std::holds_alternative<api::MemberListRequest>(request.body)) return true;
+  if (std::holds_alternative<api::SnapshotRequest>(request.body)) return true;
   if (std::holds_alternative<api::HealthRequest>(request.body)) return false;
   const api::Route route = api::route_of(request);
   return route != api::Route::kMember && route != api::Route::kLocalRead;

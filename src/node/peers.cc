@@ -61,8 +61,10 @@ struct Peers::Outbound : io::ConnectionHandler {
   void on_closed(const Error& why) override { broken(why.message); }
 
   void send(Bytes frame) {
-    queued += frame.size();
+    // As it counts what is unsent: with TLS that is more than the frame.
+    const std::size_t before = connection->unsent_bytes();
     connection->send(std::move(frame));
+    queued += connection->unsent_bytes() - before;
   }
   // A slow link moves too: what counts is whether anything was taken since it was looked at last.
   void note_progress(Instant now) {

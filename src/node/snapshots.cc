@@ -9,6 +9,7 @@ namespace conclave::node {
 namespace {
 
 constexpr std::size_t kPieceBytes = 256 * 1024;
+constexpr Duration kRetryAfter = seconds(5);
 
 }  // namespace
 
@@ -18,6 +19,7 @@ struct Snapshots::Writing {
   consensus::SnapshotMeta meta;
   std::unique_ptr<store::SnapshotWriter> content;
   std::optional<wal::SnapshotDir::Writer> file;
+  std::uint64_t needs_free_bytes = 0;
   std::uint64_t bytes = 0;
   Instant since;
 };
@@ -50,18 +52,25 @@ void Snapshots::run(std::shared_ptr<Writing> writing, std::move_only_function<Re
             });
 }
 
-void Snapshots::begin(store::Store& store, const consensus::SnapshotMeta& meta) {
+bool Snapshots::failed_lately() const {
+  return failed_at_ && clock_.now() - *failed_at_ < kRetryAfter;
+}
+
+void Snapshots::begin(store::Store& store, const consensus::SnapshotMeta& meta,
+                      std::uint64_t needs_free_bytes) {
   CHECK(writing_ == nullptr);
   CHECK(store.applied_index() == meta.index);
   writing_ = std::make_shared<Writing>();
   writing_->meta = meta;
   writing_->content = store.begin_snapshot();
+  writing_->needs_free_bytes = needs_free_bytes;
   writing_->since = clock_.now();
   create_file(writing_);
 }
 
 void Snapshots::create_file(std::shared_ptr<Writing> writing) {
   auto create = [directory = directory_, group = group_, writing]() -> Result<void> {
+    TRY(directory.require_free(writing->needs_free_bytes));
     writing->file = TRY(directory.create(group, writing->meta));
     return {};
   };
@@ -98,9 +107,21 @@ void Snapshots::finish(std::shared_ptr<Writing> writing) {
 
 void Snapshots::failed(const std::shared_ptr<Writing>& writing, const Error& error) {
   LOG(kWarn, "snapshot at index {} failed: {}", writing->meta.index.value, error.message);
-  failed_at_ = clock_.now();
+  // What clients ask for on a full disk does not hold back those that the group needs.
+  const bool had_no_room =
+      writing->needs_free_bytes > 0 && !writing->file && error.code == ErrorCode::kNoSpace;
+  if (!had_no_room) failed_at_ = clock_.now();
   abort();
   hooks_.failed(error);
+}
+
+void Snapshots::remove_unused() {
+  auto job = [directory = directory_, group = group_, in_use = hooks_.in_use()] {
+    return directory.remove_unused(group, in_use);
+  };
+  run(nullptr, std::move(job), [](Result<void> removed) {
+    if (!removed) LOG(kWarn, "cannot remove old snapshots: {}", removed.error().message);
+  });
 }
 
 void Snapshots::size_of(LogIndex index, std::move_only_function<void(Result<std::uint64_t>)> done) {
@@ -151,13 +172,13 @@ void Snapshots::read(const consensus::SnapshotRead& wanted) {
 void Snapshots::write(consensus::SnapshotWrite chunk) {
   auto received = std::make_shared<consensus::SnapshotWrite>(std::move(chunk));
   auto loaded = std::make_shared<std::optional<store::Store>>();
-  auto job = [directory = directory_, group = group_, limits = limits_, received,
-              loaded]() -> Result<void> {
+  auto job = [directory = directory_, group = group_, limits = limits_, received, loaded,
+              in_use = hooks_.in_use()]() -> Result<void> {
     TRY(directory.write_raw(group, received->meta.index, received->offset, received->data));
     if (!received->last) return {};
     store::SnapshotLoader loader(limits);
-    TRY(directory.verify_received(group, received->meta,
-                                  [&](BytesView piece) { return loader.feed(piece); }));
+    TRY(directory.verify_received(
+        group, received->meta, [&](BytesView piece) { return loader.feed(piece); }, in_use));
     *loaded = TRY(loader.finish());
     return {};
   };

@@ -47,12 +47,14 @@ class Snapshots {
             io::Disk& disk, Hooks hooks);
   ~Snapshots();
 
-  // Begins to write `store`'s state; REQUIRES: !writing(). A failure (a full disk) is logged; the
-  // owner may try again after a while.
-  void begin(store::Store& store, const consensus::SnapshotMeta& meta);
+  // Begins to write `store`'s state; REQUIRES: !writing(). It fails, with nothing written, if the
+  // disk has less than `needs_free_bytes`. A failure (a full disk) is logged; the owner may try
+  // again when it is no more failed_lately().
+  void begin(store::Store& store, const consensus::SnapshotMeta& meta,
+             std::uint64_t needs_free_bytes);
   bool writing() const { return writing_ != nullptr; }
-  // When the last attempt failed; the owner waits a few seconds before the next.
-  std::optional<Instant> failed_at() const { return failed_at_; }
+  // In the last few seconds.
+  bool failed_lately() const;
   // Gives up the one being written. Call before the store goes.
   void abort();
 
@@ -60,6 +62,9 @@ class Snapshots {
   void size_of(LogIndex index, std::move_only_function<void(Result<std::uint64_t>)> done);
   void read_piece(LogIndex index, std::uint64_t offset, std::uint32_t max_bytes,
                   std::move_only_function<void(Result<Bytes>)> done);
+
+  // Removes files of older snapshots that are not in use any more.
+  void remove_unused();
 
   void read(const consensus::SnapshotRead& wanted);
   void write(consensus::SnapshotWrite chunk);

@@ -15,7 +15,6 @@ namespace {
 constexpr std::size_t kKeepBytes = 16 * limits::kMiB;
 // Of the log since the last snapshot, beyond which a snapshot is due however large the store is.
 constexpr std::uint64_t kMaxLogBytes = 512 * limits::kMiB;
-constexpr Duration kSnapshotRetry = seconds(5);
 // A leader whose disk takes longer than this for one append lets somebody else lead.
 constexpr Duration kDiskPatience = seconds(3);
 // Takes a few percent of the time.
@@ -37,7 +36,7 @@ void Group::tick() {
     publish_self();
     maybe_take_snapshot();
     leave_leadership_if_disk_hangs();
-    lift_no_space_alarm();
+    lift_no_space_alarms();
   }
   follow_members();
   reads_.retry();
@@ -162,7 +161,7 @@ void Group::raise_corrupt_alarm(LogIndex index) {
 void Group::maybe_take_snapshot() {
   const Options& options = shared_.options;
   const LogIndex applied = store_.applied_index();
-  const std::uint64_t entries = applied.value - snapshot_.value;
+  const std::uint64_t entries = applied.value - cut_at_.value;
   // The larger the store, the longer a snapshot may wait; but all that came since the last one is
   // in memory a second time, as log, and is read again at a restart.
   std::uint64_t by_size =
@@ -170,28 +169,37 @@ void Group::maybe_take_snapshot() {
   if (options.is_witness) by_size = std::min(by_size, limits::kWitnessLogBytes);
   const bool due = bytes_since_snapshot_ >= by_size ||
                    (options.snapshot_entries != 0 && entries >= options.snapshot_entries);
-  if (!due || snapshots_->writing()) return;
-  const auto failed_at = snapshots_->failed_at();
-  if (failed_at && shared_.clock.now() - *failed_at < kSnapshotRetry) return;
-  take_snapshot();
+  const bool is_there = applied == snapshot_;  // for clients
+  if (!due || is_there || snapshots_->writing() || snapshots_->failed_lately()) return;
+  begin_snapshot(0);
 }
 
 // REQUIRES: none is being written, and something has been applied since the last one.
-void Group::take_snapshot() {
-  snapshots_->begin(store_, engine_.snapshot_meta(store_.applied_index()));
+void Group::begin_snapshot(std::uint64_t needs_free_bytes) {
+  snapshots_->begin(store_, engine_.snapshot_meta(store_.applied_index()), needs_free_bytes);
   bytes_before_snapshot_ = bytes_since_snapshot_;
 }
 
 void Group::snapshot_taken(const consensus::SnapshotMeta& meta) {
   ++counters_.snapshots_taken;
   snapshot_ = meta.index;
-  bytes_since_snapshot_ -= std::exchange(bytes_before_snapshot_, 0);
-  const LogIndex keep = keep_from(meta.index);
-  std::erase_if(recent_entries_, [&](const auto& entry) { return entry.first < keep; });
-  engine_.snapshot_taken(meta.index, keep);
+  if (end_backup()) {
+    engine_.snapshot_taken(meta.index, LogIndex{});
+  } else {
+    cut_log(meta.index);
+  }
   shared_.log.release(id_, meta.index);
   serve_backups();
   want_turn();
+}
+
+// Lets go of what followers need no more, now that there is a snapshot.
+void Group::cut_log(LogIndex snapshot) {
+  cut_at_ = snapshot;
+  bytes_since_snapshot_ -= std::exchange(bytes_before_snapshot_, 0);
+  const LogIndex keep = keep_from(snapshot);
+  std::erase_if(recent_entries_, [&](const auto& entry) { return entry.first < keep; });
+  engine_.snapshot_taken(snapshot, keep);
 }
 
 // The first index to keep in memory once `snapshot` is durable.
@@ -225,7 +233,10 @@ void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store
   store_ = std::move(store);
   watches_.store_replaced(store_);
   applied_membership_ = meta.membership.decided();
+  corrupt_ = false;  // whatever differed is gone
   snapshot_ = meta.index;
+  cut_at_ = meta.index;
+  is_backup_being_written_ = false;
   recent_entries_.clear();
   bytes_since_snapshot_ = 0;
   bytes_before_snapshot_ = 0;

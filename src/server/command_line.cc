@@ -31,6 +31,36 @@ std::optional<Usage> parse(CLI::App& app, std::vector<std::string> arguments) {
   }
 }
 
+// Of the flag `flag`: host:port,..., each with `scheme` unless it says one.
+std::expected<std::vector<io::Address>, Usage> parse_endpoints(std::string_view flag,
+                                                               std::string_view text,
+                                                               std::string_view scheme) {
+  const auto wrong = [flag](const std::string& why) {
+    return std::unexpected(Usage{2, fmt::format("{}: {}\n", flag, why)});
+  };
+  std::vector<io::Address> endpoints;
+  for (const std::string_view each : split(text, ',')) {
+    const bool has_scheme = each.find("://") != std::string_view::npos;
+    const auto url =
+        parse_url(has_scheme ? std::string(each) : fmt::format("{}://{}", scheme, each));
+    if (!url) return wrong(url.error().message);
+    endpoints.push_back(url->address());
+  }
+  if (endpoints.empty()) return wrong("at least one endpoint is needed");
+  return endpoints;
+}
+
+// Of `conclave import`, which does not speak TLS.
+std::expected<std::vector<io::Address>, Usage> parse_plain_endpoints(std::string_view flag,
+                                                                     std::string_view text) {
+  auto endpoints = parse_endpoints(flag, text, "http");
+  if (endpoints && std::ranges::any_of(*endpoints, &io::Address::tls)) {
+    return std::unexpected(
+        Usage{2, fmt::format("{}: https is not supported by this command\n", flag)});
+  }
+  return endpoints;
+}
+
 // The flags of commands that ask a cluster, named as etcdctl names them.
 struct ClusterFlags {
   std::string endpoints = "127.0.0.1:2379";
@@ -50,19 +80,9 @@ struct ClusterFlags {
   }
 
   std::expected<ClusterOptions, Usage> options() const {
-    const auto wrong = [](const std::string& why) {
-      return std::unexpected(Usage{2, fmt::format("--endpoints: {}\n", why)});
-    };
-    ClusterOptions cluster{.endpoints = {}, .tls = tls};
-    for (const std::string_view each : split(endpoints, ',')) {
-      const bool has_scheme = each.find("://") != std::string_view::npos;
-      const std::string scheme = has_scheme ? "" : tls.is_given() ? "https://" : "http://";
-      const auto url = parse_url(scheme + std::string(each));
-      if (!url) return wrong(url.error().message);
-      cluster.endpoints.push_back(url->address());
-    }
-    if (cluster.endpoints.empty()) return wrong("at least one endpoint is needed");
-    return cluster;
+    auto parsed = parse_endpoints("--endpoints", endpoints, tls.is_given() ? "https" : "http");
+    if (!parsed) return std::unexpected(parsed.error());
+    return ClusterOptions{.endpoints = std::move(*parsed), .tls = tls};
   }
 };
 
@@ -110,12 +130,20 @@ std::expected<SnapshotSaveOptions, Usage> parse_snapshot_save_options(
     std::vector<std::string> arguments) {
   CLI::App app(
       "Saves everything that a cluster holds to a file, and checks it. What was acknowledged\n"
-      "before is in it. The file appears when it is whole.",
+      "before is in it, or it fails. The file appears when it is whole.",
       "conclave snapshot save");
   ClusterFlags flags;
   SnapshotSaveOptions options;
   app.add_option("file", options.file, "Where to.")->required();
   flags.add_to(app, "Members to ask, as host:port,...; the first that can gives it.");
+  app.add_flag(
+      "--stale", options.stale,
+      "Takes what the member has, which may be old, without asking the others: for what is "
+      "left of a cluster that lost its majority.");
+  app.add_option("--patience", options.patience_s,
+                 "Seconds that a member may take to write its copy before it sends it.")
+      ->capture_default_str()
+      ->check(CLI::Range(1U, 86'400U));
   if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
   auto cluster = flags.options();
   if (!cluster) return std::unexpected(cluster.error());
@@ -131,6 +159,49 @@ std::expected<SnapshotStatusOptions, Usage> parse_snapshot_status_options(
   app.add_option("file", options.file, "The snapshot.")->required();
   app.add_flag("--json", options.json, "A JSON object; the first four names are etcdctl's.");
   if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
+  return options;
+}
+
+std::expected<ImportOptions, Usage> parse_import_options(std::vector<std::string> arguments) {
+  CLI::App app(
+      "Copies a live etcd, keys and leases, into a Conclave cluster and follows it until it is "
+      "told\n"
+      "to cut over: by Ctrl-C or SIGTERM, or by \"cutover\" and Enter. It then waits until the "
+      "target\n"
+      "has everything that was written to the source before, compares all of both, and ends with "
+      "0\n"
+      "if they are equal. A second Ctrl-C stops it at once; --resume goes on later.\n"
+      "Exit codes: 0 handed over, 1 failed, 2 wrong arguments, 3 source and target differ,\n"
+      "130 stopped.",
+      "conclave import etcd");
+  std::string source;
+  std::string target;
+  ImportOptions options;
+  app.add_option("--endpoint,--endpoints", source, "Members of the etcd, as http://host:port,...")
+      ->required();
+  app.add_option("--to", target, "Members of the Conclave cluster, as http://host:port,...")
+      ->required();
+  app.add_option("--prefix", options.prefix, "Only keys with this prefix. (Leases: all.)");
+  app.add_flag("--merge", options.merge,
+               "Let the target have other keys. Those of the source win; the others stay.");
+  app.add_flag("--resume", options.resume,
+               "Go on with an import that was begun before, if there is one.");
+  app.add_flag("--until-caught-up", options.until_caught_up,
+               "Cut over as soon as the target has caught up.");
+  app.add_option("--patience", options.patience_seconds,
+                 "Seconds for which it goes on trying while a cluster does not answer.")
+      ->capture_default_str();
+  app.add_option("--user", options.source_user, "name:password, if the source wants one.")
+      ->envname("CONCLAVE_IMPORT_USER");
+  app.add_option("--to-user", options.target_user, "name:password, if the target wants one.")
+      ->envname("CONCLAVE_IMPORT_TO_USER");
+  if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
+  auto from = parse_plain_endpoints("--endpoint", source);
+  if (!from) return std::unexpected(from.error());
+  auto to = parse_plain_endpoints("--to", target);
+  if (!to) return std::unexpected(to.error());
+  options.source = std::move(*from);
+  options.target = std::move(*to);
   return options;
 }
 

@@ -38,7 +38,9 @@ struct ReplaceOptions {
 
 struct SnapshotSaveOptions {
   std::string file;
-  ClusterOptions cluster;  // its endpoints are tried in turn
+  ClusterOptions cluster;          // its endpoints are tried in turn
+  bool stale = false;              // what a member has, without asking the others
+  std::uint32_t patience_s = 600;  // for the file to be written
 };
 
 struct SnapshotStatusOptions {
@@ -54,6 +56,18 @@ struct DevOptions {
   std::uint16_t base_port = 0;  // 0: the ports of etcd's own example, 2379, 22379, 32379...
 };
 
+struct ImportOptions {
+  std::vector<io::Address> source;
+  std::vector<io::Address> target;
+  std::string prefix;  // empty: all keys
+  bool merge = false;
+  bool resume = false;
+  bool until_caught_up = false;
+  unsigned patience_seconds = 60;
+  std::string source_user;  // name:password
+  std::string target_user;
+};
+
 // `arguments` are those after the command's name.
 std::expected<StatusOptions, Usage> parse_status_options(std::vector<std::string> arguments);
 std::expected<ReplaceOptions, Usage> parse_replace_options(std::vector<std::string> arguments);
@@ -61,6 +75,7 @@ std::expected<SnapshotSaveOptions, Usage> parse_snapshot_save_options(
     std::vector<std::string> arguments);
 std::expected<SnapshotStatusOptions, Usage> parse_snapshot_status_options(
     std::vector<std::string> arguments);
+std::expected<ImportOptions, Usage> parse_import_options(std::vector<std::string> arguments);
 std::expected<DevOptions, Usage> parse_dev_options(std::vector<std::string> arguments);
 
 }  // namespace conclave::server

@@ -68,9 +68,10 @@ Result<std::unique_ptr<ssl::context>> make_context(const ClientTls& tls) {
   return context;
 }
 
-// How long an exchange may take: each step of it, and all together.
+// How long an exchange may take: each step of it, until the answer begins, and all together.
 struct Patience {
   Duration each;
+  Duration first = each;
   bool is_for_all = false;
 };
 
@@ -80,14 +81,25 @@ class Steps {
  public:
   explicit Steps(Patience patience)
       : patience_(patience),
-        each_(patience.each.ns),
-        end_(patience.is_for_all ? Clock::now() + each_ : Clock::time_point::max()) {}
+        end_(patience.is_for_all ? Clock::now() + std::chrono::nanoseconds(patience.each.ns)
+                                 : Clock::time_point::max()) {}
 
   asio::io_context& context() { return context_; }
 
   // `begin` gets the handler for its operation.
   template <class Begin>
   Result<void> step(Begin&& begin) {
+    return step(patience_.each, begin);
+  }
+  // The one that waits for the answer to begin.
+  template <class Begin>
+  Result<void> first_of_answer(Begin&& begin) {
+    return step(patience_.first, begin);
+  }
+
+ private:
+  template <class Begin>
+  Result<void> step(Duration patience, Begin& begin) {
     bool done = false;
     error_code error;
     begin([&](const error_code& failed, const auto&...) {
@@ -95,20 +107,19 @@ class Steps {
       done = true;
     });
     context_.restart();
-    context_.run_for(std::min<std::chrono::nanoseconds>(each_, end_ - Clock::now()));
+    context_.run_for(std::min<std::chrono::nanoseconds>(std::chrono::nanoseconds(patience.ns),
+                                                        end_ - Clock::now()));
     if (!done) {
       return fail(
           ErrorCode::kIo,
           fmt::format("{} {} ms", patience_.is_for_all ? "no answer within" : "nothing came for",
-                      patience_.each.ms()));
+                      patience.ms()));
     }
     if (error && error != http::error::need_buffer) return fail(ErrorCode::kIo, error.message());
     return {};
   }
 
- private:
   Patience patience_;
-  std::chrono::nanoseconds each_;
   Clock::time_point end_;
   asio::io_context context_;
 };
@@ -125,7 +136,8 @@ struct Exchange {
   Result<HttpAnswer> run(Steps& steps, Stream& stream) {
     parser.body_limit(std::numeric_limits<std::uint64_t>::max());
     TRY(steps.step([&](auto done) { http::async_write(stream, request, done); }));
-    TRY(steps.step([&](auto done) { http::async_read_header(stream, buffer, parser, done); }));
+    TRY(steps.first_of_answer(
+        [&](auto done) { http::async_read_header(stream, buffer, parser, done); }));
     HttpAnswer answer{.status = parser.get().result_int(), .body = {}};
     while (!parser.is_done()) {
       parser.get().body().data = piece.data();
@@ -199,10 +211,11 @@ Result<HttpAnswer> run(const ClientTls& tls, const io::Address& server, Exchange
 }  // namespace
 
 Result<HttpAnswer> HttpClient::stream(
-    const io::Address& server, std::string_view path, std::string_view body, Duration patience,
+    const io::Address& server, std::string_view path, std::string_view body,
+    Duration first_patience, Duration patience,
     const std::function<Result<void>(std::string_view)>& take) const {
   Exchange exchange{make_request(server, http::verb::post, path, body), take, {}, {}, {}};
-  return run(tls_, server, exchange, Patience{.each = patience});
+  return run(tls_, server, exchange, Patience{.each = patience, .first = first_patience});
 }
 
 Result<HttpAnswer> HttpClient::request(const io::Address& server, HttpMethod method,
@@ -211,7 +224,7 @@ Result<HttpAnswer> HttpClient::request(const io::Address& server, HttpMethod met
   const auto verb = method == HttpMethod::kPost ? http::verb::post : http::verb::get;
   const std::function<Result<void>(std::string_view)> keep;
   Exchange exchange{make_request(server, verb, path, body), keep, {}, {}, {}};
-  return run(tls_, server, exchange, Patience{.each = limit, .is_for_all = true});
+  return run(tls_, server, exchange, Patience{.each = limit, .first = limit, .is_for_all = true});
 }
 
 }  // namespace conclave::server

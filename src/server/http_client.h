@@ -41,10 +41,11 @@ class HttpClient {
                              std::string_view body, Duration limit) const;
 
   // A POST whose answer may be of any length: with status 200 it is given to `take` as it comes,
-  // and the body of the answer is empty; else it is in there. kIo if nothing comes for `patience`,
-  // or if the answer is cut short; and the failures of `take`.
+  // and the body of the answer is empty; else it is in there. kIo if the answer does not begin
+  // within `first_patience`, if nothing comes for `patience` at another time, or if the answer is
+  // cut short; and the failures of `take`.
   Result<HttpAnswer> stream(const io::Address& server, std::string_view path, std::string_view body,
-                            Duration patience,
+                            Duration first_patience, Duration patience,
                             const std::function<Result<void>(std::string_view)>& take) const;
 
  private:

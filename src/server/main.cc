@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "server/dev.h"
+#include "server/import.h"
 #include "server/member.h"
 #include "server/serve.h"
 #include "server/snapshot.h"
@@ -20,6 +21,7 @@ usage: conclave <command> [flags]
 
   serve     run one member of a cluster (takes etcd's flags)
   dev       run a whole cluster on this machine, to try things on
+  import    copy a live etcd into a cluster, and follow it until the cut-over
   member    put a new member in the place of one that lost its disk
   snapshot  save everything to a file, check such a file, begin a new cluster with it
   status    show each member's role, term, index, lag and size
@@ -37,6 +39,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> arguments(words.begin() + (words.empty() ? 0 : 1), words.end());
   if (command == "serve") return conclave::server::run_serve(arguments);
   if (command == "dev") return conclave::server::run_dev(arguments);
+  if (command == "import") return conclave::server::run_import(arguments);
   if (command == "member") return conclave::server::run_member(arguments);
   if (command == "snapshot") return conclave::server::run_snapshot(arguments);
   if (command == "status") return conclave::server::run_status(arguments);

@@ -42,6 +42,10 @@ std::string directory_of(const std::string& path) {
 
 }  // namespace
 
+bool SavedSnapshot::is_witness() const {
+  return !meta.membership.witnesses.empty() && store.revision() <= 1 && store.lease_count() == 0;
+}
+
 Result<SavedSnapshot> load_saved_snapshot(io::Disk& disk, const std::string& path) {
   const auto file = TRY(disk.open(path, io::OpenMode::kRead));
   const std::uint64_t size = TRY(file->size());

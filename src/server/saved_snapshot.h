@@ -17,6 +17,9 @@ struct SavedSnapshot {
   store::Store store;
   std::uint64_t file_bytes = 0;
   bool has_checksum = false;  // behind it; one that was copied from a data directory has none
+
+  // Nothing was ever written to the state, of a cluster with a witness: it can only be that one's.
+  bool is_witness() const;
 };
 
 // Reads all of it and checks every checksum in it, and the hash of the state. kCorrupt says what is

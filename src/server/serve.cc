@@ -30,7 +30,7 @@ namespace conclave::server {
 namespace {
 
 // As many open files as the system lets us have; clients get what the member itself does not need.
-std::size_t connections_allowed() {
+std::size_t client_files_allowed() {
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return limits::kMaxClientConnections;
   files.rlim_cur = files.rlim_max;
@@ -41,11 +41,10 @@ std::size_t connections_allowed() {
   return std::min(limits::kMaxClientConnections, left);
 }
 
-// With TLS a part of them is for handshakes under way.
-std::size_t client_connections_allowed(const Config& config) {
-  const std::size_t all = connections_allowed();
-  if (std::ranges::none_of(config.listen_client_urls, &Url::is_https)) return all;
-  return std::max(all, limits::kMaxHandshakes + 1) - limits::kMaxHandshakes;
+// With TLS a part of what clients get is for handshakes under way.
+std::size_t handshakes_allowed(const Config& config, std::size_t files) {
+  const bool has_tls = std::ranges::any_of(config.listen_client_urls, &Url::is_https);
+  return has_tls ? std::min(limits::kMaxHandshakes, files / 4) : 0;
 }
 
 Result<Bytes> read_file(io::Disk& disk, const std::string& path) {
@@ -78,8 +77,8 @@ class Serving {
       return 1;
     }
     node::Options options = std::move(*wanted);
-    options.max_client_connections = client_connections_allowed(config_);
-    if (options.max_client_connections < limits::kMaxClientConnections - limits::kMaxHandshakes) {
+    options.max_client_connections = files_ - handshakes_;
+    if (files_ < limits::kMaxClientConnections) {
       LOG(kWarn, "the limit of open files allows {} client connections (ulimit -Hn)",
           options.max_client_connections);
     }
@@ -106,14 +105,14 @@ class Serving {
 
   // Encrypted or not, as each address says.
   Result<void> secure() {
-    const auto made =
-        [this](const io::TlsOptions& options) -> Result<std::unique_ptr<io::Network>> {
+    using Made = Result<std::unique_ptr<io::Network>>;
+    const auto made = [this](const io::TlsOptions& options, std::size_t handshakes) -> Made {
       auto credentials = TRY(io::TlsCredentials::load(
           options, [this](const std::string& path) { return read_file(disk_, path); }));
-      return std::make_unique<io::TlsNetwork>(clock_, network_, std::move(credentials));
+      return std::make_unique<io::TlsNetwork>(clock_, network_, std::move(credentials), handshakes);
     };
-    peer_network_ = TRY(made(config_.peer_tls));
-    client_network_ = TRY(made(config_.client_tls));
+    peer_network_ = TRY(made(config_.peer_tls, limits::kMaxUngreetedPeers));
+    client_network_ = TRY(made(config_.client_tls, handshakes_));
     return {};
   }
 
@@ -155,6 +154,8 @@ class Serving {
   }
 
   const Config& config_;
+  const std::size_t files_ = client_files_allowed();
+  const std::size_t handshakes_ = handshakes_allowed(config_, files_);
   io::Loop loop_;
   io::PosixClock clock_;
   io::PosixDisk disk_;

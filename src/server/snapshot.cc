@@ -15,6 +15,7 @@
 #include "server/identity.h"
 #include "server/node_options.h"
 #include "server/saved_snapshot.h"
+#include "server/version.h"
 
 namespace conclave::server {
 namespace {
@@ -51,7 +52,7 @@ Keys keep their revisions, leases their remaining time. The new cluster has an i
 members, alarms and the request ids of the old one are not in it.
 )";
 
-// The server waits a few seconds for its quorum, and then writes a file.
+// With a member that sends its copy.
 constexpr Duration kPatience = seconds(60);
 
 int failed(std::string_view command, const Error& error) {
@@ -60,12 +61,13 @@ int failed(std::string_view command, const Error& error) {
 }
 
 Result<SavedSnapshot> save_from(const HttpClient& http, const io::Address& endpoint,
-                                const std::string& path, io::Disk& disk) {
-  SnapshotDownload download = TRY(SnapshotDownload::begin(disk, path));
+                                const SnapshotSaveOptions& options, io::Disk& disk) {
+  SnapshotDownload download = TRY(SnapshotDownload::begin(disk, options.file));
+  const std::string_view request = options.stale ? R"({"serializable":true})" : "{}";
   const auto run = [&]() -> Result<SavedSnapshot> {
     const HttpAnswer answer =
-        TRY(http.stream(endpoint, "/v3/maintenance/snapshot", "{}", kPatience,
-                        [&](std::string_view json) { return download.add(json); }));
+        TRY(http.stream(endpoint, "/v3/maintenance/snapshot", request, seconds(options.patience_s),
+                        kPatience, [&](std::string_view json) { return download.add(json); }));
     if (answer.status != 200) return fail(ErrorCode::kIo, error_of(answer.body));
     return download.finish();
   };
@@ -82,7 +84,7 @@ int run_save(const std::vector<std::string>& arguments) {
   int exit_code = 1;
   const HttpClient http(options->cluster.tls);
   for (const io::Address& endpoint : options->cluster.endpoints) {
-    const auto saved = save_from(http, endpoint, options->file, disk);
+    const auto saved = save_from(http, endpoint, *options, disk);
     if (!saved) {
       exit_code = failed(
           "save", Error{saved.error().code, endpoint.to_string() + ": " + saved.error().message});
@@ -90,6 +92,11 @@ int run_save(const std::vector<std::string>& arguments) {
     }
     fmt::print("Snapshot of {} saved to {}: revision {}, {} keys, {} bytes\n", endpoint.to_string(),
                options->file, saved->store.revision(), saved->store.key_count(), saved->file_bytes);
+    if (options->stale) {
+      fmt::print(stderr,
+                 "conclave snapshot save: warning: the other members were not asked: writes that "
+                 "were acknowledged may be missing\n");
+    }
     return 0;
   }
   return exit_code;
@@ -124,6 +131,10 @@ int run_file_status(const std::vector<std::string>& arguments) {
 Result<void> restore(const std::string& file, const Config& config, io::Disk& disk) {
   node::Options options = TRY(node_options(config, true));
   SavedSnapshot saved = TRY(load_saved_snapshot(disk, file));
+  if (saved.is_witness()) {
+    return fail(ErrorCode::kInvalid,
+                file + ": this is a witness's file, which has no data: take another member's");
+  }
   options.cluster = restored_cluster_id(options.cluster, saved.owner.cluster, saved.meta.index,
                                         saved.store.hash());
   fmt::print("Restoring revision {} with {} keys into {}, as member {} ({:x}) of cluster {:x}\n",
@@ -144,6 +155,13 @@ int run_restore(const std::vector<std::string>& arguments) {
   if (config->wanted == Config::Wanted::kHelp) {
     fmt::print("{}", kRestoreHelp);
     return 0;
+  }
+  if (config->wanted == Config::Wanted::kVersion) {
+    fmt::print("conclave {}\n", kVersion);
+    return 0;
+  }
+  for (const std::string& warning : config->warnings) {
+    fmt::print(stderr, "conclave snapshot restore: {}\n", warning);
   }
   if (!has_file) {
     failed("restore", {ErrorCode::kInvalid, "the first argument has to be the snapshot's file"});

@@ -55,6 +55,12 @@ api::KeyValue* first_key(api::Response& response) {
   return range == nullptr || range->kvs.empty() ? nullptr : &range->kvs.front();
 }
 
+// Asked again later it may be answered.
+bool is_for_the_moment(ErrorCode code) {
+  return code == ErrorCode::kTimeout || code == ErrorCode::kNoLeader ||
+         code == ErrorCode::kTooManyRequests;
+}
+
 bool has_succeeded(const api::Response& response) {
   const auto* txn = std::get_if<api::TxnResponse>(&response.answer);
   return txn != nullptr && txn->succeeded;
@@ -139,6 +145,14 @@ void Locks::close_connection(std::uint64_t connection) {
 }
 
 void Locks::expire(Instant now) {
+  for (const Number number : std::exchange(repeated_, {})) {
+    Waiter& waiter = waiters_.at(number);
+    if (waiter.step == Step::kLooking) look(number, waiter);
+    if (waiter.step == Step::kConfirming) confirm(number, waiter);
+    if (waiter.step == Step::kWithdrawing) {
+      call(number, waiter, Step::kWithdrawing, removal(waiter.own));
+    }
+  }
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
     const Number number = deadlines_.begin()->second;
     Waiter& waiter = waiters_.at(number);
@@ -155,12 +169,15 @@ void Locks::stop() {
   waiters_.clear();
   expected_.clear();
   by_client_.clear();
+  by_key_.clear();
   deadlines_.clear();
+  repeated_.clear();
 }
 
 // --- steps --------------------------------------------------------------------------
 
 void Locks::call(Number number, Waiter& waiter, Step step, api::Body body) {
+  repeated_.erase(number);
   waiter.step = step;
   waiter.expects = next_++;
   expected_.emplace(waiter.expects, number);
@@ -176,6 +193,11 @@ void Locks::grant(Number number, Waiter& waiter) {
 // Who has the key already, by an earlier request with the same lease, goes on from there.
 void Locks::enter(Number number, Waiter& waiter) {
   waiter.own.key = key_of(waiter.own.name, waiter.own.lease);
+  by_key_.emplace(waiter.own.key, number);
+  if (is_being_withdrawn(number, waiter)) {
+    waiter.step = Step::kHeldBack;
+    return;
+  }
   api::TxnRequest txn;
   txn.compare.push_back(created_at(waiter.own.key, 0));
   txn.success.push_back(put(waiter.own.key, waiter.value, waiter.own.lease));
@@ -230,8 +252,52 @@ void Locks::confirm(Number number, Waiter& waiter) {
   call(number, waiter, Step::kConfirming, std::move(own));
 }
 
+// Others may depend on the same key: calls of one client, or of several with one lease.
+template <class Visit>
+void Locks::for_each_sharing(Number number, const Waiter& waiter, Visit visit) {
+  for (auto it = by_key_.lower_bound({waiter.own.key, 0});
+       it != by_key_.end() && it->first == waiter.own.key; ++it) {
+    if (it->second != number) visit(waiters_.at(it->second));
+  }
+}
+
+bool Locks::is_being_withdrawn(Number number, const Waiter& waiter) {
+  bool found = false;
+  for_each_sharing(number, waiter, [&found](const Waiter& other) {
+    found = found || other.step == Step::kWithdrawing;
+  });
+  return found;
+}
+
+bool Locks::may_take_back(Number number, const Waiter& waiter) {
+  const api::Revision revision = waiter.own.revision;
+  if (revision == 0 || waiter.granted == revision) return false;
+  if (waiter.created != revision && waiter.step != Step::kWaiting) return false;
+  bool is_alone = true;
+  for_each_sharing(number, waiter, [&is_alone, revision](Waiter& other) {
+    if (other.is_gone) return;
+    is_alone = false;
+    other.created = revision;  // it has this place now, also if it does not know the key yet
+    if (other.own.revision == 0) other.own.revision = revision;
+  });
+  return is_alone;
+}
+
+// Its key, unless somebody else is there with it.
 void Locks::take_back(Number number, Waiter& waiter) {
+  if (!may_take_back(number, waiter)) {
+    return finish(number, waiter, waiter.entered, waiter.error.value_or(api::Error{}));
+  }
   call(number, waiter, Step::kWithdrawing, removal(waiter.own));
+}
+
+// Only now: the same key would be found, and deleted by what is under way.
+void Locks::let_held_back_enter(const Bytes& key) {
+  std::vector<Number> held_back;
+  for (auto it = by_key_.lower_bound({key, 0}); it != by_key_.end() && it->first == key; ++it) {
+    if (waiters_.at(it->second).step == Step::kHeldBack) held_back.push_back(it->second);
+  }
+  for (const Number number : held_back) enter(number, waiters_.at(number));
 }
 
 // The client is gone, or has its reply.
@@ -251,6 +317,7 @@ void Locks::leave(Number number, Waiter& waiter) {
     case Step::kConfirming:
       stop_waiting(waiter);
       return take_back(number, waiter);
+    case Step::kHeldBack:
     case Step::kGranting:
     case Step::kResigning:
     case Step::kAsking:
@@ -260,18 +327,28 @@ void Locks::leave(Number number, Waiter& waiter) {
 
 // --- what came of them --------------------------------------------------------------
 
+// A removal only if it was certainly not done and nobody is cut off: by the time a leader is found
+// the client may hold the lock with that key, at another member.
+bool Locks::may_repeat(Step step, api::ErrorCode code) {
+  if (step == Step::kWithdrawing) return code == ErrorCode::kTooManyRequests;
+  return (step == Step::kLooking || step == Step::kConfirming) && is_for_the_moment(code);
+}
+
 void Locks::on_response(api::CallId call, api::Response response) {
   const auto found = expected_.find(call);
   if (found == expected_.end()) return;
   const Number number = found->second;
   expected_.erase(found);
   Waiter& waiter = waiters_.at(number);
+  auto* error = std::get_if<api::Error>(&response.answer);
+  if (error != nullptr && may_repeat(waiter.step, error->code)) {
+    repeated_.insert(number);
+    return;
+  }
   if (waiter.step == Step::kWithdrawing) {
     return finish(number, waiter, response.header, waiter.error.value_or(api::Error{}));
   }
-  if (auto* error = std::get_if<api::Error>(&response.answer)) {
-    return fail(number, waiter, std::move(*error));
-  }
+  if (error != nullptr) return fail(number, waiter, std::move(*error));
   switch (waiter.step) {
     case Step::kGranting:
       return granted(number, waiter, response);
@@ -287,6 +364,7 @@ void Locks::on_response(api::CallId call, api::Response response) {
       return finish(number, waiter, response.header, api::ResignResponse{});
     case Step::kAsking:
       return told_leader(number, waiter, response);
+    case Step::kHeldBack:
     case Step::kWaiting:
     case Step::kWithdrawing:
       CHECK(false, "no call is under way");
@@ -303,12 +381,13 @@ void Locks::entered(Number number, Waiter& waiter, api::Response& response) {
   waiter.entered = response.header;
   if (has_succeeded(response)) {
     waiter.own.revision = response.header.revision;
+    waiter.created = waiter.own.revision;
     return waiter.is_gone ? take_back(number, waiter) : look(number, waiter);
   }
   const api::KeyValue* own = first_key(response);
   CHECK(own != nullptr);
-  if (waiter.is_gone) return erase(number);
   waiter.own.revision = own->create_revision;
+  if (waiter.is_gone) return take_back(number, waiter);
   const bool has_value = waiter.kind == Kind::kLock || own->value == waiter.value;
   return has_value ? look(number, waiter) : proclaim(number, waiter);
 }
@@ -371,6 +450,8 @@ void Locks::on_watch(std::uint64_t feed, const api::WatchNews& news) {
 
 // It holds the lock, or leads.
 void Locks::reached(Number number, Waiter& waiter, const api::Header& header) {
+  for_each_sharing(number, waiter,
+                   [&waiter](Waiter& other) { other.granted = waiter.own.revision; });
   if (waiter.kind == Kind::kLock) {
     return finish(number, waiter, header, api::LockResponse{waiter.own.key, waiter.own.revision});
   }
@@ -401,12 +482,17 @@ void Locks::finish(Number number, Waiter& waiter, const api::Header& header, api
 void Locks::erase(Number number) {
   const auto found = waiters_.find(number);
   Waiter& waiter = found->second;
+  const bool was_withdrawn = waiter.step == Step::kWithdrawing;
+  const Bytes key = std::move(waiter.own.key);
   expected_.erase(waiter.expects);
+  repeated_.erase(number);
+  by_key_.erase({key, number});
   if (!waiter.is_gone) {
     by_client_.erase(waiter.client);
     if (waiter.deadline) deadlines_.erase({*waiter.deadline, number});
   }
   waiters_.erase(found);
+  if (was_withdrawn) let_held_back_enter(key);
 }
 
 }  // namespace conclave::store

@@ -56,13 +56,17 @@ class Locks {
   // Replies later, at most once. REQUIRES: api::route_of(request) is kLock, and no other request of
   // `client` waits. At `deadline` it is withdrawn, and answered kDeadlineExceeded.
   void request(FeedId client, api::Request request, std::optional<Instant> deadline);
-  // The client wants no answer any more: its key is deleted, as soon as it is known which that is.
-  // As with etcd, a key that it had before stays if it is found out too early.
+  // The client wants no answer any more: the key that was created for it is deleted, as soon as it
+  // is known which that is. Not if another call of this member, with the same lease, waits with
+  // that key or has been granted the lock with it; and not a key that was there before, unless the
+  // call has seen that somebody is before it.
   void withdraw(FeedId client);
   void close_connection(std::uint64_t connection);
 
   void on_response(api::CallId call, api::Response response);
   void on_watch(std::uint64_t feed, const api::WatchNews& news);
+  // Also repeats what failed for the moment: nobody loses a place since this member had no leader
+  // for a while.
   void expire(Instant now);
   // Answers everybody kStopped, from now on. Keys stay: a client that asks another member, with the
   // same lease, has its place still.
@@ -75,6 +79,7 @@ class Locks {
  private:
   enum class Kind : std::uint8_t { kLock, kCampaign, kProclaim, kResign, kLeader };
   enum class Step : std::uint8_t {
+    kHeldBack,     // until a removal of its key is through
     kGranting,     // the lease
     kEntering,     // creates the key, or finds it
     kProclaiming,  // the value of the leader
@@ -90,6 +95,10 @@ class Locks {
     Step step = Step::kEntering;
     bool is_gone = false;  // nobody waits for the reply
     bool has_waited = false;
+    // Revisions of keys of this name: created for it, or for one whose place it took; and with
+    // which another call was granted the lock.
+    api::Revision created = 0;
+    api::Revision granted = 0;
     FeedId client;
     std::uint64_t expects = 0;  // the call, or the feed with its one watch, that takes it on
     std::optional<Instant> deadline;
@@ -116,6 +125,12 @@ class Locks {
   void wait(Number number, Waiter& waiter, const api::Response& found);
   void confirm(Number number, Waiter& waiter);
   void take_back(Number number, Waiter& waiter);
+  bool may_take_back(Number number, const Waiter& waiter);
+  template <class Visit>
+  void for_each_sharing(Number number, const Waiter& waiter, Visit visit);
+  static bool may_repeat(Step step, api::ErrorCode code);
+  bool is_being_withdrawn(Number number, const Waiter& waiter);
+  void let_held_back_enter(const Bytes& key);
   void leave(Number number, Waiter& waiter);
   void stop_waiting(Waiter& waiter);
 
@@ -135,10 +150,12 @@ class Locks {
   void erase(Number number);
 
   Waiters waiters_;
-  Number next_ = 1;                            // also of calls and feeds
-  absl::btree_map<Number, Number> expected_;   // by call or feed
-  absl::btree_map<FeedId, Number> by_client_;  // those that are not gone
+  Number next_ = 1;                                   // also of calls and feeds
+  absl::btree_map<Number, Number> expected_;          // by call or feed
+  absl::btree_map<FeedId, Number> by_client_;         // those that are not gone
+  absl::btree_set<std::pair<Bytes, Number>> by_key_;  // who enters, waits or is withdrawn with it
   absl::btree_set<std::pair<Instant, Number>> deadlines_;
+  absl::btree_set<Number> repeated_;  // at the next expire(): their calls failed for the moment
   Effects effects_;
   bool stopped_ = false;
 };

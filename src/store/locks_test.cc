@@ -145,7 +145,7 @@ TEST_F(Locked, TheFirstHoldsAndTheOthersWaitInOrder) {
 }
 
 TEST_F(Locked, AReleaseWakesTheNextAlone) {
-  for (const std::uint64_t client : {1, 2, 3, 4}) lock(client);
+  for (const std::uint64_t client : {1U, 2U, 3U, 4U}) lock(client);
   wakes = 0;
   run("del l/1");
   EXPECT_EQ(wakes, 1);
@@ -168,7 +168,7 @@ TEST_F(Locked, WithTheSameLeaseItIsHeldAlready) {
 }
 
 TEST_F(Locked, WhoGoesLeavesTheQueue) {
-  for (const std::uint64_t client : {1, 2, 3}) lock(client);
+  for (const std::uint64_t client : {1U, 2U, 3U}) lock(client);
   heard();
   withdraw(2);
   run("del l/1");
@@ -200,7 +200,7 @@ TEST_F(Locked, WhoGoesBeforeItIsKnownThatItEnteredIsRemovedThen) {
 }
 
 TEST_F(Locked, ALeaseThatEndsWhileItsOwnerWaitsLosesThePlace) {
-  for (const std::uint64_t client : {1, 2, 3}) lock(client);
+  for (const std::uint64_t client : {1U, 2U, 3U}) lock(client);
   heard();
   run("revoke 2");
   EXPECT_EQ(heard(), "");
@@ -335,6 +335,180 @@ TEST_F(Locked, ALockIsTakenUnderAnother) {
   withdraw(3);
   EXPECT_EQ(db.run("range inner/3"), "6 range 0");
   EXPECT_EQ(locks.waiting(), 0);
+}
+
+// --- several calls with one key ------------------------------------------------------
+
+// Calls of client 5, with somebody else's lease.
+class SharedKey : public Locked {
+ protected:
+  void lock_with(api::LeaseId lease) { locks.request({5, 1}, wish(lease), {}); }
+  static api::Request wish(api::LeaseId lease) {
+    return {api::LockRequest{"l", lease}, std::nullopt, std::nullopt};
+  }
+  // Answers what has been asked, and leaves what is asked then.
+  void answer() {
+    for (const auto& [id, request] : locks.take_effects().calls) {
+      locks.on_response(id, db.run(request));
+    }
+  }
+  void answer_with(api::ErrorCode code) {
+    for (const auto& [id, request] : locks.take_effects().calls) {
+      locks.on_response(id, {{}, api::Error{code, {}}});
+    }
+  }
+};
+
+TEST_F(SharedKey, ACallThatWasGivenUpDoesNotTakeTheKeyFromTheOneThatFollowedIt) {
+  locks.request({1, 1}, wish(1), {});
+  locks.withdraw({1, 1});  // not known yet whether it has a key
+  lock_with(1);
+  settle();
+  EXPECT_EQ(heard(), " 5:l/1#2@2");
+  lock(2);
+  EXPECT_EQ(heard(), "") << "the key of the first call is held by the second";
+  EXPECT_EQ(locks.waiting(), 1);
+}
+
+TEST_F(SharedKey, WhoTookAPlaceLeavesItLikeOneWhoseItWas) {
+  lock(2);
+  enter(1);  // waits, once it has looked
+  lock_with(1);
+  answer();
+  locks.withdraw({1, 1});
+  settle();
+  locks.withdraw({5, 1});
+  settle();
+  EXPECT_EQ(heard(), " 2:l/2#2@2");
+  EXPECT_EQ(db.run("range l/1"), "4 range 0") << "nobody is left who would want it";
+  EXPECT_EQ(locks.waiting(), 0);
+}
+
+TEST_F(SharedKey, AHolderThatAsksAgainAndGoesKeepsWhatItHolds) {
+  lock(1);
+  for (const int answers : {0, 1}) {  // while it enters, and while it looks
+    lock_with(1);
+    for (int i = 0; i < answers; ++i) answer();
+    locks.withdraw({5, 1});
+    settle();
+  }
+  lock(2);
+  EXPECT_EQ(heard(), " 1:l/1#2@2");
+}
+
+TEST_F(SharedKey, WhatOneCallWasGrantedTheOtherDoesNotTakeBack) {
+  lock(2);
+  lock(1);
+  lock_with(1);
+  settle();  // both wait
+  db.run("del l/2");
+  while (hub.step(db.store)) {
+  }
+  answer();  // both looked: they are next
+  const auto confirmations = locks.take_effects().calls;
+  ASSERT_EQ(confirmations.size(), 2);
+  locks.on_response(confirmations[1].id, db.run(confirmations[1].request));
+  locks.withdraw({5, 1});  // the other one
+  settle();
+  lock(3);
+  EXPECT_EQ(heard(), " 2:l/2#2@2 1:l/1#3@4");
+}
+
+TEST_F(SharedKey, ACallWaitsForTheRemovalOfItsKey) {
+  lock(2);
+  lock(1);
+  locks.withdraw({1, 1});  // the removal is under way
+  lock_with(1);
+  EXPECT_EQ(locks.waiting(), 2);
+  settle();
+  run("del l/2");
+  EXPECT_EQ(heard(), " 2:l/2#2@2 5:l/1#5@6") << "its key is a new one";
+}
+
+TEST_F(SharedKey, OneThatIsHeldBackMayGo) {
+  lock(2);
+  lock(1);
+  locks.withdraw({1, 1});
+  lock_with(1);
+  locks.withdraw({5, 1});
+  settle();
+  EXPECT_EQ(locks.waiting(), 0);
+  EXPECT_EQ(db.run("range l/1"), "4 range 0");
+}
+
+TEST_F(SharedKey, WhatFailsForTheMomentIsRepeated) {
+  for (const api::ErrorCode code :
+       {api::ErrorCode::kTimeout, api::ErrorCode::kNoLeader, api::ErrorCode::kTooManyRequests}) {
+    enter(1);
+    answer_with(code);  // who is before it?
+    EXPECT_FALSE(locks.has_effects());
+    locks.expire({});
+    settle();
+    EXPECT_EQ(heard().substr(0, 7), " 1:l/1#");
+    run("del l/1");
+  }
+}
+
+TEST_F(SharedKey, ARemovalIsRepeatedOnlyIfItWasNotTried) {
+  for (const auto& [code, is_repeated] :
+       {std::pair(api::ErrorCode::kTooManyRequests, true),
+        std::pair(api::ErrorCode::kTimeout, false), std::pair(api::ErrorCode::kNoLeader, false)}) {
+    lock(1);
+    lock(2);
+    locks.withdraw({2, 1});
+    answer_with(code);
+    EXPECT_EQ(locks.waiting(), is_repeated ? 1 : 0);
+    locks.expire({});
+    settle();
+    EXPECT_EQ(locks.waiting(), 0);
+    EXPECT_EQ(db.run("range l/2").ends_with("range 0"), is_repeated);
+    run("del l/2");
+    run("del l/1");
+  }
+}
+
+// The one whose key it was goes first, while the other has asked and knows nothing yet.
+TEST_F(SharedKey, APlaceThatWasTakenBeforeItWasKnownIsLeftToo) {
+  lock(2);
+  lock(1);
+  lock_with(1);
+  const auto enters = locks.take_effects().calls;
+  ASSERT_EQ(enters.size(), 1);
+  locks.withdraw({1, 1});
+  locks.withdraw({5, 1});
+  locks.on_response(enters[0].id, db.run(enters[0].request));
+  settle();
+  EXPECT_EQ(locks.waiting(), 0);
+  EXPECT_TRUE(db.run("range l/1").ends_with("range 0")) << db.run("range l/1");
+}
+
+TEST_F(SharedKey, APlaceThatWasTakenByOneWhoIsRefusedIsLeftToo) {
+  lock(2);
+  lock(1);
+  lock_with(1);
+  const auto enters = locks.take_effects().calls;
+  ASSERT_EQ(enters.size(), 1);
+  locks.withdraw({1, 1});
+  locks.on_response(enters[0].id, {{}, api::Error{api::ErrorCode::kFenced, {}}});
+  settle();
+  EXPECT_EQ(heard(), " 2:l/2#2@2 5:fenced");
+  EXPECT_TRUE(db.run("range l/1").ends_with("range 0")) << db.run("range l/1");
+}
+
+// What was granted with a key says nothing of the next key of that name.
+TEST_F(SharedKey, AGrantIsOfOneKeyAlone) {
+  lock(1);
+  lock_with(1);
+  const auto enters = locks.take_effects().calls;
+  ASSERT_EQ(enters.size(), 1);
+  run("del l/1");
+  lock(2);
+  locks.on_response(enters[0].id, db.run(enters[0].request));  // late: creates another key
+  settle();
+  locks.withdraw({5, 1});
+  settle();
+  EXPECT_EQ(heard(), " 1:l/1#2@2 2:l/2#4@4");
+  EXPECT_TRUE(db.run("range l/1").ends_with("range 0")) << db.run("range l/1");
 }
 
 }  // namespace

@@ -207,6 +207,18 @@ Result<SnapshotDir::Writer> SnapshotDir::create(GroupId group,
   return Writer(std::move(writing));
 }
 
+Result<void> SnapshotDir::require_free(std::uint64_t bytes) const {
+  if (bytes == 0) return {};
+  const std::uint64_t free = TRY(disk_->free_bytes(directory_));
+  if (free >= bytes) return {};
+  return fail(ErrorCode::kNoSpace,
+              fmt::format("{} bytes of the disk are free, and {} would be needed", free, bytes));
+}
+
+Result<void> SnapshotDir::remove_unused(GroupId group, const std::vector<LogIndex>& in_use) const {
+  return remove_all_but(*disk_, directory_, group, kWhole, kKept, in_use);
+}
+
 Result<std::pair<Bytes, bool>> SnapshotDir::read_raw(GroupId group, LogIndex index,
                                                      std::uint64_t offset,
                                                      std::uint32_t max_bytes) const {
@@ -261,9 +273,9 @@ Result<void> SnapshotDir::write_raw(GroupId group, LogIndex index, std::uint64_t
   return {};
 }
 
-Result<void> SnapshotDir::verify_received(
-    GroupId group, const consensus::SnapshotMeta& meta,
-    const std::function<Result<void>(BytesView)>& piece) const {
+Result<void> SnapshotDir::verify_received(GroupId group, const consensus::SnapshotMeta& meta,
+                                          const std::function<Result<void>(BytesView)>& piece,
+                                          const std::vector<LogIndex>& in_use) const {
   const std::string path = directory_ + "/" + file_name(group, meta.index, kReceiving);
   auto file = TRY(disk_->open(path, io::OpenMode::kReadWrite));
   const auto check = [&]() -> Result<void> {
@@ -280,7 +292,7 @@ Result<void> SnapshotDir::verify_received(
   }
   TRY(file->sync());
   file.reset();
-  return publish(*disk_, directory_, group, meta.index, kReceiving);
+  return publish(*disk_, directory_, group, meta.index, kReceiving, in_use);
 }
 
 Result<LogIndex> SnapshotDir::newest_index(GroupId group) const {

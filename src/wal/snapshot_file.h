@@ -53,6 +53,10 @@ class SnapshotDir {
     std::shared_ptr<State> state_;
   };
   Result<Writer> create(GroupId group, const consensus::SnapshotMeta& meta) const;
+  // kNoSpace, with the numbers, if the disk has less.
+  Result<void> require_free(std::uint64_t bytes) const;
+  // All but the newest two and those `in_use`.
+  Result<void> remove_unused(GroupId group, const std::vector<LogIndex>& in_use) const;
 
   // Sending: raw bytes of the file of snapshot `index`; the second member is true if they reach its
   // end. kNotFound if that snapshot is gone.
@@ -67,11 +71,12 @@ class SnapshotDir {
                                               std::uint32_t max_bytes, const Derive& derive) const;
   // Receiving: raw bytes, offset 0 first. After the last, verify_received checks every checksum,
   // the meta against `meta`, makes the file durable under its final name and gives its content to
-  // `piece`. kCorrupt: it was removed.
+  // `piece`; of older files, the newest two and those `in_use` stay. kCorrupt: it was removed.
   Result<void> write_raw(GroupId group, LogIndex index, std::uint64_t offset,
                          BytesView bytes) const;
   Result<void> verify_received(GroupId group, const consensus::SnapshotMeta& meta,
-                               const std::function<Result<void>(BytesView)>& piece) const;
+                               const std::function<Result<void>(BytesView)>& piece,
+                               const std::vector<LogIndex>& in_use = {}) const;
 
   // Index of the newest whole snapshot of a group on disk, 0 if none.
   Result<LogIndex> newest_index(GroupId group) const;

@@ -195,7 +195,7 @@ Decoded Codec::decode(Method method, Format format, BytesView bytes) {
     case Method::kDefragment:
       return decode_empty<pb::DefragmentRequest>(format, bytes, api::DefragmentRequest{});
     case Method::kSnapshot:
-      return decode_empty<pb::SnapshotRequest>(format, bytes, api::SnapshotRequest{});
+      return decode_as<pb::SnapshotRequest>(format, bytes);
     case Method::kDowngrade:
       return std::unexpected(status_of(
           {api::ErrorCode::kUnsupported, "no earlier version has other formats to go back to"}));

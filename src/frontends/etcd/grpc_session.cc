@@ -143,6 +143,7 @@ void GrpcSession::on_stream(Http2Stream& stream, Effects& effects) {
     ranges_.erase(stream.key());
     leader_wanted_.erase(stream.key());
     snapshots_.erase(stream.key());
+    snapshot_calls_.erase(stream.key());
     keep_alives_.forget(stream.key());
     set_progress(stream, kDone);
     return;
@@ -270,6 +271,12 @@ void GrpcSession::call(Http2Stream& stream, Effects& effects) {
   if (method_of(stream) == Method::kObserve) return observe(stream, message.payload, effects);
   auto request = request_of(stream, message.payload);
   if (!request) return refuse(stream, request.error());
+  if (method_of(stream) == Method::kSnapshot) {
+    if (snapshot_calls_.size() >= SnapshotStream::kMaxStreams) {
+      return refuse(stream, status_of({api::ErrorCode::kTooManyRequests, {}}));
+    }
+    snapshot_calls_.insert(stream.key());
+  }
   http2_.consume(stream, stream.body.size());
   set_progress(stream, kCalling);
   effects.calls.push_back({stream.key(), std::move(*request)});

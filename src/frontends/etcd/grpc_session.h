@@ -104,6 +104,7 @@ class GrpcSession final : public api::Session {
   // Answers of which some parts have come.
   std::map<wire::Http2Key, RangeAnswer> ranges_;
   std::map<wire::Http2Key, SnapshotStream> snapshots_;
+  std::set<wire::Http2Key> snapshot_calls_;  // those, and others that have not begun
   bool stopping_ = false;
 };
 

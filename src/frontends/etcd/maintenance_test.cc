@@ -121,6 +121,54 @@ TEST_F(MaintenanceTest, AlarmsHaveNoHeaderAsEtcds) {
             "alarms { memberID: 5 alarm: CORRUPT }");
 }
 
+TEST_F(MaintenanceTest, AConnectionHasFewStreamsOfSnapshots) {
+  Holder holder(10 << 20);
+  answer_ = std::ref(holder);
+  Http2TestClient slow({.initial_window = 0, .automatic_window_updates = false});
+  std::vector<std::int32_t> streams;
+  for (int i = 0; i < 100; ++i) {
+    streams.push_back(slow.request(wire::grpc_headers(kSnapshot), wire::grpc_frame("")));
+  }
+  api::Session::Effects effects;
+  session_->on_bytes(slow.take_output(), effects);
+  std::size_t calls = 0;
+  while (!effects.calls.empty()) {
+    for (auto& item : std::exchange(effects.calls, {})) {
+      ++calls;
+      session_->on_response(item.id, {kHeader, holder(item.request)}, effects);
+    }
+  }
+  EXPECT_TRUE(slow.receive(effects.send));
+  EXPECT_LE(session_->held_bytes(), 8 * (SnapshotStream::kMaxUnsent + SnapshotStream::kPieceBytes));
+  EXPECT_GE(calls, 2 * SnapshotStream::kMaxStreams);
+  std::size_t refused = 0;
+  for (const std::int32_t stream : streams) {
+    const auto& headers = slow.answer(stream).headers;
+    const auto code = headers.find("grpc-status");
+    if (code != headers.end() && code->second == "8") ++refused;
+  }
+  EXPECT_EQ(refused, 100 - SnapshotStream::kMaxStreams);
+  slow.reset(streams[0]);
+  slow.request(wire::grpc_headers(kSnapshot), wire::grpc_frame(""));
+  effects = {};
+  session_->on_bytes(slow.take_output(), effects);
+  EXPECT_EQ(effects.calls.size(), 1) << "there is room for another one";
+}
+
+TEST_F(MaintenanceTest, ASnapshotOfTheMemberAlone) {
+  std::vector<bool> asked;
+  answer_ = [&](const api::Request& request) -> api::Answer {
+    asked.push_back(std::get<api::SnapshotRequest>(request.body).serializable);
+    return api::Error{api::ErrorCode::kNoLeader, {}};
+  };
+  pb::SnapshotRequest request;
+  call(kSnapshot, request);
+  request.set_serializable(true);
+  call(kSnapshot, request);
+  pump();
+  EXPECT_EQ(asked, (std::vector<bool>{false, true}));
+}
+
 TEST_F(MaintenanceTest, AnAlarmThatIsNoneIsRefused) {
   pb::AlarmRequest request;
   request.set_action(pb::AlarmRequest::ACTIVATE);

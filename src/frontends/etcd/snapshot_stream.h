@@ -17,6 +17,9 @@ class SnapshotStream {
  public:
   // Of the file, in one message.
   static constexpr std::uint32_t kPieceBytes = 128 * limits::kKiB;
+  // On a connection; beyond it "too many requests".
+  static constexpr std::size_t kMaxStreams = 8;
+  static_assert(kPieceBytes <= limits::kMaxBackupPieceBytes);
   // What may wait for the client before the next piece is asked for.
   static constexpr std::size_t kMaxUnsent = 4 * kPieceBytes;
 

@@ -1,5 +1,7 @@
 // Streams of Maintenance/Snapshot: part of GrpcSession. Each asks for one piece at a time, and for
-// the next one when its client has taken most of the last.
+// the next one when its client has taken most of the last. A connection has few of them, so they
+// hold little together, and the node answers none for a connection that has not taken other
+// answers.
 
 #include <array>
 #include <string>
@@ -18,7 +20,10 @@ using wire::Http2Stream;
 void GrpcSession::answer_snapshot(Http2Stream& stream, api::Response& response, Effects& effects) {
   const auto open = snapshots_.find(stream.key());
   if (const auto* error = std::get_if<api::Error>(&response.answer)) {
-    if (open == snapshots_.end()) return refuse(stream, status_of(*error));
+    if (open == snapshots_.end()) {
+      snapshot_calls_.erase(stream.key());
+      return refuse(stream, status_of(*error));
+    }
     return end_snapshot(stream, status_of(*error));
   }
   if (const auto* begun = std::get_if<api::SnapshotResponse>(&response.answer)) {
@@ -65,6 +70,7 @@ void GrpcSession::end_snapshot(Http2Stream& stream, const GrpcStatus& status) {
   http2_.finish(stream, std::span(trailers).first(text.empty() ? 1 : 2));
   set_progress(stream, kDone);
   snapshots_.erase(stream.key());
+  snapshot_calls_.erase(stream.key());
 }
 
 void GrpcSession::go_on_with_snapshots(Effects& effects) {

@@ -303,6 +303,10 @@ Translated<api::MoveLeaderRequest> to_api(pb::MoveLeaderRequest& from) {
   return api::MoveLeaderRequest{NodeId{from.targetid()}};
 }
 
+Translated<api::SnapshotRequest> to_api(pb::SnapshotRequest& from) {
+  return api::SnapshotRequest{.serializable = from.serializable()};
+}
+
 Translated<api::HashKvRequest> to_api(pb::HashKVRequest& from) {
   return api::HashKvRequest{from.revision()};
 }

@@ -39,6 +39,7 @@ Translated<api::MemberPromoteRequest> to_api(pb::MemberPromoteRequest& from);
 Translated<api::AlarmRequest> to_api(pb::AlarmRequest& from);
 Translated<api::MoveLeaderRequest> to_api(pb::MoveLeaderRequest& from);
 Translated<api::HashKvRequest> to_api(pb::HashKVRequest& from);
+Translated<api::SnapshotRequest> to_api(pb::SnapshotRequest& from);
 
 // These fill everything but the header.
 void to_proto(api::RangeResponse& from, pb::RangeResponse& to);

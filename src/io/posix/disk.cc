@@ -151,7 +151,7 @@ class PosixFile final : public File {
     const bool is_set = flags >= 0 && ::fcntl(fd_.get(), F_SETFL,
                                               wanted ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
     CHECK(is_set || wanted, "{}: direct writing cannot be ended", path_);
-    can_be_direct_ = is_set;
+    if (wanted) can_be_direct_ = is_set;
     is_direct_ = is_set && wanted;
     return is_set;
   }

@@ -2,6 +2,7 @@
 
 #include <openssl/rand.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace conclave::io {
@@ -91,12 +92,19 @@ Result<OwnedKey> parse_private_key(BytesView pem) {
   return key;
 }
 
-Result<OwnedCrl> parse_crl(BytesView text) {
-  OwnedCrl crl(PEM_read_bio_X509_CRL(reader_of(text).get(), nullptr, no_password, nullptr));
-  if (!crl) crl.reset(d2i_X509_CRL_bio(reader_of(text).get(), nullptr));
+Result<std::vector<OwnedCrl>> parse_crls(BytesView text) {
+  std::vector<OwnedCrl> lists;
+  const OwnedBio reader = reader_of(text);
+  while (X509_CRL* next = PEM_read_bio_X509_CRL(reader.get(), nullptr, no_password, nullptr)) {
+    lists.emplace_back(next);
+  }
+  const bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
   ERR_clear_error();
-  if (!crl) return fail(ErrorCode::kInvalid, "no certificate revocation list is in it");
-  return crl;
+  if (!at_end) return fail(ErrorCode::kInvalid, "a certificate revocation list in it is damaged");
+  if (lists.empty()) lists.emplace_back(d2i_X509_CRL_bio(reader_of(text).get(), nullptr));
+  ERR_clear_error();
+  if (!lists.front()) return fail(ErrorCode::kInvalid, "no certificate revocation list is in it");
+  return lists;
 }
 
 std::string common_name_of(const X509& certificate) {
@@ -122,13 +130,14 @@ bool is_valid_for(const X509& certificate, const std::string& host) {
   return valid;
 }
 
-bool is_revoked(const X509& certificate, X509_CRL& crl) {
-  X509_REVOKED* entry = nullptr;
-  const bool same_issuer =
-      X509_NAME_cmp(X509_get_issuer_name(&certificate), X509_CRL_get_issuer(&crl)) == 0;
-  return same_issuer &&
-         X509_CRL_get0_by_serial(
-             &crl, &entry, const_cast<ASN1_INTEGER*>(X509_get0_serialNumber(&certificate))) == 1;
+bool is_revoked(const X509& certificate, const std::vector<OwnedCrl>& lists) {
+  auto* const serial = const_cast<ASN1_INTEGER*>(X509_get0_serialNumber(&certificate));
+  return std::ranges::any_of(lists, [&](const OwnedCrl& list) {
+    X509_REVOKED* entry = nullptr;
+    return X509_NAME_cmp(X509_get_issuer_name(&certificate), X509_CRL_get_issuer(list.get())) ==
+               0 &&
+           X509_CRL_get0_by_serial(list.get(), &entry, serial) == 1;
+  });
 }
 
 Result<KeyPair> make_self_signed(const std::vector<std::string>& hosts) {

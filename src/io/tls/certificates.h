@@ -15,8 +15,8 @@ namespace conclave::io {
 Result<std::vector<OwnedCertificate>> parse_certificates(BytesView pem);
 // kInvalid also for an encrypted key: nobody is there to type its password.
 Result<OwnedKey> parse_private_key(BytesView pem);
-// PEM or DER.
-Result<OwnedCrl> parse_crl(BytesView text);
+// One or more lists as PEM, or one as DER. kInvalid if any of them is damaged.
+Result<std::vector<OwnedCrl>> parse_crls(BytesView text);
 
 // The subject's common name; empty if it has none.
 std::string common_name_of(const X509& certificate);
@@ -25,8 +25,8 @@ std::string common_name_of(const X509& certificate);
 // name does not count. A wildcard stands for one whole label.
 bool is_valid_for(const X509& certificate, const std::string& host);
 
-// Whether the issuer of `crl` has revoked it.
-bool is_revoked(const X509& certificate, X509_CRL& crl);
+// Whether its issuer has revoked it, in any of these lists.
+bool is_revoked(const X509& certificate, const std::vector<OwnedCrl>& lists);
 
 struct KeyPair {
   Bytes certificate, key;  // PEM

@@ -35,7 +35,7 @@ TEST(Certificates, WhatIsNoneIsRefused) {
   EXPECT_THAT(parse_certificates(authority.pem() + damaged).error().message, HasSubstr("damaged"));
   EXPECT_THAT(parse_private_key("garbage").error().message, HasSubstr("no PEM key"));
   EXPECT_THAT(parse_private_key(authority.pem()).error().message, HasSubstr("no PEM key"));
-  EXPECT_THAT(parse_crl(authority.pem()).error().message, HasSubstr("revocation"));
+  EXPECT_THAT(parse_crls(authority.pem()).error().message, HasSubstr("revocation"));
 }
 
 TEST(Certificates, NamesAreTheAlternativeOnes) {
@@ -70,10 +70,24 @@ TEST(Certificates, RevokedOnesAreFoundOfTheListsIssuerOnly) {
   TestAuthority other;
   const auto bad = authority.issue({.common_name = "bad"});
   const auto good = authority.issue({.common_name = "good"});
-  const auto crl = parse_crl(authority.revoke(bad.certificate));
-  ASSERT_TRUE(crl);
-  EXPECT_TRUE(is_revoked(*only(bad), **crl));
-  EXPECT_FALSE(is_revoked(*only(good), **crl));
+  const auto lists = parse_crls(authority.revoke(bad.certificate));
+  ASSERT_TRUE(lists);
+  EXPECT_TRUE(is_revoked(*only(bad), *lists));
+  EXPECT_FALSE(is_revoked(*only(good), *lists));
+}
+
+TEST(Certificates, AllListsOfAFileCount) {
+  TestAuthority authority;
+  const auto first = authority.issue({.common_name = "first"});
+  const auto second = authority.issue({.common_name = "second"});
+  const Bytes text = authority.revoke(first.certificate) + authority.revoke(second.certificate);
+  const auto lists = parse_crls(text);
+  ASSERT_TRUE(lists);
+  EXPECT_TRUE(is_revoked(*only(first), *lists));
+  EXPECT_TRUE(is_revoked(*only(second), *lists));
+  Bytes damaged = text;
+  damaged.erase(text.size() - 60, 8);
+  EXPECT_THAT(parse_crls(damaged).error().message, HasSubstr("damaged"));
 }
 
 TEST(Certificates, ASelfSignedOneIsForItsHosts) {

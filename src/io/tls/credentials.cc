@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "io/tls/certificates.h"
 
@@ -26,17 +27,26 @@ int check_names(const TlsContext& wanted, X509_STORE_CTX* store) {
       wanted.allowed_hostname.empty() || is_valid_for(*shown, wanted.allowed_hostname);
   if (!common_name_ok || !hostname_ok) return X509_V_ERR_APPLICATION_VERIFICATION;
   const STACK_OF(X509)* const chain = X509_STORE_CTX_get0_chain(store);
-  for (int i = 0; wanted.crl && i < sk_X509_num(chain); ++i) {
-    if (is_revoked(*sk_X509_value(chain, i), *wanted.crl)) return X509_V_ERR_CERT_REVOKED;
+  for (int i = 0; i < sk_X509_num(chain); ++i) {
+    if (is_revoked(*sk_X509_value(chain, i), wanted.revoked)) return X509_V_ERR_CERT_REVOKED;
   }
   return X509_V_OK;
+}
+
+// Of whoever wrote it, for the log.
+std::string printable(std::string name) {
+  constexpr std::size_t kMaxShown = 64;
+  if (name.size() > kMaxShown) name.resize(kMaxShown);
+  std::ranges::replace_if(
+      name, [](char c) { return c < ' ' || c > '~'; }, '?');
+  return name;
 }
 
 int verify(X509_STORE_CTX* store, void* wanted) {
   const auto* const connection = static_cast<const SSL*>(
       X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
   auto* const shown = static_cast<std::string*>(SSL_get_app_data(connection));
-  if (shown != nullptr) *shown = common_name_of(*X509_STORE_CTX_get0_cert(store));
+  if (shown != nullptr) *shown = printable(common_name_of(*X509_STORE_CTX_get0_cert(store)));
   const int verified = X509_verify_cert(store);
   if (verified != 1) return verified;
   const int names = check_names(*static_cast<const TlsContext*>(wanted), store);
@@ -104,7 +114,9 @@ Result<void> set_certificate(SSL_CTX& context, const TlsFiles& files, BytesView 
   }
   for (std::size_t i = 1; i < chain->size(); ++i)
     SSL_CTX_add1_chain_cert(&context, (*chain)[i].get());
-  if (SSL_CTX_use_PrivateKey(&context, private_key->get()) != 1) {
+  // The second question is not superfluous: keys of each kind have a place of their own.
+  if (SSL_CTX_use_PrivateKey(&context, private_key->get()) != 1 ||
+      SSL_CTX_check_private_key(&context) != 1) {
     return in_file(files.key, "it does not fit the certificate in " + files.certificate + ": " +
                                   openssl_error("the two differ"));
   }
@@ -133,6 +145,8 @@ void set_verification(SSL_CTX& context, const TlsOptions& options, TlsRole role)
 }
 
 void set_behaviour(SSL_CTX& context) {
+  // Without the finite-field groups, whose work anybody could ask for without any of his own.
+  CHECK(SSL_CTX_set1_groups_list(&context, "X25519:P-256:P-384") == 1);
   SSL_CTX_set_min_proto_version(&context, TLS1_2_VERSION);
   SSL_CTX_set_options(&context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION |
                                     SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
@@ -198,9 +212,9 @@ Result<std::shared_ptr<const TlsContext>> TlsCredentials::build(TlsRole role,
   TRY(set_trust(context, options_.files.trusted_ca, material.trusted_ca));
   set_verification(context, options_, role);
   if (!options_.files.crl.empty()) {
-    auto crl = parse_crl(material.crl);
-    if (!crl) return in_file(options_.files.crl, crl.error().message);
-    made->crl = std::move(*crl);
+    auto revoked = parse_crls(material.crl);
+    if (!revoked) return in_file(options_.files.crl, revoked.error().message);
+    made->revoked = std::move(*revoked);
   }
   made->allowed_common_name = options_.allowed_common_name;
   made->allowed_hostname = options_.allowed_hostname;

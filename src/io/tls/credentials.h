@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/result.h"
@@ -26,7 +27,7 @@ enum class TlsRole : std::uint8_t { kServer, kClient };
 // One set of certificates in one role. Connections that were made with it keep it.
 struct TlsContext {
   OwnedContext context;
-  OwnedCrl crl;
+  std::vector<OwnedCrl> revoked;
   std::string allowed_common_name, allowed_hostname;
   std::string protocols;  // as ALPN writes them
 };

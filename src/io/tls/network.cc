@@ -98,10 +98,12 @@ class TlsNetwork::TlsConnection final : public Connection, private ConnectionHan
 
 class TlsNetwork::Core {
  public:
-  Core(Clock& clock, Network& network, std::unique_ptr<TlsCredentials> credentials)
+  Core(Clock& clock, Network& network, std::unique_ptr<TlsCredentials> credentials,
+       std::size_t max_handshakes)
       : clock_(clock),
         network_(network),
         credentials_(std::move(credentials)),
+        max_handshakes_(max_handshakes),
         alive_(std::make_shared<char>()) {}
   ~Core() {
     for (auto& [id, each] : pending_) clock_.cancel(each.limit);
@@ -115,7 +117,7 @@ class TlsNetwork::Core {
   void begin(TlsRole role, std::unique_ptr<Connection> raw, const std::string& host, Duration limit,
              const void* owner,
              std::move_only_function<void(Result<std::unique_ptr<Connection>>)> done) {
-    if (pending_.size() >= limits::kMaxHandshakes) {
+    if (!pending_.empty() && pending_.size() >= max_handshakes_) {
       fail_handshake(pending_.begin()->first, "too many others connect");
       forget(pending_.begin()->first);
     }
@@ -251,6 +253,7 @@ class TlsNetwork::Core {
   Clock& clock_;
   Network& network_;
   std::unique_ptr<TlsCredentials> credentials_;
+  const std::size_t max_handshakes_;
   std::map<std::uint64_t, Pending> pending_;
   std::uint64_t next_ = 1;
   std::deque<std::uint64_t> due_;
@@ -284,7 +287,7 @@ TlsChannel::State TlsNetwork::TlsConnection::step() {
   channel_.handshake();
   send_output();
   if (channel_.state() == TlsChannel::State::kHandshake) {
-    waiting_.clear();
+    waiting_ = Bytes();  // with its memory
     raw_->pause_reading(false);
   } else if (channel_.state() == TlsChannel::State::kFailed && looks_like_http(waiting_)) {
     raw_->send(Bytes(kPlainHttpAnswer));
@@ -301,7 +304,7 @@ void TlsNetwork::TlsConnection::end_handshake() {
 // The channel still holds what is left of `waiting_`.
 void TlsNetwork::TlsConnection::serve() {
   if (handler_ == nullptr || !decrypt()) return;
-  waiting_.clear();
+  waiting_ = Bytes();  // with its memory
   if (!paused_) raw_->pause_reading(false);
 }
 
@@ -427,8 +430,9 @@ class TlsNetwork::TlsConnector final : public Connector {
   std::unique_ptr<Connector> raw_;
 };
 
-TlsNetwork::TlsNetwork(Clock& clock, Network& network, std::unique_ptr<TlsCredentials> credentials)
-    : core_(std::make_unique<Core>(clock, network, std::move(credentials))) {}
+TlsNetwork::TlsNetwork(Clock& clock, Network& network, std::unique_ptr<TlsCredentials> credentials,
+                       std::size_t max_handshakes)
+    : core_(std::make_unique<Core>(clock, network, std::move(credentials), max_handshakes)) {}
 
 TlsNetwork::~TlsNetwork() = default;
 

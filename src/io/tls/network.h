@@ -3,10 +3,10 @@
 // others go through it untouched. What it hands over has its handshake behind it, and certificates
 // verified; so whoever uses it need not know.
 //
-// A handshake has a time limit. There are limits::kMaxHandshakes at a time, of which the oldest
-// goes when one more comes; and in a turn of the loop only a few of them are taken a step further,
-// since a step may cost a signature: so neither a thousand callers at once nor a thousand that
-// stall hold anybody else up.
+// A handshake has a time limit. There are so many at a time, of which the oldest goes when one more
+// comes; and in a turn of the loop only a few of them are taken a step further, since a step may
+// cost a signature: so neither a thousand callers at once nor a thousand that stall hold anybody
+// else up.
 //
 // No system calls: it stands on Clock, Network, and on OpenSSL for bytes.
 
@@ -21,7 +21,8 @@ namespace conclave::io {
 class TlsNetwork final : public Network {
  public:
   // REQUIRES: clock and network outlive it; it outlives its connections, listeners and connectors.
-  TlsNetwork(Clock& clock, Network& network, std::unique_ptr<TlsCredentials> credentials);
+  TlsNetwork(Clock& clock, Network& network, std::unique_ptr<TlsCredentials> credentials,
+             std::size_t max_handshakes);
   ~TlsNetwork() override;
 
   // As the network below. Those who fail in the handshake are logged, some of them each second.

@@ -6,7 +6,6 @@
 #include <map>
 #include <optional>
 
-#include "base/limits.h"
 #include "base/log.h"
 #include "io/posix/clock.h"
 #include "io/posix/loop.h"
@@ -18,6 +17,8 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+
+constexpr std::size_t kMost = 600;
 
 // What was logged, for tests about it.
 std::string& logged() {
@@ -70,7 +71,7 @@ class TlsNetworkTest : public testing::Test {
   std::unique_ptr<TlsNetwork> network(const TlsOptions& options) {
     auto credentials = TlsCredentials::load(
         options, [this](const std::string& path) -> Result<Bytes> { return files_.at(path); });
-    return std::make_unique<TlsNetwork>(clock_, posix_, std::move(*credentials));
+    return std::make_unique<TlsNetwork>(clock_, posix_, std::move(*credentials), kMost);
   }
 
   void listen() {
@@ -111,6 +112,7 @@ class TlsNetworkTest : public testing::Test {
   PosixClock clock_{loop_};
   PosixNetwork posix_{loop_};
   std::unique_ptr<TlsNetwork> network_;
+  std::vector<std::unique_ptr<TlsNetwork>> others_;  // outlive what they connect
   std::unique_ptr<Listener> listener_;
   std::vector<std::unique_ptr<Network::Connector>> connectors_;
   std::vector<std::unique_ptr<End>> servers_, clients_;
@@ -199,8 +201,8 @@ TEST_F(TlsNetworkTest, WhoIsNotToBeTrustedIsRefused) {
   listen();
   files_["other"] = TestAuthority().pem();
   options_.files.trusted_ca = "other";
-  const auto stranger = network(options_);
-  expect_refused(*stranger, listener_->address(), "its certificate (m1) is refused");
+  TlsNetwork& stranger = *others_.emplace_back(network(options_));
+  expect_refused(stranger, listener_->address(), "its certificate (m1) is refused");
   EXPECT_THAT(logged(), AllOf(HasSubstr("refused a peer connection in the TLS handshake: 127."),
                               HasSubstr("alert")));
   EXPECT_TRUE(servers_.empty());
@@ -214,8 +216,8 @@ TEST_F(TlsNetworkTest, TheNameThatWasDialledHasToFit) {
   const KeyPair pair = authority_.issue({.common_name = "m1", .alternative_names = "IP:10.0.0.1"});
   files_["cert"] = pair.certificate;
   files_["key"] = pair.key;
-  const auto renamed = network(options_);
-  auto other = renamed->listen({"127.0.0.1", 0, true}, [](auto) { FAIL() << "it was accepted"; });
+  TlsNetwork& renamed = *others_.emplace_back(network(options_));
+  auto other = renamed.listen({"127.0.0.1", 0, true}, [](auto) { FAIL() << "it was accepted"; });
   expect_refused(*network_, (*other)->address(), "IP address mismatch");
 }
 
@@ -244,11 +246,11 @@ TEST_F(TlsNetworkTest, TheOldestHandshakeGoesWhenThereAreTooMany) {
   listen();
   connect_plainly([&](End& first) {
     first.when_closed = [this] { loop_.stop(); };
-    for (std::size_t i = 1; i <= limits::kMaxHandshakes; ++i) connect_plainly([](End&) {});
+    for (std::size_t i = 1; i <= kMost; ++i) connect_plainly([](End&) {});
   });
   loop_.run();
   EXPECT_TRUE(clients_.front()->closed);
-  EXPECT_LE(network_->handshakes(), limits::kMaxHandshakes);
+  EXPECT_LE(network_->handshakes(), kMost);
   EXPECT_THAT(logged(), HasSubstr("too many others connect"));
 }
 
