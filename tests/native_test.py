@@ -37,7 +37,7 @@ def load_messages():
 MESSAGES = load_messages()
 SERVICE_OF = {'Acquire': 'Lock', 'Release': 'Lock', 'Validate': 'Lock', 'Enter': 'Barrier'}
 SERVICE_OF |= {'Leave': 'Barrier'}
-SHARED, SEMAPHORE = 1, 2
+EXCLUSIVE, SHARED, SEMAPHORE = 0, 1, 2
 UNTIL_HELD, NOT_AT_ALL, IN_QUEUE = 0, 1, 2
 
 
@@ -161,7 +161,41 @@ class Locks(NativeCase):
             grpc.StatusCode.DEADLINE_EXCEEDED, lambda: self.acquire(self.grant(), timeout=0.5)
         )
         harness.wait_until(lambda: self.queue() == 1, 5, 'the queue to be left')
+        # That was the client's own clock. Here it is the member that answers.
+        fields = {'name': base64.b64encode(self.name).decode(), 'lease': self.grant()}
+        begin = time.monotonic()
+        status, error = self.curl('/v1/lock/acquire', '-H', 'Grpc-Timeout: 500m', **fields)
+        took = time.monotonic() - begin
+        self.assertEqual((status, error['code']), (504, 4))
+        self.assertTrue(0.45 < took < 1.0, took)
+        harness.wait_until(lambda: self.queue() == 1, 5, 'the queue to be left')
         self.assertTrue(self.release(held).was_there)
+
+    def test_the_position_in_the_queue_falls(self):
+        held = [self.acquire(self.grant())]
+        leases = [self.grant() for _ in range(3)]
+        for lease in leases:
+            held.append(self.acquire(lease, wait=IN_QUEUE))
+        self.assertEqual([place.ahead for place in held], [0, 1, 2, 3])
+        positions = []
+        for place in held[:3]:
+            self.release(place)
+            last = self.acquire(leases[2], wait=IN_QUEUE)
+            positions.append((last.ahead, last.held, last.times))
+        self.assertEqual(positions, [(2, False, 1), (1, False, 1), (0, True, 1)])
+
+    def test_who_waits_together_with_others_may_go(self):
+        held = self.acquire(self.grant())
+        shared = self.wait(self.grant(), mode=SHARED)
+        alone = self.wait(self.grant())
+        last = self.wait(self.grant(), mode=SHARED)
+        self.release(held)
+        first = shared.result(timeout=5)
+        self.assertFalse(last.done())
+        alone.cancel()  # and those who share it hold it together
+        second = last.result(timeout=5)
+        for fence in (first.fence, second.fence):
+            self.assertTrue(self.services.call('Validate', fence=fence).valid)
 
     def test_validate(self):
         held = self.acquire(self.grant())
@@ -228,10 +262,88 @@ class Locks(NativeCase):
         self.assertEqual((status, leader['value']), (200, 'dg=='))
         self.assertEqual(self.curl('/v1/lock/lock')[0], 404)
 
-    def curl(self, path, **fields):
+    def curl(self, path, *options, **fields):
         command = ['curl', '-s', '-m', '10', '-w', '\n%{http_code}', '-d', json.dumps(fields)]
-        body, status = harness.run([*command, self.member.url + path]).stdout.rsplit('\n', 1)
+        url = self.member.url + path
+        body, status = harness.run([*command, *options, url]).stdout.rsplit('\n', 1)
         return int(status), json.loads(body) if body.startswith('{') else body
+
+
+class Holder(threading.Thread):
+    """Takes turns at a lock and says to `floor` between which moments it believes to hold it. Goes
+    on at another member, with the same lease, when one does not answer. `modes`: by turns."""
+
+    def __init__(self, case, number, name, floor, modes):
+        super().__init__()
+        self.members = [Services(member.channel) for member in case.cluster.members]
+        self.number, self.lock_name, self.floor, self.modes = number, name, floor, modes
+        self.lease = case.grant()
+        self.turns = 0
+        self.failure = None
+
+    def run(self):
+        try:
+            while not self.floor.is_closed.is_set():
+                self.take_turn()
+                self.turns += 1
+        except Exception as error:  # told to the test
+            self.failure = error
+
+    def ask(self, method, **fields):
+        for attempt in range(200):
+            services = self.members[(self.number + attempt) % len(self.members)]
+            try:
+                return services.call(method, timeout=20, **fields)
+            except grpc.RpcError as error:
+                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                    raise
+                time.sleep(0.1)
+        raise TimeoutError(method)
+
+    def take_turn(self):
+        mode = self.modes[self.turns % len(self.modes)]
+        permits = self.floor.permits if mode == SEMAPHORE else 0
+        held = self.ask(
+            'Acquire', name=self.lock_name, lease=self.lease, mode=mode, permits=permits
+        )
+        assert held.held, held
+        self.floor.come(self.number, mode, held.token)
+        validated = self.ask('Validate', fence=held.fence)
+        assert validated.valid, validated
+        time.sleep(0.005)
+        self.floor.go(self.number)
+        # Altogether: a request whose answer was lost may have counted.
+        while self.ask('Release', key=held.key, token=held.token, altogether=True).times:
+            pass
+        validated = self.ask('Validate', fence=held.fence)
+        assert not validated.valid, validated
+
+
+class Floor:
+    """Who believes to hold a lock, and that they may."""
+
+    def __init__(self, permits):
+        self.permits = permits
+        self.lock = threading.Lock()
+        self.is_closed = threading.Event()
+        self.present = {}  # mode, by holder
+        self.most = 0
+        self.highest = 0  # token of a holder that was alone
+
+    def come(self, number, mode, token):
+        with self.lock:
+            self.present[number] = mode
+            modes = list(self.present.values())
+            assert len(set(modes)) == 1, modes
+            assert mode == SHARED or len(modes) <= (self.permits if mode == SEMAPHORE else 1), modes
+            assert token > self.highest, (token, self.highest)
+            if mode == EXCLUSIVE:
+                self.highest = token
+            self.most = max(self.most, len(modes))
+
+    def go(self, number):
+        with self.lock:
+            del self.present[number]
 
 
 @harness.conclave_only('it has no such services')
@@ -287,34 +399,34 @@ class ManyMembers(NativeCase):
         self.cluster.wait_healthy()
 
     @harness.takes_long
-    def test_a_semaphore_has_no_more_holders_than_permits(self):
-        """Counted by the holders themselves, in one process, at three members."""
-        lock = threading.Lock()
-        inside, most, turns = [0], [0], [0]
-        until = time.monotonic() + 5
-
-        def take_turns(number):
-            services = Services(self.cluster.members[number % 3].channel)
-            lease = self.grant()
-            while time.monotonic() < until:
-                held = self.acquire(lease, services, mode=SEMAPHORE, permits=3)
-                with lock:
-                    inside[0] += 1
-                    most[0] = max(most[0], inside[0])
-                    turns[0] += 1
-                time.sleep(0.002)
-                with lock:
-                    inside[0] -= 1
-                services.call('Release', key=held.key, token=held.token)
-
-        threads = [threading.Thread(target=take_turns, args=(n,)) for n in range(9)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual(most[0], 3)
-        self.assertGreater(turns[0], 30)
-        self.assertEqual(self.queue(), 0)
+    def test_nobody_holds_what_somebody_else_does(self):
+        semaphore, lock = Floor(permits=3), Floor(permits=0)
+        holders = [Holder(self, n, b'three', semaphore, [SEMAPHORE]) for n in range(6)]
+        modes = [[EXCLUSIVE, SHARED, SHARED], [SHARED, SHARED, EXCLUSIVE]]
+        holders += [Holder(self, n, b'mixed', lock, modes[n % 2]) for n in range(6)]
+        for holder in holders:
+            holder.start()
+        for _ in range(2):
+            time.sleep(1)
+            leader = self.cluster.leader()
+            leader.kill()
+            self.cluster.leader()
+            time.sleep(1)
+            leader.start()
+            self.cluster.wait_healthy()
+        for floor in (semaphore, lock):
+            floor.is_closed.set()
+        for holder in holders:
+            holder.join()
+        self.assertEqual([holder.failure for holder in holders], [None] * len(holders))
+        turns = sum(holder.turns for holder in holders)
+        print(f'    {turns} turns; together {semaphore.most} of 3, shared {lock.most}')
+        self.assertEqual(semaphore.most, 3)
+        self.assertGreater(lock.most, 1)
+        self.assertGreater(min(holder.turns for holder in holders), 2)
+        self.member = self.cluster.leader()
+        for self.name in (b'three', b'mixed'):
+            self.assertEqual(self.queue(), 0)
 
 
 if __name__ == '__main__':

@@ -5,13 +5,14 @@
 // A lock is exclusive, shared, or a semaphore, as each who wants it says; all wait in one queue,
 // first come first served. It stands in the keys of `<name>/`, one for each who holds or waits:
 //
-//   <name>/<lease in hex>                 exclusive: as etcd's Lock service has it, in one queue
-//   with it <name>/<lease in hex>.shared          with others that are shared, and nobody before
-//   them <name>/<lease in hex>.of-<n>          a semaphore: with fewer than n others before it
+//   <name>/<lease in hex>          exclusive: the key that etcd's Lock service would create
+//   <name>/<lease in hex>.shared   with others that are shared
+//   <name>/<lease in hex>.of-<n>   a semaphore: with up to n - 1 others of the same n
 //
-// and behind that `.<owner>` if an owner within the lease is named. Whoever asks again for what it
-// has, by lease and owner, has it once more (reentrance); the key's value is how many times, if it
-// is more than once. A key goes when it is released as often, or with its lease.
+// and behind that `.<owner>` if an owner within the lease is named (`..<owner>` of an exclusive
+// one). Whoever asks again for what it has, by lease and owner, has it once more (reentrance); the
+// key's value is how many times, if it is more than once. A key goes when it is released as often,
+// or with its lease.
 //
 // The revision that created a key is its token (api/fence.h).
 
@@ -26,14 +27,20 @@ namespace conclave::api {
 
 enum class LockMode : std::uint8_t { kExclusive, kShared, kSemaphore };
 
+// What is done if the lock cannot be granted at once.
+enum class LockWait : std::uint8_t {
+  kUntilHeld,  // a place in the queue, and no answer before it is held or the deadline is over
+  kNotAtAll,   // no place in the queue
+  kInQueue,  // a place that stays. Who has one, or the lock, is told so and counted no second time
+};
+
 struct AcquireRequest {
   Bytes name;
   LeaseId lease = 0;
   Bytes owner;  // may be empty; without slashes
   LockMode mode = LockMode::kExclusive;
   std::uint32_t permits = 0;  // of a semaphore: how many may hold it
-  bool only_if_free = false;  // else no place in the queue
-  bool wait = false;          // answered once it is held, or the client's deadline is over
+  LockWait wait = LockWait::kUntilHeld;
 
   bool operator==(const AcquireRequest&) const = default;
 };
@@ -41,7 +48,7 @@ struct AcquireRequest {
 // itself, or it is a semaphore of another number. Of those that wait also kLockLost, when the lease
 // ended meanwhile, and kDeadlineExceeded.
 struct AcquireResponse {
-  Bytes key;                // empty: it is not free, and no place was taken
+  Bytes key;                // empty: it is not held, and has no place in the queue
   Revision token = 0;       // of `key`
   std::uint32_t ahead = 0;  // how many stand in its way in the queue; 0: it is held
   std::uint32_t times = 0;  // it was asked for by this owner, and not released
@@ -54,6 +61,8 @@ struct ReleaseRequest {
   Bytes key;
   Revision token = 0;
   bool altogether = false;
+  // If not 0: only if nobody has written the key since that revision, so that it may be repeated.
+  Revision unless_after = 0;
 
   bool operator==(const ReleaseRequest&) const = default;
 };
@@ -75,7 +84,8 @@ struct EnterRequest {
 
   bool operator==(const EnterRequest&) const = default;
 };
-// kLeaseNotFound.
+// kLeaseNotFound. Of those that wait also kLockLost, when the lease ended meanwhile, and
+// kDeadlineExceeded.
 struct EnterResponse {
   bool open = false;
   std::uint32_t present = 0;  // those there, with this one
@@ -85,12 +95,13 @@ struct EnterResponse {
 struct LeaveRequest {
   Bytes name;
   LeaseId lease = 0;
-  bool wait = false;  // answered once all have left
+  bool wait = false;  // answered once all have left that it was opened for
 
   bool operator==(const LeaveRequest&) const = default;
 };
 struct LeaveResponse {
   std::uint32_t present = 0;  // those still there
+  Revision opened = 0;        // when it was; 0: it is not open, so nobody has to be waited for
 
   bool operator==(const LeaveResponse&) const = default;
 };

@@ -87,7 +87,9 @@ struct Router {
   Route operator()(const ProclaimRequest&) const { return Route::kLock; }
   Route operator()(const ResignRequest&) const { return Route::kLock; }
   Route operator()(const LeaderRequest&) const { return Route::kLock; }
-  Route operator()(const AcquireRequest& acquire) const { return lock_or_write(acquire.wait); }
+  Route operator()(const AcquireRequest& acquire) const {
+    return lock_or_write(acquire.wait == LockWait::kUntilHeld);
+  }
   Route operator()(const ReleaseRequest&) const { return Route::kWrite; }
   Route operator()(const EnterRequest& enter) const { return lock_or_write(enter.wait); }
   Route operator()(const LeaveRequest& leave) const { return lock_or_write(leave.wait); }

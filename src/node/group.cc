@@ -613,18 +613,23 @@ bool Group::begin_long_read() {
 void Group::go_on_with_long_read() {
   if (!long_read_ && !begin_long_read()) return;
   const ClientCall client = long_read_->client;
+  // The procedures of locks and elections take an answer as a whole.
+  const bool takes_parts = !is_of_a_procedure(client.connection);
   store::RangeReader::Budget slice{limits::kReadSliceKeys, limits::kReadSliceBytes};
-  api::RangeResponse part;
+  api::RangeResponse& part = long_read_->part;
   const bool is_whole = long_read_->reader->step(slice, part);
   api::Header names = header();
   names.revision = long_read_->reader->store_revision();
   if (is_whole) {
+    api::RangeResponse rest = std::move(part);
     long_read_.reset();
     ++counters_.reads_served;
-    return answer(client, api::Response{names, std::move(part)});
+    return answer(client, api::Response{names, std::move(rest)});
   }
-  const bool is_wanted = part.kvs.empty() ? shared_.room_for(client.connection) != Room::kGone
-                                          : shared_.reply_part(client, names, std::move(part.kvs));
+  if (!takes_parts) return;
+  const bool is_wanted = part.kvs.empty()
+                             ? shared_.room_for(client.connection) != Room::kGone
+                             : shared_.reply_part(client, names, std::exchange(part.kvs, {}));
   if (!is_wanted) long_read_.reset();
 }
 

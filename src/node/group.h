@@ -265,6 +265,7 @@ class Group {
   struct LongRead {
     ClientCall client;
     std::unique_ptr<store::RangeReader> reader;
+    api::RangeResponse part = {};  // what nobody has been told yet
   };
   std::optional<LongRead> long_read_;
   // Who waits for another member to lead.

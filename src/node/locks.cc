@@ -90,8 +90,10 @@ void Group::watch_for_locks(std::uint64_t connection, const std::vector<std::uin
 }
 
 void Group::submit_for_locks(ClientCall client, api::Request request) {
-  if (api::route_of(request) == api::Route::kWrite) return write(client, std::move(request));
-  read(client, std::move(request));
+  const api::Route route = api::route_of(request);
+  // Of kLock: the command of somebody who waits.
+  const bool is_write = route == api::Route::kWrite || route == api::Route::kLock;
+  is_write ? write(client, std::move(request)) : read(client, std::move(request));
 }
 
 }  // namespace conclave::node

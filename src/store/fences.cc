@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 
 #include "base/limits.h"
 #include "store/native_locks.h"
@@ -64,10 +65,8 @@ bool Fences::holds_lock(const Mvcc& mvcc, BytesView name, Revision token) {
   if (first == token) return true;
   if (first == 0 || token < first || !may_share(first_.find(name)->second.key)) return false;
   const LockQueue queue = queue_of(mvcc, name);
-  for (std::size_t at = 0; at < queue.places().size() && queue.holds(at); ++at) {
-    if (queue.places()[at].created == token) return true;
-  }
-  return false;
+  const auto holders = std::span(queue.places()).first(queue.holders());
+  return std::ranges::find(holders, token, &LockQueue::Place::created) != holders.end();
 }
 
 Revision Fences::holder(const Mvcc& mvcc, BytesView name) {

@@ -41,6 +41,11 @@ std::size_t permits_of(const Name& name) {
   return error == std::errc{} && end == number.data() + number.size() ? permits : 0;
 }
 
+bool is_sharing(const Name& name) { return name.mode == kShared || permits_of(name) != 0; }
+
+// Whether they may hold it together, as far as permits go.
+bool are_alike(const Name& a, const Name& b) { return a.mode == b.mode && is_sharing(a); }
+
 std::string mode_text(const api::AcquireRequest& request) {
   switch (request.mode) {
     case LockMode::kExclusive:
@@ -73,10 +78,7 @@ bool is_same_owner(BytesView key, BytesView other) {
   return a.lease == b.lease && a.owner == b.owner;
 }
 
-bool may_share(BytesView key) {
-  const Name name = parse(key);
-  return name.mode == kShared || permits_of(name) != 0;
-}
+bool may_share(BytesView key) { return is_sharing(parse(key)); }
 
 bool is_other_semaphore(BytesView key, BytesView other) {
   const std::size_t a = permits_of(parse(key));
@@ -90,27 +92,32 @@ LockQueue::LockQueue(std::vector<Place> places) : places_(std::move(places)) {
   });
 }
 
-std::optional<std::size_t> LockQueue::find(BytesView key) const {
-  const auto found = std::ranges::find(places_, key, &Place::key);
-  if (found == places_.end()) return std::nullopt;
-  return static_cast<std::size_t>(found - places_.begin());
+std::optional<std::size_t> LockQueue::find(BytesView key, api::Revision created) const {
+  auto at = std::ranges::lower_bound(places_, created, {}, &Place::created);
+  while (at != places_.end() && at->created == created && at->key != key) ++at;
+  if (at == places_.end() || at->created != created) return std::nullopt;
+  return static_cast<std::size_t>(at - places_.begin());
 }
 
+std::size_t LockQueue::holders() const {
+  if (places_.empty()) return 0;
+  const Name first = parse(places_.front().key);
+  const std::size_t permits = permits_of(first);
+  const std::size_t most = permits == 0 ? places_.size() : std::min(permits, places_.size());
+  std::size_t count = 1;
+  while (count < most && are_alike(first, parse(places_[count].key))) ++count;
+  return count;
+}
+
+// All up to the last one that is of another kind have to go, and of a semaphore's behind that so
+// many that a permit is left.
 std::size_t LockQueue::ahead_of(std::size_t at) const {
   const Name own = parse(places_.at(at).key);
+  std::size_t others = at;
+  while (others > 0 && are_alike(own, parse(places_[others - 1].key))) --others;
+  const std::size_t alike = at - others;
   const std::size_t permits = permits_of(own);
-  if (permits == 0 && own.mode != kShared) return at;
-  // All up to the last one that is of another kind have to go. Those behind that are of its own
-  // kind; of a semaphore's, so many that a permit is left.
-  std::size_t alike = at;
-  while (alike > 0) {
-    const Name other = parse(places_[alike - 1].key);
-    const bool is_alike = permits == 0 ? other.mode == kShared : permits_of(other) != 0;
-    if (!is_alike) break;
-    --alike;
-  }
-  const std::size_t shares = at - alike;
-  return permits != 0 && shares >= permits ? alike + shares - permits + 1 : alike;
+  return permits != 0 && alike >= permits ? others + alike - permits + 1 : others;
 }
 
 }  // namespace conclave::store

@@ -31,12 +31,14 @@ class LockQueue {
   explicit LockQueue(std::vector<Place> places);
 
   const std::vector<Place>& places() const { return places_; }  // the first come first
-  // Of the place at `at`: how many at the front of the queue stand in its way; 0: it holds. Never
-  // grows while it is there, as who comes is behind it.
+  // The place of the key that was created then; nullopt: it is not there.
+  std::optional<std::size_t> find(BytesView key, api::Revision created) const;
+  // How many hold the lock: they are the first in the queue. Who holds it does so until its key
+  // goes, as who comes is behind it.
+  std::size_t holders() const;
+  // Of the place at `at`: how many in the queue have to go before it holds; 0: it does. Never
+  // grows.
   std::size_t ahead_of(std::size_t at) const;
-  bool holds(std::size_t at) const { return ahead_of(at) == 0; }
-  // The place of a key; nullopt: it is not there.
-  std::optional<std::size_t> find(BytesView key) const;
 
  private:
   std::vector<Place> places_;

@@ -17,6 +17,8 @@ LockQueue queue_of(const Mvcc& mvcc, BytesView name);
 api::Answer acquire(Mvcc& mvcc, const api::AcquireRequest& op);
 api::Answer release(Mvcc& mvcc, const api::ReleaseRequest& op);
 
+// Of somebody who has entered a barrier, or wants to.
+Bytes barrier_key(BytesView name, api::LeaseId lease);
 // The key that says that a barrier is open.
 Bytes barrier_door(BytesView name);
 // kLeaseNotFound.

@@ -61,19 +61,39 @@ TEST_F(NativeLocks, ASemaphore) {
   EXPECT_EQ(db.run("acquire l 5 of=3"), "error lock_conflict");
   db.run("release l/2.of-2 3");
   EXPECT_EQ(db.run("acquire l 3 of=2"), "7 acquire l/3.of-2 4 0 2");
-  EXPECT_EQ(db.run("acquire l 4 of=2 try"), "7 acquire - 0 1 0");
+  EXPECT_EQ(db.run("acquire l 4 of=2 try"), "7 acquire l/4.of-2 5 1 1");
+  EXPECT_EQ(db.run("acquire l 5 of=2 try"), "7 acquire - 0 2 0");
 }
 
 TEST_F(NativeLocks, AnOwnerHasItAsOftenAsItAskedForIt) {
   EXPECT_EQ(db.run("acquire l 1 owner=a"), "2 acquire l/1..a 2 0 1");
   EXPECT_EQ(db.run("acquire l 1 owner=a"), "3 acquire l/1..a 2 0 2");
   EXPECT_EQ(db.run("acquire l 1 owner=b"), "4 acquire l/1..b 4 1 1");
-  EXPECT_EQ(db.run("acquire l 1 owner=a shared"), "error lock_conflict") << "it waits for itself";
+  EXPECT_EQ(db.run("acquire l 1 shared owner=a"), "error lock_conflict") << "it waits for itself";
   EXPECT_EQ(db.run("release l/1..a 2"), "5 release 1");
   EXPECT_EQ(db.run("acquire l 1 owner=b"), "6 acquire l/1..b 4 1 2");
   EXPECT_EQ(db.run("release l/1..a 2"), "7 release 0");
   EXPECT_EQ(db.run("release l/1..a 2"), "7 release gone");
   EXPECT_EQ(db.run("release l/1..b 4 all"), "8 release 0");
+}
+
+TEST_F(NativeLocks, APlaceInTheQueueIsAskedAboutAsOftenAsOneLikes) {
+  db.run("acquire l 1");
+  EXPECT_EQ(db.run("acquire l 2 queue"), "3 acquire l/2 3 1 1");
+  EXPECT_EQ(db.run("acquire l 3 queue"), "4 acquire l/3 4 2 1");
+  EXPECT_EQ(db.run("acquire l 3 try"), "4 acquire l/3 4 2 1") << "not counted while it waits";
+  db.run("release l/1 2");
+  EXPECT_EQ(db.run("acquire l 3 queue"), "5 acquire l/3 4 1 1");
+  EXPECT_EQ(db.run("acquire l 2 queue"), "5 acquire l/2 3 0 1") << "it is held, and once";
+  EXPECT_EQ(db.run("acquire l 2"), "6 acquire l/2 3 0 2");
+}
+
+TEST_F(NativeLocks, AReleaseThatIsRepeatedIsDoneOnce) {
+  db.run("acquire l 1");  // 2
+  db.run("acquire l 1");  // 3
+  EXPECT_EQ(db.run("release l/1 2 unless_after=2"), "3 release gone") << "written at 3";
+  EXPECT_EQ(db.run("release l/1 2 unless_after=3"), "4 release 1");
+  EXPECT_EQ(db.run("release l/1 2 unless_after=3"), "4 release gone");
 }
 
 TEST_F(NativeLocks, ALeaseEndsWhatItsOwnersHave) {
@@ -109,8 +129,8 @@ TEST_F(NativeLocks, AnswersAreKeptForRequestIds) {
   EXPECT_EQ(db.run_once("c", 2, "release l/1 2"), "3 release 0");
   EXPECT_EQ(db.run_once("c", 3, "enter b 1 1"), "4 enter open 1");
   EXPECT_EQ(db.run_once("c", 3, "enter b 1 1"), "4 enter open 1");
-  EXPECT_EQ(db.run_once("c", 4, "leave b 1"), "5 leave 0");
-  EXPECT_EQ(db.run_once("c", 4, "leave b 1"), "5 leave 0");
+  EXPECT_EQ(db.run_once("c", 4, "leave b 1"), "5 leave 0 0");
+  EXPECT_EQ(db.run_once("c", 4, "leave b 1"), "5 leave 0 0");
 }
 
 TEST_F(NativeLocks, ABarrierOpensWhenAllAreThere) {
@@ -119,11 +139,19 @@ TEST_F(NativeLocks, ABarrierOpensWhenAllAreThere) {
   EXPECT_EQ(db.run("enter b 2 3"), "3 enter closed 2");
   EXPECT_EQ(db.run("enter b 3 3"), "4 enter open 3");
   EXPECT_EQ(db.run("enter b 1 3"), "4 enter open 3");
-  EXPECT_EQ(db.run("leave b 1"), "5 leave 2");
-  EXPECT_EQ(db.run("leave b 2"), "6 leave 1");
-  EXPECT_EQ(db.run("leave b 3"), "7 leave 0");
+  EXPECT_EQ(db.run("leave b 1"), "5 leave 2 4");
+  EXPECT_EQ(db.run("leave b 2"), "6 leave 1 4");
+  EXPECT_EQ(db.run("leave b 3"), "7 leave 0 0");
   EXPECT_EQ(db.run("range b/ b0"), "7 range 0");
   EXPECT_EQ(db.run("enter b 1 3"), "8 enter closed 1") << "and again";
+}
+
+TEST_F(NativeLocks, WhoLeavesABarrierThatNeverOpenedWaitsForNobody) {
+  db.run("enter b 1 3");
+  db.run("enter b 2 3");
+  EXPECT_EQ(db.run("leave b 1"), "4 leave 1 0");
+  EXPECT_EQ(db.run("leave b 1"), "4 leave 1 0") << "it has left";
+  EXPECT_EQ(db.run("enter b 3 3"), "5 enter closed 2");
 }
 
 TEST_F(NativeLocks, ABarrierWhoseCrowdHasDiedIsClosed) {
@@ -141,7 +169,7 @@ class Model {
   struct Place {
     int lease = 0;
     std::string owner;
-    std::string mode;  // "", "shared" or "of=N"
+    std::string mode;  // "", "shared", "of=2"
     Revision token = 0;
     int times = 1;
   };
@@ -194,10 +222,12 @@ TEST(NativeLocksModel, WhoHoldsIsAsInAListOfThoseWhoCame) {
         const std::string owner = rng.one_in(2) ? "" : "o";
         const std::string mode = rng.one_in(3) ? "" : (rng.one_in(2) ? "shared" : "of=2");
         const bool tries = rng.one_in(3);
+        const bool queues = !tries && rng.one_in(2);
         std::string line = fmt::format("acquire {} {}", name, lease);
         if (!mode.empty()) line += " " + mode;
         if (!owner.empty()) line += " owner=" + owner;
         if (tries) line += " try";
+        if (queues) line += " queue";
         const Revision before = db.store.revision();
         const auto response = db.run(parse_request(line));
         auto own = std::ranges::find_if(queue, [&](const Model::Place& place) {
@@ -215,14 +245,17 @@ TEST(NativeLocksModel, WhoHoldsIsAsInAListOfThoseWhoCame) {
         const bool holds = Model::holds(queue, static_cast<std::size_t>(own - queue.begin()));
         const auto& acquired = std::get<api::AcquireResponse>(response.answer);
         ASSERT_EQ(acquired.ahead == 0, holds) << line;
-        if (tries && !holds) {
+        if (is_new && tries && !holds) {
           ASSERT_EQ(acquired.key, "");
           ASSERT_EQ(db.store.revision(), before);
-          if (is_new) queue.pop_back();
+          queue.pop_back();
           continue;
         }
-        ASSERT_EQ(acquired.token, own->token);
-        ASSERT_EQ(acquired.times, static_cast<std::uint32_t>(++own->times));
+        const bool is_counted = is_new || !(queues || (tries && !holds));
+        if (is_counted) ++own->times;
+        ASSERT_EQ(db.store.revision(), before + (is_counted ? 1 : 0)) << line;
+        ASSERT_EQ(acquired.token, own->token) << line;
+        ASSERT_EQ(acquired.times, static_cast<std::uint32_t>(own->times)) << line;
       }
       for (const auto& [key, places] : model.queues) {
         if (places.empty() || !places.front().mode.empty()) continue;

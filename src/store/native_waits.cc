@@ -10,12 +10,22 @@ namespace {
 
 using api::ErrorCode;
 
-LockQueue queue_in(const api::Response& response) {
+LockQueue queue_in(const api::RangeResponse& response) {
   std::vector<LockQueue::Place> places;
-  for (const api::KeyValue& kv : std::get<api::RangeResponse>(response.answer).kvs) {
-    places.push_back({kv.key, kv.create_revision});
-  }
+  places.reserve(response.kvs.size());
+  for (const api::KeyValue& kv : response.kvs) places.push_back({kv.key, kv.create_revision});
   return LockQueue(std::move(places));
+}
+
+// Whether anybody's turn may have come: somebody left, or a barrier was opened.
+bool is_of_interest(const api::WatchEvents& news, BytesView door) {
+  return std::ranges::any_of(news.events, [door](const api::Event& event) {
+    return event.is_delete || event.kv.key == door;
+  });
+}
+
+bool is_certainly_not_done(const api::Error& error) {
+  return error.code == ErrorCode::kNoLeader || error.code == ErrorCode::kTooManyRequests;
 }
 
 }  // namespace
@@ -30,31 +40,25 @@ void NativeWaits::request(FeedId client, api::Request request, std::optional<Ins
   Waiter waiter;
   waiter.client = client;
   waiter.deadline = deadline;
-  if (auto* acquire = std::get_if<api::AcquireRequest>(&request.body)) {
+  if (const auto* acquire = std::get_if<api::AcquireRequest>(&request.body)) {
     waiter.name = acquire->name;
     waiter.lease = acquire->lease;
-    acquire->wait = false;
-    acquire->only_if_free = false;
-  } else if (auto* enter = std::get_if<api::EnterRequest>(&request.body)) {
+  } else if (const auto* enter = std::get_if<api::EnterRequest>(&request.body)) {
     waiter.kind = Kind::kEnter;
     waiter.name = enter->name;
     waiter.lease = enter->lease;
-    enter->wait = false;
   } else {
-    auto* leave = std::get_if<api::LeaveRequest>(&request.body);
+    const auto* leave = std::get_if<api::LeaveRequest>(&request.body);
     CHECK(leave != nullptr);
     waiter.kind = Kind::kLeave;
     waiter.name = leave->name;
     waiter.lease = leave->lease;
-    leave->wait = false;
   }
   const Number number = next_++;
-  waiter.call = next_++;
-  commands_.emplace(waiter.call, number);
   CHECK(by_client_.emplace(client, number).second);
   if (deadline) deadlines_.emplace(*deadline, number);
   request.timeout_ms.reset();
-  effects_.calls.push_back({waiter.call, std::move(request)});
+  effects_.calls.push_back({number, std::move(request)});
   waiters_.emplace(number, std::move(waiter));
 }
 
@@ -72,6 +76,10 @@ void NativeWaits::close_connection(std::uint64_t connection) {
 }
 
 void NativeWaits::expire(Instant now) {
+  for (const Number number : std::exchange(repeated_, {})) {
+    if (const auto room = rooms_.find(number); room != rooms_.end()) look(number, room->second);
+    if (const auto undo = undone_.find(number); undo != undone_.end()) submit(number, undo->second);
+  }
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
     const Number number = deadlines_.begin()->second;
     Waiter& waiter = waiters_.at(number);
@@ -87,11 +95,11 @@ void NativeWaits::stop() {
   }
   waiters_.clear();
   rooms_.clear();
+  undone_.clear();
+  room_by_name_.clear();
   by_client_.clear();
-  commands_.clear();
-  looks_.clear();
-  feeds_.clear();
   deadlines_.clear();
+  repeated_.clear();
 }
 
 // The client is gone, or has its reply. What its command did is undone once that is known.
@@ -99,162 +107,198 @@ void NativeWaits::leave(Number number, Waiter& waiter) {
   waiter.is_gone = true;
   by_client_.erase(waiter.client);
   if (waiter.deadline) deadlines_.erase({*waiter.deadline, number});
-  if (!waiter.is_entered) return;
-  undo(waiter);
+  if (waiter.room == 0) return;
+  undo(number, waiter);
   erase(number);
 }
 
-// Nobody hears what comes of it: a key that is not deleted goes with its lease.
-void NativeWaits::undo(const Waiter& waiter) {
-  api::Request request;
-  switch (waiter.kind) {
-    case Kind::kAcquire:
-      request.body = api::ReleaseRequest{waiter.acquired.key, waiter.acquired.token, false};
-      break;
-    case Kind::kEnter:
-      request.body = api::LeaveRequest{waiter.name, waiter.lease, false};
-      break;
-    case Kind::kLeave:
-      return;
+void NativeWaits::undo(Number number, const Waiter& waiter) {
+  if (waiter.kind == Kind::kLeave || has_companion(number, waiter)) return;
+  Undo undo = api::LeaveRequest{waiter.name, waiter.lease, false};
+  if (waiter.kind == Kind::kAcquire) {
+    undo = api::ReleaseRequest{waiter.acquired.key, waiter.acquired.token, false, 0};
   }
-  effects_.calls.push_back({next_++, std::move(request)});
+  const Number undoing = next_++;
+  submit(undoing, undo);
+  if (auto* release = std::get_if<api::ReleaseRequest>(&undo)) {
+    release->unless_after = waiter.header.revision;
+  }
+  undone_.emplace(undoing, std::move(undo));
+}
+
+void NativeWaits::submit(Number number, const Undo& undo) {
+  std::visit(
+      [&](const auto& request) {
+        effects_.calls.push_back({number, {request, std::nullopt, std::nullopt}});
+      },
+      undo);
+}
+
+// Repeated until it is known that it was done, and not done twice: of a release the repetition says
+// what it is about. Who leaves a barrier twice might leave it after having come back.
+void NativeWaits::undone(Number number, const api::Response& response) {
+  const auto undo = undone_.find(number);
+  const auto* error = std::get_if<api::Error>(&response.answer);
+  const bool is_release = std::holds_alternative<api::ReleaseRequest>(undo->second);
+  const bool is_repeated = error != nullptr && (is_certainly_not_done(*error) ||
+                                                (is_release && error->code == ErrorCode::kTimeout));
+  if (is_repeated) {
+    repeated_.insert(number);
+  } else {
+    undone_.erase(undo);
+  }
+}
+
+// Whether another client waits to enter with the same lease, and so with the same key.
+bool NativeWaits::has_companion(Number number, const Waiter& waiter) const {
+  if (waiter.kind != Kind::kEnter) return false;
+  const auto room = room_by_name_.find(waiter.name);
+  if (room == room_by_name_.end()) return false;
+  return std::ranges::any_of(rooms_.at(room->second).waiters, [&](Number there) {
+    const Waiter& other = waiters_.at(there);
+    return there != number && other.kind == Kind::kEnter && other.lease == waiter.lease;
+  });
 }
 
 // --- rooms --------------------------------------------------------------------------
 
-void NativeWaits::enter_room(Number number, const Waiter& waiter) {
-  const auto [entry, is_new] = rooms_.try_emplace(waiter.name);
-  Room& room = entry->second;
+void NativeWaits::enter_room(Number number, Waiter& waiter) {
+  const auto [entry, is_new] = room_by_name_.try_emplace(waiter.name, next_);
+  waiter.room = entry->second;
+  Room& room = rooms_[waiter.room];
   room.waiters.insert(number);
-  if (is_new) watch(entry->first, room, waiter.header.revision + 1);
+  if (is_new) {
+    ++next_;
+    room.name = waiter.name;
+    watch(waiter.room, room, waiter.header.revision + 1);
+  }
   // Of what was told before it came, the room has no memory.
-  look(entry->first, room);
+  look(waiter.room, room);
 }
 
 void NativeWaits::leave_room(Number number, const Waiter& waiter) {
-  const auto entry = rooms_.find(waiter.name);
-  if (entry == rooms_.end() || entry->second.waiters.erase(number) == 0) return;
-  Room& room = entry->second;
-  if (!room.waiters.empty()) return;
-  effects_.closed.push_back(room.feed);
-  feeds_.erase(room.feed);
-  if (room.look != 0) looks_.erase(room.look);
-  rooms_.erase(entry);
+  const auto room = rooms_.find(waiter.room);
+  if (room == rooms_.end()) return;
+  room->second.waiters.erase(number);
+  if (!room->second.waiters.empty()) return;
+  effects_.closed.push_back(room->first);
+  room_by_name_.erase(room->second.name);
+  rooms_.erase(room);
 }
 
-void NativeWaits::watch(const Bytes& name, Room& room, Revision from) {
-  api::RangeRequest keys = lock_keys(name);
+void NativeWaits::watch(Number number, const Room& room, api::Revision from) {
+  api::RangeRequest keys = lock_keys(room.name);
   api::WatchCreate create;
   create.key = std::move(keys.key);
   create.range_end = std::move(keys.range_end);
   create.start_revision = from;
-  room.feed = next_++;
-  feeds_.emplace(room.feed, name);
-  effects_.watches.push_back({room.feed, std::move(create)});
+  effects_.watches.push_back({number, std::move(create)});
 }
 
-void NativeWaits::look(const Bytes& name, Room& room) {
-  room.is_stale = room.look != 0;
-  if (room.is_stale) return;
-  api::RangeRequest keys = lock_keys(name);
+void NativeWaits::look(Number number, Room& room) {
+  room.is_stale = room.is_looking;
+  if (room.is_looking) return;
+  room.is_looking = true;
+  api::RangeRequest keys = lock_keys(room.name);
   keys.keys_only = true;
-  keys.serializable = true;
-  room.look = next_++;
-  looks_.emplace(room.look, name);
-  effects_.calls.push_back({room.look, {std::move(keys), std::nullopt, std::nullopt}});
+  effects_.calls.push_back({number, {std::move(keys), std::nullopt, std::nullopt}});
 }
 
 // --- what came of it ----------------------------------------------------------------
 
 void NativeWaits::on_response(api::CallId call, api::Response response) {
-  if (const auto command = commands_.find(call); command != commands_.end()) {
-    const Number number = command->second;
-    commands_.erase(command);
-    return commanded(number, response);
-  }
-  const auto found = looks_.find(call);
-  if (found == looks_.end()) return;
-  const Bytes name = found->second;
-  looks_.erase(found);
-  looked(name, response);
+  if (waiters_.contains(call)) return commanded(call, response);
+  if (rooms_.contains(call)) return looked(call, response);
+  if (undone_.contains(call)) return undone(call, response);
 }
 
 void NativeWaits::commanded(Number number, api::Response& response) {
   Waiter& waiter = waiters_.at(number);
-  waiter.is_entered = true;
   waiter.header = response.header;
   const bool has_failed = std::holds_alternative<api::Error>(response.answer);
   bool is_done = has_failed;
-  if (auto* acquired = std::get_if<api::AcquireResponse>(&response.answer)) {
+  if (const auto* acquired = std::get_if<api::AcquireResponse>(&response.answer)) {
     waiter.acquired = *acquired;
     is_done = acquired->ahead == 0;
-  } else if (auto* entered = std::get_if<api::EnterResponse>(&response.answer)) {
-    waiter.entered = *entered;
+  } else if (const auto* entered = std::get_if<api::EnterResponse>(&response.answer)) {
     is_done = entered->open;
-  } else if (auto* left = std::get_if<api::LeaveResponse>(&response.answer)) {
-    is_done = left->present == 0;
+  } else if (const auto* left = std::get_if<api::LeaveResponse>(&response.answer)) {
+    waiter.opened = left->opened;
+    is_done = left->opened == 0;
   }
   if (waiter.is_gone) {
-    if (!has_failed) undo(waiter);
+    if (!has_failed) undo(number, waiter);
     return erase(number);
   }
   if (is_done) return finish(number, response.header, std::move(response.answer));
   enter_room(number, waiter);
 }
 
-void NativeWaits::looked(const Bytes& name, const api::Response& response) {
-  const auto entry = rooms_.find(name);
-  if (entry == rooms_.end()) return;
-  Room& room = entry->second;
-  room.look = 0;
-  const bool is_stale = std::exchange(room.is_stale, false);
-  if (is_stale) look(entry->first, room);
-  if (const auto* error = std::get_if<api::Error>(&response.answer)) return fail(room, *error);
-  const LockQueue queue = queue_in(response);
-  const auto door = queue.find(barrier_door(name));
+void NativeWaits::looked(Number number, const api::Response& response) {
+  Room& room = rooms_.at(number);
+  room.is_looking = false;
+  if (const auto* error = std::get_if<api::Error>(&response.answer)) {
+    const bool is_for_the_moment =
+        is_certainly_not_done(*error) || error->code == ErrorCode::kTimeout;
+    if (!is_for_the_moment) return fail(room, *error);
+    repeated_.insert(number);
+    return;
+  }
+  if (room.is_stale) look(number, room);
+  Seen seen{queue_in(std::get<api::RangeResponse>(response.answer))};
+  seen.holders = seen.queue.holders();
+  const auto& places = seen.queue.places();
+  const auto door = std::ranges::find(places, barrier_door(room.name), &LockQueue::Place::key);
+  if (door != places.end()) seen.opened = door->created;
   const std::vector<Number> waiters(room.waiters.begin(), room.waiters.end());
-  for (const Number number : waiters) settle(number, response.header, queue, door.has_value());
+  for (const Number waiter : waiters) {
+    auto answer = answer_of(waiters_.at(waiter), seen);
+    if (answer) finish(waiter, response.header, *std::move(answer));
+  }
 }
 
-// Whether it is this waiter's turn.
-void NativeWaits::settle(Number number, const api::Header& header, const LockQueue& queue,
-                         bool is_open) {
-  Waiter& waiter = waiters_.at(number);
+// nullopt: it is not this waiter's turn yet.
+std::optional<api::Answer> NativeWaits::answer_of(const Waiter& waiter, const Seen& seen) {
+  const api::Error lost{ErrorCode::kLockLost, {}};
+  const auto& places = seen.queue.places();
   switch (waiter.kind) {
     case Kind::kAcquire: {
-      const auto at = queue.find(waiter.acquired.key);
-      const bool is_there = at && queue.places()[*at].created == waiter.acquired.token;
-      if (!is_there) return finish(number, header, api::Error{ErrorCode::kLockLost, {}});
-      if (!queue.holds(*at)) return;
-      waiter.acquired.ahead = 0;
-      return finish(number, header, waiter.acquired);
+      const auto at = seen.queue.find(waiter.acquired.key, waiter.acquired.token);
+      if (!at) return lost;
+      if (*at >= seen.holders) return std::nullopt;
+      api::AcquireResponse acquired = waiter.acquired;
+      acquired.ahead = 0;
+      return acquired;
     }
-    case Kind::kEnter:
-      if (!is_open) return;
-      waiter.entered = {true, static_cast<std::uint32_t>(queue.places().size() - 1)};
-      return finish(number, header, waiter.entered);
-    case Kind::kLeave:
-      if (queue.places().size() > (is_open ? 1 : 0)) return;
-      return finish(number, header, api::LeaveResponse{});
+    case Kind::kEnter: {
+      // As long as its key is there, so is the door once it was opened.
+      const Bytes own = barrier_key(waiter.name, waiter.lease);
+      if (std::ranges::find(places, own, &LockQueue::Place::key) == places.end()) return lost;
+      if (seen.opened == 0) return std::nullopt;
+      return api::EnterResponse{true, static_cast<std::uint32_t>(places.size() - 1)};
+    }
+    case Kind::kLeave: {
+      const bool is_empty = places.size() <= 1;  // whose leases have ended, left the door behind
+      if (seen.opened == waiter.opened && !is_empty) return std::nullopt;
+      return api::LeaveResponse{};
+    }
   }
+  CHECK(false, "waiter of kind {}", static_cast<int>(waiter.kind));
 }
 
 void NativeWaits::on_watch(std::uint64_t feed, const api::WatchNews& news) {
-  const auto found = feeds_.find(feed);
-  if (found == feeds_.end()) return;
-  const Bytes name = found->second;
-  Room& room = rooms_.at(name);
-  if (std::holds_alternative<api::WatchEvents>(news)) return look(name, room);
-  if (const auto* compacted = std::get_if<api::WatchCompacted>(&news)) {
-    effects_.closed.push_back(feed);
-    feeds_.erase(found);
-    watch(name, room, compacted->compact_revision + 1);
-    return look(name, room);
+  const auto found = rooms_.find(feed);
+  if (found == rooms_.end()) return;
+  Room& room = found->second;
+  if (const auto* events = std::get_if<api::WatchEvents>(&news)) {
+    if (is_of_interest(*events, barrier_door(room.name))) look(feed, room);
+  } else if (const auto* compacted = std::get_if<api::WatchCompacted>(&news)) {
+    watch(feed, room, compacted->compact_revision + 1);
+    look(feed, room);
+  } else if (const auto* refused = std::get_if<api::WatchRefused>(&news)) {
+    const bool is_corrupt = refused->reason == api::WatchRefused::Reason::kCorrupt;
+    fail(room, {is_corrupt ? ErrorCode::kCorrupt : ErrorCode::kTooManyRequests, {}});
   }
-  const auto* refused = std::get_if<api::WatchRefused>(&news);
-  if (refused == nullptr) return;
-  const bool is_corrupt = refused->reason == api::WatchRefused::Reason::kCorrupt;
-  fail(room, {is_corrupt ? ErrorCode::kCorrupt : ErrorCode::kTooManyRequests, {}});
 }
 
 // Everybody who waits there.
@@ -262,7 +306,7 @@ void NativeWaits::fail(const Room& room, const api::Error& error) {
   const std::vector<Number> waiters(room.waiters.begin(), room.waiters.end());
   for (const Number number : waiters) {
     const Waiter& waiter = waiters_.at(number);
-    undo(waiter);
+    undo(number, waiter);
     finish(number, waiter.header, error);
   }
 }
@@ -282,7 +326,7 @@ void NativeWaits::finish(Number number, const api::Header& header, api::Answer a
 void NativeWaits::erase(Number number) {
   const auto found = waiters_.find(number);
   const Waiter& waiter = found->second;
-  leave_room(number, waiter);
+  if (waiter.room != 0) leave_room(number, waiter);
   if (!waiter.is_gone) {
     by_client_.erase(waiter.client);
     if (waiter.deadline) deadlines_.erase({*waiter.deadline, number});

@@ -10,6 +10,8 @@
 namespace conclave::store {
 namespace {
 
+using api::ErrorCode;
+
 constexpr std::uint64_t kOurs = 99;
 
 // A member's store, its watches and those who wait; clients are numbers, each with a connection,
@@ -19,7 +21,6 @@ class Waiting : public ::testing::Test {
   Waiting()
       : hub({.watches = 1'000}, db.store,
             [this](FeedId feed, Revision, const api::WatchNews& news) {
-              ++wakes;
               waits.on_watch(feed.call, news);
               return true;
             }) {
@@ -33,10 +34,20 @@ class Waiting : public ::testing::Test {
   // As in a transcript; it waits.
   void ask(std::uint64_t client, std::string_view line, std::optional<Instant> deadline = {}) {
     api::Request request = parse_request(line);
-    if (auto* acquire = std::get_if<api::AcquireRequest>(&request.body)) acquire->wait = true;
     if (auto* enter = std::get_if<api::EnterRequest>(&request.body)) enter->wait = true;
     if (auto* leave = std::get_if<api::LeaveRequest>(&request.body)) leave->wait = true;
     waits.request({client, 1}, std::move(request), deadline);
+    settle();
+  }
+  // What the waiting ask for is answered with `failure`, if there is one; `is_done` all the same.
+  api::Response answer(const api::Request& request) {
+    if (!failure) return db.run(request);
+    if (is_done) db.run(request);
+    return {{}, api::Error{*failure, {}}};
+  }
+  void go_on() {
+    failure.reset();
+    waits.expire(Instant{});
     settle();
   }
   void withdraw(std::uint64_t client) {
@@ -53,7 +64,7 @@ class Waiting : public ::testing::Test {
       for (auto& [client, response] : effects.replies) {
         replies += fmt::format(" {}: {};", client.connection, to_text(response));
       }
-      for (const auto& [id, request] : effects.calls) waits.on_response(id, db.run(request));
+      for (const auto& [id, request] : effects.calls) waits.on_response(id, answer(request));
       for (const std::uint64_t feed : effects.closed) {
         hub.request(db.store, {kOurs, feed}, api::WatchFeedClosed{});
       }
@@ -67,6 +78,7 @@ class Waiting : public ::testing::Test {
   void expect_nobody() {
     EXPECT_EQ(waits.waiting(), 0);
     EXPECT_EQ(waits.rooms(), 0);
+    EXPECT_EQ(waits.undoing(), 0);
     EXPECT_EQ(hub.watches(), 0);
   }
 
@@ -74,7 +86,8 @@ class Waiting : public ::testing::Test {
   WatchHub hub;
   NativeWaits waits;
   std::string replies;
-  int wakes = 0;
+  std::optional<ErrorCode> failure;
+  bool is_done = false;
 };
 
 TEST_F(Waiting, AReleaseAnswersTheNextAlone) {
@@ -142,18 +155,17 @@ TEST_F(Waiting, WhoGoesLeavesTheQueue) {
   EXPECT_EQ(db.run("range l/4"), "7 range 0");
   waits.close_connection(3);
   settle();
-  EXPECT_EQ(db.run("range l/ l0 keys_only"), "8 range 1 l/1=-(2,2,1),lease=1");
+  EXPECT_EQ(db.run("range l/ l0 keys_only"), "8 range 1 l/1=-(2,2,1,1)");
   expect_nobody();
 }
 
 TEST_F(Waiting, WhoGoesBeforeItIsKnownThatItEnteredIsRemovedThen) {
   ask(1, "acquire l 1");
   api::Request request = parse_request("acquire l 1");
-  std::get<api::AcquireRequest>(request.body).wait = true;
   waits.request({2, 1}, std::move(request), {});
   waits.withdraw({2, 1});
   settle();
-  EXPECT_EQ(db.run("range l/1"), "4 range 1 l/1=-(2,4,3),lease=1") << "held once, as before";
+  EXPECT_EQ(db.run("range l/1"), "4 range 1 l/1=-(2,4,3,1)") << "held once, as before";
   expect_nobody();
 }
 
@@ -184,7 +196,7 @@ TEST_F(Waiting, ADoubleBarrier) {
   ask(2, "leave b 2");
   EXPECT_EQ(heard(), "");
   ask(3, "leave b 3");
-  EXPECT_EQ(heard(), " 3: 7 leave 0; 1: 7 leave 0; 2: 7 leave 0;");
+  EXPECT_EQ(heard(), " 3: 7 leave 0 0; 1: 7 leave 0 0; 2: 7 leave 0 0;");
   expect_nobody();
 }
 
@@ -195,12 +207,82 @@ TEST_F(Waiting, WhoDiesInABarrierHoldsNobodyThere) {
   ask(1, "leave b 1");
   EXPECT_EQ(heard(), "");
   run("revoke 2");
-  EXPECT_EQ(heard(), " 1: 6 leave 0;");
+  EXPECT_EQ(heard(), " 1: 5 leave 0 0;");
   ask(3, "enter b 3 2");
   EXPECT_EQ(heard(), "");
   withdraw(3);
-  EXPECT_EQ(db.run("range b/ b0 count_only"), "8 range 0");
+  EXPECT_EQ(db.run("range b/ b0 count_only"), "7 range 0");
   expect_nobody();
+}
+
+TEST_F(Waiting, WhoWaitsForTheOthersToLeaveDoesNotWaitForThoseWhoComeBack) {
+  for (const int client : {1, 2}) {
+    ask(static_cast<std::uint64_t>(client), fmt::format("enter b {} 2", client));
+  }
+  ask(1, "leave b 1");
+  heard();
+  for (const char* line : {"leave b 2", "enter b 3 2", "enter b 4 2"}) db.run(line);
+  settle();
+  EXPECT_EQ(heard(), " 1: 7 leave 0 0;") << "the barrier is open again by now";
+  expect_nobody();
+}
+
+TEST_F(Waiting, WhoseLeaseEndsWaitsInVainToEnter) {
+  ask(1, "enter b 1 2");
+  run("revoke 1");
+  EXPECT_EQ(heard(), " 1: error lock_lost;");
+  expect_nobody();
+}
+
+TEST_F(Waiting, OneOfTwoClientsWithALeaseGoesAndTheOtherStillEnters) {
+  ask(1, "enter b 1 2");
+  ask(2, "enter b 1 2");
+  withdraw(1);
+  ask(3, "enter b 3 2");
+  EXPECT_EQ(heard(), " 3: 3 enter open 2; 2: 3 enter open 2;");
+  expect_nobody();
+}
+
+TEST_F(Waiting, WithoutALeaderEverybodyKeepsWaiting) {
+  ask(1, "acquire l 1");
+  ask(2, "acquire l 2");
+  heard();
+  failure = ErrorCode::kTimeout;
+  run("release l/1 2");
+  EXPECT_EQ(heard(), "");
+  go_on();
+  EXPECT_EQ(heard(), " 2: 4 acquire l/2 3 0 1;");
+  expect_nobody();
+}
+
+TEST_F(Waiting, APlaceIsGivenUpOnceThereIsALeader) {
+  for (const ErrorCode code : {ErrorCode::kNoLeader, ErrorCode::kTimeout}) {
+    ask(1, "acquire l 1");
+    ask(2, "acquire l 2");
+    failure = code;
+    withdraw(2);
+    EXPECT_EQ(waits.undoing(), 1);
+    go_on();
+    EXPECT_EQ(db.run("range l/2 count_only").substr(1), " range 0");
+    run("revoke 1");
+    run("grant 1 60");
+  }
+  expect_nobody();
+}
+
+// It had been done when the leader went, and the owner has the lock again by now.
+TEST_F(Waiting, WhatWasGivenUpIsNotGivenUpTwice) {
+  ask(1, "acquire l 1");
+  ask(2, "acquire l 2");
+  ask(3, "acquire l 2");
+  failure = ErrorCode::kTimeout;
+  is_done = true;
+  withdraw(3);
+  go_on();
+  EXPECT_EQ(db.run("range l/2"), "5 range 1 l/2=-(3,5,3,2)") << "wanted once";
+  ask(3, "acquire l 2");
+  go_on();
+  EXPECT_EQ(db.run("range l/2"), "6 range 1 l/2=2(3,6,4,2)");
 }
 
 }  // namespace

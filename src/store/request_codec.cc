@@ -157,12 +157,6 @@ api::TxnRequest decode_txn(Decoder& in, std::size_t depth) {
   return txn;
 }
 
-std::uint32_t decode_count(Decoder& in) {
-  const std::uint64_t count = in.varint();
-  if (count > UINT32_MAX) in.fail();
-  return in.ok() ? static_cast<std::uint32_t>(count) : 0;
-}
-
 }  // namespace
 
 void encode(Encoder& out, const api::PutRequest& put) {
@@ -251,7 +245,7 @@ void encode(Encoder& out, const api::AcquireRequest& acquire) {
   out.bytes(acquire.owner);
   out.u8(static_cast<std::uint8_t>(acquire.mode));
   out.varint(acquire.permits);
-  out.u8(flag(acquire.only_if_free, 1));
+  out.u8(static_cast<std::uint8_t>(acquire.wait));
 }
 
 api::AcquireRequest decode_acquire(Decoder& in) {
@@ -260,8 +254,8 @@ api::AcquireRequest decode_acquire(Decoder& in) {
   acquire.lease = in.number();
   acquire.owner = in.bytes();
   acquire.mode = in.enumerator(api::LockMode::kSemaphore);
-  acquire.permits = decode_count(in);
-  acquire.only_if_free = in.flags(1) != 0;
+  acquire.permits = in.u32();
+  acquire.wait = in.enumerator(api::LockWait::kInQueue);
   const bool is_semaphore = acquire.mode == api::LockMode::kSemaphore;
   if (is_semaphore != (acquire.permits > 0)) in.fail();
   if (acquire.owner.find('/') != Bytes::npos) in.fail();
@@ -272,6 +266,7 @@ void encode(Encoder& out, const api::ReleaseRequest& release) {
   out.bytes(release.key);
   out.number(release.token);
   out.u8(flag(release.altogether, 1));
+  out.number(release.unless_after);
 }
 
 api::ReleaseRequest decode_release(Decoder& in) {
@@ -279,6 +274,7 @@ api::ReleaseRequest decode_release(Decoder& in) {
   release.key = in.bytes();
   release.token = in.number();
   release.altogether = in.flags(1) != 0;
+  release.unless_after = in.number();
   return release;
 }
 
@@ -292,7 +288,7 @@ api::EnterRequest decode_enter(Decoder& in) {
   api::EnterRequest enter;
   enter.name = in.bytes();
   enter.lease = in.number();
-  enter.count = decode_count(in);
+  enter.count = in.u32();
   if (enter.count == 0) in.fail();
   return enter;
 }

@@ -24,9 +24,9 @@ void encode(Encoder& out, const api::CompactRequest& compact);
 void encode(Encoder& out, const api::LeaseGrantRequest& grant);
 void encode(Encoder& out, const api::LeaseRevokeRequest& revoke);
 void encode(Encoder& out, const api::LeaseKeepAliveRequest& keep_alive);
-// Whether it is waited for, is not for the store to know.
 void encode(Encoder& out, const api::AcquireRequest& acquire);
 void encode(Encoder& out, const api::ReleaseRequest& release);
+// Not whether it is waited for: what is done in the log is the same.
 void encode(Encoder& out, const api::EnterRequest& enter);
 void encode(Encoder& out, const api::LeaveRequest& leave);
 

@@ -122,6 +122,7 @@ struct AnswerEncoder {
   void operator()(const api::LeaveResponse& left) const {
     begin(AnswerKind::kLeave);
     out.varint(left.present);
+    out.number(left.opened);
   }
   template <class Other>
   void operator()(const Other&) const {
@@ -212,33 +213,34 @@ api::LeaseKeepAliveResponse decode_keep_alive_response(Decoder& in) {
   return keep_alive;
 }
 
-std::uint32_t decode_count(Decoder& in) {
-  const std::uint64_t count = in.varint();
-  if (count > UINT32_MAX) in.fail();
-  return in.ok() ? static_cast<std::uint32_t>(count) : 0;
-}
-
 api::AcquireResponse decode_acquire_response(Decoder& in) {
   api::AcquireResponse acquired;
   acquired.key = in.bytes();
   acquired.token = in.number();
-  acquired.ahead = decode_count(in);
-  acquired.times = decode_count(in);
+  acquired.ahead = in.u32();
+  acquired.times = in.u32();
   return acquired;
 }
 
 api::ReleaseResponse decode_release_response(Decoder& in) {
   api::ReleaseResponse released;
   released.was_there = in.flags(1) != 0;
-  released.times = decode_count(in);
+  released.times = in.u32();
   return released;
 }
 
 api::EnterResponse decode_enter_response(Decoder& in) {
   api::EnterResponse entered;
   entered.open = in.flags(1) != 0;
-  entered.present = decode_count(in);
+  entered.present = in.u32();
   return entered;
+}
+
+api::LeaveResponse decode_leave_response(Decoder& in) {
+  api::LeaveResponse left;
+  left.present = in.u32();
+  left.opened = in.number();
+  return left;
 }
 
 api::Answer decode_answer(Decoder& in) {
@@ -268,7 +270,7 @@ api::Answer decode_answer(Decoder& in) {
     case AnswerKind::kEnter:
       return decode_enter_response(in);
     case AnswerKind::kLeave:
-      return api::LeaveResponse{decode_count(in)};
+      return decode_leave_response(in);
   }
   in.fail();
   return {};

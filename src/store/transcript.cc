@@ -170,7 +170,8 @@ class Parser {
       acquire.permits = count(*permits);
     }
     if (const auto owner = option("owner")) acquire.owner = to_bytes(*owner);
-    acquire.only_if_free = accept("try");
+    if (accept("try")) acquire.wait = api::LockWait::kNotAtAll;
+    if (accept("queue")) acquire.wait = api::LockWait::kInQueue;
     return acquire;
   }
 
@@ -179,6 +180,7 @@ class Parser {
     release.key = to_bytes(take());
     release.token = to_number(take());
     release.altogether = accept("all");
+    if (const auto revision = option("unless_after")) release.unless_after = to_number(*revision);
     return release;
   }
 
@@ -340,7 +342,7 @@ struct AnswerText {
     return fmt::format("enter {} {}", entered.open ? "open" : "closed", entered.present);
   }
   std::string operator()(const api::LeaveResponse& left) const {
-    return fmt::format("leave {}", left.present);
+    return fmt::format("leave {} {}", left.present, left.opened);
   }
   template <class Other>
   std::string operator()(const Other&) const {

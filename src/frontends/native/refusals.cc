@@ -15,7 +15,8 @@ std::pair<GrpcCode, BytesView> row_of(ErrorCode code) {
     case ErrorCode::kLeaseNotFound:
       return {GrpcCode::kNotFound, "no such lease"};
     case ErrorCode::kLockLost:
-      return {GrpcCode::kFailedPrecondition, "the lease ended while the lock was waited for"};
+      return {GrpcCode::kFailedPrecondition,
+              "its key is gone: the lease has ended, or somebody gave it back"};
     case ErrorCode::kLockConflict:
       return {GrpcCode::kFailedPrecondition, "the lock is wanted in another way already"};
     case ErrorCode::kNotElectionLeader:

@@ -69,12 +69,11 @@ Decoded to_api(const pb::AcquireRequest& from) {
   }
   acquire.mode = static_cast<api::LockMode>(from.mode());
   acquire.permits = from.permits();
-  acquire.wait = from.wait() == pb::AcquireRequest::UNTIL_HELD;
-  acquire.only_if_free = from.wait() == pb::AcquireRequest::NOT_AT_ALL;
+  acquire.wait = static_cast<api::LockWait>(from.wait());
   return api::Request{std::move(acquire), std::nullopt, std::nullopt};
 }
 Decoded to_api(const pb::ReleaseRequest& from) {
-  api::ReleaseRequest release{from.key(), from.token(), from.altogether()};
+  api::ReleaseRequest release{from.key(), from.token(), from.altogether(), 0};
   return api::Request{std::move(release), std::nullopt, std::nullopt};
 }
 // A transaction that does nothing, and not even that unless its fence holds.

@@ -40,20 +40,22 @@ class ServiceTest : public ::testing::Test {
 
 TEST_F(ServiceTest, Acquire) {
   EXPECT_EQ(ask("/v1/lock/acquire", R"({"name":"bA==","lease":"7"})"), "ok");
-  EXPECT_EQ(asked<api::AcquireRequest>(),
-            (api::AcquireRequest{"l", 7, "", api::LockMode::kExclusive, 0, false, true}));
+  EXPECT_EQ(
+      asked<api::AcquireRequest>(),
+      (api::AcquireRequest{"l", 7, "", api::LockMode::kExclusive, 0, api::LockWait::kUntilHeld}));
   EXPECT_EQ(answer(api::AcquireResponse{"l/7", 5, 0, 2}),
             R"({"revision":"33","held":true,"key":"bC83","token":"5","fence":"l/5","times":2})");
   EXPECT_EQ(ask("/v1/lock/acquire",
                 R"({"name":"bA==","lease":"7","owner":"bw==","mode":"SEMAPHORE","permits":3,)"
                 R"("wait":"NOT_AT_ALL"})"),
             "ok");
-  EXPECT_EQ(asked<api::AcquireRequest>(),
-            (api::AcquireRequest{"l", 7, "o", api::LockMode::kSemaphore, 3, true, false}));
+  EXPECT_EQ(
+      asked<api::AcquireRequest>(),
+      (api::AcquireRequest{"l", 7, "o", api::LockMode::kSemaphore, 3, api::LockWait::kNotAtAll}));
   EXPECT_EQ(answer(api::AcquireResponse{"", 0, 4, 0}), R"({"revision":"33","ahead":4})");
   EXPECT_EQ(ask("/v1/lock/acquire", R"({"mode":"SHARED","wait":"IN_QUEUE"})"), "ok");
   EXPECT_EQ(asked<api::AcquireRequest>(),
-            (api::AcquireRequest{"", 0, "", api::LockMode::kShared, 0, false, false}));
+            (api::AcquireRequest{"", 0, "", api::LockMode::kShared, 0, api::LockWait::kInQueue}));
   EXPECT_EQ(ask("/v1/lock/acquire", R"({"mode":9})"), "3 conclave: invalid lock: unknown mode");
   EXPECT_EQ(answer(api::Error{api::ErrorCode::kLockConflict, {}}),
             "9 conclave: the lock is wanted in another way already");
@@ -61,7 +63,7 @@ TEST_F(ServiceTest, Acquire) {
 
 TEST_F(ServiceTest, Release) {
   EXPECT_EQ(ask("/v1/lock/release", R"({"key":"bC83","token":"5","altogether":true})"), "ok");
-  EXPECT_EQ(asked<api::ReleaseRequest>(), (api::ReleaseRequest{"l/7", 5, true}));
+  EXPECT_EQ(asked<api::ReleaseRequest>(), (api::ReleaseRequest{"l/7", 5, true, 0}));
   EXPECT_EQ(answer(api::ReleaseResponse{true, 1}),
             R"({"revision":"33","was_there":true,"times":1})");
 }
@@ -103,7 +105,7 @@ TEST_F(ServiceTest, Barriers) {
   EXPECT_EQ(answer(api::EnterResponse{true, 3}), R"({"revision":"33","present":3})");
   EXPECT_EQ(ask("/v1/barrier/leave", R"({"name":"Yg==","lease":"7","at_once":true})"), "ok");
   EXPECT_EQ(asked<api::LeaveRequest>(), (api::LeaveRequest{"b", 7, false}));
-  EXPECT_EQ(answer(api::LeaveResponse{2}), R"({"revision":"33","present":2})");
+  EXPECT_EQ(answer(api::LeaveResponse{2, 9}), R"({"revision":"33","present":2})");
 }
 
 TEST_F(ServiceTest, AsProtobuf) {
