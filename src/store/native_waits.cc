@@ -251,9 +251,12 @@ void NativeWaits::looked(Number number, const api::Response& response) {
   const auto door = std::ranges::find(places, barrier_door(room.name), &LockQueue::Place::key);
   if (door != places.end()) seen.opened = door->created;
   const std::vector<Number> waiters(room.waiters.begin(), room.waiters.end());
-  for (const Number waiter : waiters) {
-    auto answer = answer_of(waiters_.at(waiter), seen);
-    if (answer) finish(waiter, response.header, *std::move(answer));
+  for (const Number there : waiters) {
+    const Waiter& waiter = waiters_.at(there);
+    // A long queue is read as it was when that began; then this one had not come yet.
+    if (waiter.header.revision > response.header.revision) continue;
+    auto answer = answer_of(waiter, seen);
+    if (answer) finish(there, response.header, *std::move(answer));
   }
 }
 

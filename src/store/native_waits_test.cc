@@ -243,6 +243,39 @@ TEST_F(Waiting, OneOfTwoClientsWithALeaseGoesAndTheOtherStillEnters) {
   expect_nobody();
 }
 
+TEST_F(Waiting, WhoCameAfterALookHadBegunHasLostNothing) {
+  ask(1, "acquire l 1");
+  ask(2, "acquire l 2");
+  heard();
+  waits.request({3, 1}, parse_request("acquire l 3"), {});
+  const auto command = waits.take_effects().calls;
+  waits.on_response(command.at(0).id, db.run(command.at(0).request));
+  const auto look = waits.take_effects().calls;
+  api::Response seen = db.run(look.at(0).request);
+  ask(4, "acquire l 4");
+  waits.on_response(look.at(0).id, std::move(seen));
+  settle();
+  EXPECT_EQ(heard(), "");
+  run("revoke 3");
+  run("revoke 2");
+  run("revoke 1");
+  EXPECT_EQ(heard(), " 3: error lock_lost; 2: error lock_lost; 4: 8 acquire l/4 5 0 1;");
+}
+
+TEST_F(Waiting, WhatIsCompactedBeforeAWatchBeginsIsLookedAt) {
+  ask(1, "acquire l 1");
+  heard();
+  waits.request({2, 1}, parse_request("acquire l 2"), {});
+  const auto command = waits.take_effects().calls;
+  waits.on_response(command.at(0).id, db.run(command.at(0).request));
+  for (const char* line : {"put k 1", "put k 2", "compact 5"}) db.run(line);
+  settle();
+  EXPECT_EQ(heard(), "");
+  run("release l/1 2");
+  EXPECT_EQ(heard(), " 2: 6 acquire l/2 3 0 1;");
+  expect_nobody();
+}
+
 TEST_F(Waiting, WithoutALeaderEverybodyKeepsWaiting) {
   ask(1, "acquire l 1");
   ask(2, "acquire l 2");
