@@ -46,7 +46,7 @@ class BackupsTest : public testing::Test {
   std::size_t files(std::size_t member) {
     return cluster_->disk(member).list("/data/snap")->size();
   }
-  const node::Stats stats(std::size_t member) { return cluster_->node(member).stats(); }
+  node::Stats stats(std::size_t member) { return cluster_->node(member).stats(); }
 
   std::optional<Cluster> cluster_;
 };

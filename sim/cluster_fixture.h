@@ -1,6 +1,6 @@
 #pragma once
-// What the tests of whole clusters share: how many seeds to run, and the registers workload with
-// its judge.
+// What the tests of whole clusters share: how many seeds to run, how members are started, and the
+// registers workload with its judge.
 
 #include <gtest/gtest.h>
 
@@ -21,6 +21,10 @@ inline std::uint64_t seeds() {
 inline void start(Cluster& cluster, std::size_t member) {
   const Result<void> started = cluster.start(member);
   ASSERT_TRUE(started.has_value()) << started.error().message;
+}
+
+inline void wait_for_leader(Cluster& cluster) {
+  ASSERT_TRUE(cluster.run_until(seconds(20), [&] { return cluster.leader().has_value(); }));
 }
 
 // The registers workload on a cluster.

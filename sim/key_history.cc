@@ -37,33 +37,27 @@ void KeyHistory::read(const store::Store& store, std::int64_t revision) {
   }
   const Instant now = cluster_.clock().now();
   auto known = alive_.begin();
-  const auto end_before = [&](const std::string* key) {
-    while (known != alive_.end() && (key == nullptr || known->first < *key)) {
-      known->second->ended = revision;
-      known->second->ended_at = now;
-      known = alive_.erase(known);
-    }
+  const auto end_known = [&] {
+    known->second->ended = revision;
+    known->second->ended_at = now;
+    known = alive_.erase(known);
   };
   for (const api::KeyValue& kv : there->kvs) {
-    end_before(&kv.key);
+    while (known != alive_.end() && known->first < kv.key) end_known();
     const bool is_known = known != alive_.end() && known->first == kv.key;
     if (is_known && known->second->created == kv.create_revision) {
       if (kv.mod_revision == revision) known->second->puts.emplace_back(revision, kv.value);
       ++known;
       continue;
     }
-    if (is_known) {
-      known->second->ended = revision;
-      known->second->ended_at = now;
-      known = alive_.erase(known);
-    }
+    if (is_known) end_known();
     auto& lives = lives_[kv.key.substr(0, kv.key.rfind('/'))];
     lives.push_back({.key = kv.key, .created = kv.create_revision, .lease = kv.lease});
     lives.back().puts.emplace_back(revision, kv.value);
     lives.back().created_at = now;
     known = std::next(alive_.emplace_hint(known, kv.key, &lives.back()));
   }
-  end_before(nullptr);
+  while (known != alive_.end()) end_known();
 }
 
 const std::deque<KeyLife>& KeyHistory::lives(const std::string& name) const {

@@ -17,7 +17,7 @@ class LeasesTest : public testing::Test {
  protected:
   void elect() {
     for (std::size_t i = 0; i < 3; ++i) start(cluster_, i);
-    wait_for_leader();
+    wait_for_leader(cluster_);
     cluster_.run_for(seconds(2));
   }
 
@@ -45,10 +45,6 @@ class LeasesTest : public testing::Test {
       if (cluster_.running(i)) newest = std::max(newest, store(i).stamp());
     }
     return newest;
-  }
-
-  void wait_for_leader() {
-    ASSERT_TRUE(cluster_.run_until(seconds(20), [&] { return cluster_.leader().has_value(); }));
   }
 
   Cluster cluster_{21, {}};
@@ -101,7 +97,7 @@ TEST_F(LeasesTest, AnOutageEndsNone) {
   for (std::size_t i = 0; i < 3; ++i) cluster_.crash(i);
   cluster_.run_for(seconds(600));
   for (std::size_t i = 0; i < 3; ++i) start(cluster_, i);
-  wait_for_leader();
+  wait_for_leader(cluster_);
   cluster_.run_for(seconds(1));
   EXPECT_EQ(leases(), 1u);
   ASSERT_TRUE(cluster_.run_until(seconds(5), [&] { return leases() == 0; }));
@@ -118,7 +114,7 @@ TEST_F(LeasesTest, ALeaderWithoutAQuorumStopsTheClock) {
   for (std::size_t i = 0; i < 3; ++i) {
     if (i != leader) start(cluster_, i);
   }
-  wait_for_leader();
+  wait_for_leader(cluster_);
   cluster_.run_for(seconds(1));
   EXPECT_EQ(leases(), 1u);
 }
@@ -136,7 +132,7 @@ TEST_F(LeasesTest, ALeaderOfThePastRevokesNothing) {
   }
   cluster_.resume(old);
   cluster_.run_for(milliseconds(500));
-  wait_for_leader();
+  wait_for_leader(cluster_);
   EXPECT_EQ(leases(), 1u);
   EXPECT_EQ(ask<api::LeaseKeepAliveResponse>(api::LeaseKeepAliveRequest{lease}).ttl_s, 4);
 }

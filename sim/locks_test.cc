@@ -30,14 +30,11 @@ class LocksTest : public testing::TestWithParam<node::Consensus> {
   LocksTest() {
     cluster_.after_step = [this] { history_.look(); };
     for (std::size_t i = 0; i < 3; ++i) start(cluster_, i);
-    wait_for_leader();
+    wait_for_leader(cluster_);
     cluster_.run_for(seconds(2));
     leader_ = *cluster_.leader();
   }
 
-  void wait_for_leader() {
-    ASSERT_TRUE(cluster_.run_until(seconds(20), [&] { return cluster_.leader().has_value(); }));
-  }
   std::size_t follower(std::size_t number) const { return (leader_ + 1 + number) % 3; }
 
   Pending ask(std::size_t member, api::Body body) {
@@ -317,6 +314,29 @@ TEST_P(LocksTest, ObserversHearOfTheLeaderThatFollowsWhoeverLeadsTheCluster) {
   ASSERT_TRUE(answered(ask(follower(0), api::ResignRequest{won.leader}), seconds(10)));
   const std::int64_t second = history_.lives(kElection).back().created;
   EXPECT_TRUE(cluster_.run_until(kAtOnce, [&] { return observer.has_heard_of(second); }));
+}
+
+// The look of a waiter is a read that is carried out in slices, as a client's is.
+TEST_P(LocksTest, AsManyKeysAsASliceOfAReadHas) {
+  grant(1, 600);
+  std::size_t keys = 0;
+  while (keys < limits::kReadSliceKeys - 2) {
+    api::TxnRequest puts;
+    while (keys < limits::kReadSliceKeys - 2 && puts.success.size() < limits::kMaxTxnOps) {
+      api::PutRequest put;
+      put.key = kLock + "/by-hand" + std::to_string(keys++);
+      puts.success.emplace_back(std::move(put));
+    }
+    ASSERT_TRUE(answered(ask(leader_, std::move(puts)), seconds(5)));
+  }
+  const Pending waiting = lock(leader_, 1);
+  EXPECT_FALSE(waiting->has_value());
+  api::DeleteRangeRequest removal;
+  removal.key = kLock + "/by-hand";
+  removal.range_end = kLock + "/by-hane";
+  ASSERT_TRUE(answered(ask(leader_, std::move(removal)), seconds(10)));
+  ASSERT_TRUE(answered(waiting, seconds(5)));
+  EXPECT_NE(granted(waiting), nullptr);
 }
 
 INSTANTIATE_TEST_SUITE_P(, LocksTest,

@@ -31,7 +31,7 @@ class StreamClient : io::ConnectionHandler {
                io::Clock& clock, io::Network& network, Told told, std::function<void()> broken);
   ~StreamClient() override;
 
-  // A new stream, to any member; an earlier one is gone without a word. REQUIRES for send(): more.
+  // A new stream, to any member; an earlier one is gone without a word. `more`: send() may follow.
   void open(const google::protobuf::MessageLite& first, bool more = true);
   void send(const google::protobuf::MessageLite& message);
   void close() { disconnect(); }

@@ -16,9 +16,7 @@ class EtcdctlCommands:
         raise NotImplementedError
 
     def etcdctl(self, *args, stdin=None, endpoints=None):
-        env = dict(os.environ, ETCDCTL_API='3')
-        command = ['etcdctl', '--endpoints', endpoints or self.endpoint(), '--command-timeout=10s']
-        return harness.run(command + list(args), stdin=stdin, env=env)
+        return harness.etcdctl(endpoints or self.endpoint(), *args, stdin=stdin)
 
     def ctl(self, *args, stdin=None, endpoints=None):
         """The output of a command that succeeds."""

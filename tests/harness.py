@@ -17,6 +17,7 @@ fails the end of each member's log is printed.
 import argparse
 import atexit
 import ctypes
+import json
 import os
 import random
 import shutil
@@ -28,6 +29,8 @@ import tempfile
 import time
 import traceback
 import unittest
+import urllib.error
+import urllib.request
 
 import grpc
 from etcd3 import etcdrpc as rpc
@@ -143,6 +146,26 @@ def run(command, timeout=60, stdin=None, env=None):
         stderr=subprocess.PIPE,
         check=False,
     )
+
+
+def etcdctl(endpoints, *args, timeout=60, stdin=None):
+    """Runs etcdctl, of its third API, to its end."""
+    command = ['etcdctl', '--endpoints', endpoints, '--command-timeout=10s', *args]
+    return run(command, timeout=timeout, stdin=stdin, env=dict(os.environ, ETCDCTL_API='3'))
+
+
+def post(member, path, body, timeout=10):
+    """The status and the JSON of the gateway's answer; text if it is none."""
+    request = urllib.request.Request(member.url + path, data=json.dumps(body).encode())
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            status, text = answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        status, text = error.code, error.read()
+    try:
+        return status, json.loads(text)
+    except ValueError:
+        return status, text.decode()
 
 
 # --- members and clusters ---

@@ -6,6 +6,7 @@ import pty
 import random
 import shutil
 import signal
+import subprocess
 import threading
 import time
 import unittest
@@ -72,13 +73,13 @@ def keep_alive(member, lease):
 class Import:
     """The command, with what it printed."""
 
-    def __init__(self, test, source, target, *flags, stdin=None):
+    def __init__(self, test, source, target, *flags):
         self.log = os.path.join(target.directory, f'import-{time.monotonic_ns()}.log')
         command = [harness.Options.binary, 'import', 'etcd', '--endpoint', urls(source)]
         command += ['--to', urls(target), *flags]
         with open(self.log, 'wb') as log:
             self.process = harness.spawn(
-                command, stdin=stdin or harness.subprocess.DEVNULL, stdout=log, stderr=log
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self.killed = False
         test.addCleanup(self.kill)
@@ -162,6 +163,7 @@ class Writer(threading.Thread):
         return self.count
 
 
+@harness.conclave_only('its own command')
 class ImportTest(unittest.TestCase):
     """Clusters of its own for each test."""
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 
 import grpc
@@ -59,12 +58,7 @@ def b64(data):
 
 def post(member, path, timeout=5, **fields):
     """(status, answer) of the gateway."""
-    request = urllib.request.Request(member.url + path, data=json.dumps(fields).encode())
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+    return harness.post(member, path, fields, timeout)
 
 
 class LockCase(harness.ClusterTest):

@@ -9,8 +9,6 @@ import re
 import shutil
 import threading
 import unittest
-import urllib.error
-import urllib.request
 
 import grpc
 from etcd3 import etcdrpc as rpc
@@ -97,26 +95,6 @@ def lease_grant(member):
     return rpc.LeaseStub(member.channel).LeaseGrant(rpc.LeaseGrantRequest(TTL=60), timeout=5)
 
 
-def etcdctl(endpoints, *args):
-    env = dict(os.environ, ETCDCTL_API='3')
-    command = ['etcdctl', '--endpoints', endpoints, '--command-timeout=10s']
-    return harness.run(command + list(args), env=env)
-
-
-def post(member, path, body):
-    """The status and the JSON of the gateway's answer; text if it is none."""
-    request = urllib.request.Request(member.url + path, data=json.dumps(body).encode())
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            status, text = answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        status, text = error.code, error.read()
-    try:
-        return status, json.loads(text)
-    except ValueError:
-        return status, text.decode()
-
-
 def snapshot(member):
     """The remaining_bytes and the blobs of a streamed snapshot."""
     call = member.channel.unary_stream('/etcdserverpb.Maintenance/Snapshot')
@@ -197,8 +175,8 @@ class SideBySide(unittest.TestCase):
                     ),
                     outcome(lambda: member.get('k')),
                 ]
-            said.append(etcdctl(cluster.endpoints, 'alarm', 'list').stdout)
-            said.append(etcdctl(cluster.endpoints, 'alarm', 'disarm').stdout)
+            said.append(harness.etcdctl(cluster.endpoints, 'alarm', 'list').stdout)
+            said.append(harness.etcdctl(cluster.endpoints, 'alarm', 'disarm').stdout)
             said.append(outcome(lambda: cluster.members[1].put('k', 'v')))
             return said
 
@@ -215,11 +193,11 @@ class SideBySide(unittest.TestCase):
             said = [
                 outcome(lambda: member.put('k', 'v')),
                 outcome(lambda: lease_grant(member)),
-                etcdctl(cluster.endpoints, 'alarm', 'list').stdout,
+                harness.etcdctl(cluster.endpoints, 'alarm', 'list').stdout,
                 len(snapshot(member)[1]) >= 2,
                 isinstance(maintenance(member, 'HashKV'), dict),
-                etcdctl(cluster.endpoints, 'alarm', 'disarm').stdout,
-                etcdctl(cluster.endpoints, 'alarm', 'list').stdout,
+                harness.etcdctl(cluster.endpoints, 'alarm', 'disarm').stdout,
+                harness.etcdctl(cluster.endpoints, 'alarm', 'list').stdout,
                 outcome(lambda: member.put('k', 'v')),
             ]
             return said
@@ -249,22 +227,23 @@ class SideBySide(unittest.TestCase):
         self.assertEqual(self.same(fill), expected)
         for cluster in (self.etcd, self.cluster):
             harness.wait_until(lambda: raised(cluster), 10, 'the alarm')
-            self.assertIn('alarm:NOSPACE', etcdctl(cluster.endpoints, 'alarm', 'list').stdout)
+            done = harness.etcdctl(cluster.endpoints, 'alarm', 'list')
+            self.assertIn('alarm:NOSPACE', done.stdout)
             self.assertEqual(outcome(lambda: cluster.members[0].put('q', 'v')), expected)
             first = cluster.members[0]
             first.kv.DeleteRange(rpc.DeleteRangeRequest(key=b'q/', range_end=b'q0'), timeout=10)
             revision = first.get('q').header.revision
             first.kv.Compact(rpc.CompactionRequest(revision=revision, physical=True), timeout=20)
-            done = etcdctl(cluster.endpoints, 'defrag')
+            done = harness.etcdctl(cluster.endpoints, 'defrag')
             self.assertEqual(done.returncode, 0, done.stderr)
 
             def has_room():
-                etcdctl(cluster.endpoints, 'alarm', 'disarm')
+                harness.etcdctl(cluster.endpoints, 'alarm', 'disarm')
                 return outcome(lambda: first.put('q', 'v')) is None
 
             harness.wait_until(has_room, 20, 'room')
             harness.wait_until(lambda: not raised(cluster), 10, 'the alarm to go')
-            self.assertEqual(etcdctl(cluster.endpoints, 'alarm', 'list').stdout, '')
+            self.assertEqual(harness.etcdctl(cluster.endpoints, 'alarm', 'list').stdout, '')
 
     @harness.conclave_only('the alarm stays until it is disarmed')
     def test_quota_alarm_goes_by_itself(self):
@@ -313,18 +292,20 @@ class SideBySide(unittest.TestCase):
                 maintenance(leader, 'MoveLeader', fields((1, leader.status().header.member_id))),
                 maintenance(leader, 'MoveLeader', fields((1, target))),
                 follower.status().leader == target,
-                post(follower, '/v3/maintenance/transfer-leadership', {'targetID': str(NOBODY)}),
+                harness.post(
+                    follower, '/v3/maintenance/transfer-leadership', {'targetID': str(NOBODY)}
+                ),
             ]
             harness.wait_until(lambda: cluster.leader() is follower, 10, 'all to know the leader')
             back = leader.status().header.member_id
-            done = etcdctl(cluster.endpoints, 'move-leader', f'{back:x}')
+            done = harness.etcdctl(cluster.endpoints, 'move-leader', f'{back:x}')
             names = {f'{target:x}': 'FROM', f'{back:x}': 'TO'}
             said.append(re.sub('[0-9a-f]{12,}', lambda id_: names[id_[0]], done.stdout))
             cluster.wait_healthy()
             for word in (f'{NOBODY:x}', 'zz'):
-                failed = etcdctl(cluster.endpoints, 'move-leader', word)
+                failed = harness.etcdctl(cluster.endpoints, 'move-leader', word)
                 said += [failed.returncode, failed.stderr.splitlines()[-1]]
-            failed = etcdctl(follower.endpoint, 'move-leader', f'{back:x}')
+            failed = harness.etcdctl(follower.endpoint, 'move-leader', f'{back:x}')
             said += [failed.returncode, 'no leader endpoint given' in failed.stderr]
             return said
 
@@ -355,7 +336,7 @@ class SideBySide(unittest.TestCase):
                     ]
                 )
             said.append(sorted(maintenance(member, 'Hash')))
-            done = etcdctl(cluster.endpoints, 'endpoint', 'hashkv')
+            done = harness.etcdctl(cluster.endpoints, 'endpoint', 'hashkv')
             said.append(len({line.split(', ')[1] for line in done.stdout.splitlines()}))
             said.append(len(done.stdout.splitlines()))
             return said
@@ -365,7 +346,7 @@ class SideBySide(unittest.TestCase):
 
     def test_defragment(self):
         def ask(cluster):
-            done = etcdctl(cluster.endpoints, 'defrag')
+            done = harness.etcdctl(cluster.endpoints, 'defrag')
             said = re.sub(r'127\.0\.0\.1:\d+', 'MEMBER', done.stdout)
             return done.returncode, said, maintenance(cluster.members[0], 'Defragment')
 
@@ -379,24 +360,24 @@ class SideBySide(unittest.TestCase):
             member = cluster.members[0]
             five = {'alarm': 'NOSPACE', 'memberID': '5'}
             said = [
-                post(member, '/v3/maintenance/alarm', {}),
-                post(member, '/v3/maintenance/alarm', {'action': 'ACTIVATE', **five}),
-                post(member, '/v3/maintenance/alarm', {'action': 'GET'}),
-                post(member, '/v3/maintenance/alarm', {'action': 'DEACTIVATE', **five}),
-                post(member, '/v3/maintenance/alarm', {'action': 'NEVER'})[0],
-                post(member, '/v3/maintenance/defragment', {}),
-                post(member, '/v3/maintenance/transfer', {})[0],
+                harness.post(member, '/v3/maintenance/alarm', {}),
+                harness.post(member, '/v3/maintenance/alarm', {'action': 'ACTIVATE', **five}),
+                harness.post(member, '/v3/maintenance/alarm', {'action': 'GET'}),
+                harness.post(member, '/v3/maintenance/alarm', {'action': 'DEACTIVATE', **five}),
+                harness.post(member, '/v3/maintenance/alarm', {'action': 'NEVER'})[0],
+                harness.post(member, '/v3/maintenance/defragment', {}),
+                harness.post(member, '/v3/maintenance/transfer', {})[0],
             ]
-            status, answer = post(member, '/v3/maintenance/hash', {})
+            status, answer = harness.post(member, '/v3/maintenance/hash', {})
             said += [status, sorted(answer), sorted(answer['header'])]
-            status, answer = post(member, '/v3/maintenance/status', {})
+            status, answer = harness.post(member, '/v3/maintenance/status', {})
             return said + [status, answer['header']['revision'] > '']
 
         self.same(ask)
 
     def test_gateway_snapshot(self):
         def ask(cluster):
-            status, text = post(cluster.members[0], '/v3/maintenance/snapshot', {})
+            status, text = harness.post(cluster.members[0], '/v3/maintenance/snapshot', {})
             lines = [json.loads(line) for line in text.splitlines()]
             blobs = [base64.b64decode(line['result']['blob']) for line in lines]
             whole = b''.join(blobs[:-1])
@@ -421,7 +402,7 @@ class SideBySide(unittest.TestCase):
     def test_etcdctl_snapshot_save(self):
         def ask(cluster):
             path = os.path.join(cluster.directory, 'saved.db')
-            done = etcdctl(cluster.members[2].endpoint, 'snapshot', 'save', path)
+            done = harness.etcdctl(cluster.members[2].endpoint, 'snapshot', 'save', path)
             said = done.stdout.replace(path, 'FILE')
             is_whole = not os.path.exists(path + '.part')
             return done.returncode, said, os.path.getsize(path) % 512, is_whole
@@ -592,7 +573,7 @@ class Restored(unittest.TestCase):
         self.assertEqual(self.everything(fresh.members[1], 0), expected)
         # A new member gets the state from the others.
         added = fresh.new_member('m4')
-        done = etcdctl(
+        done = harness.etcdctl(
             fresh.endpoints, 'member', 'add', 'm4', '--peer-urls', added.peer_url
         )
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -716,7 +697,7 @@ class Restored(unittest.TestCase):
 
     def test_etcdctl_saves_the_same(self):
         path = os.path.join(self.cluster.directory, 'by-etcdctl')
-        done = etcdctl(self.cluster.members[0].endpoint, 'snapshot', 'save', path)
+        done = harness.etcdctl(self.cluster.members[0].endpoint, 'snapshot', 'save', path)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertTrue(self.status(path)['checksum'])
 
@@ -744,7 +725,8 @@ class Restored(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn('request timed out', done.stderr)
         self.assertFalse(os.path.exists(self.file + '.no'))
-        self.assertNotEqual(etcdctl(last.endpoint, 'snapshot', 'save', self.file + '.no').returncode, 0)
+        done = harness.etcdctl(last.endpoint, 'snapshot', 'save', self.file + '.no')
+        self.assertNotEqual(done.returncode, 0)
         self.save(last.endpoint, '--stale')
         fresh = self.new_cluster(members=1)
         self.restore_all(fresh)

@@ -2,12 +2,9 @@
 etcdctl and the JSON gateway against real processes, with members killed in between. What is not
 marked passes on a stock etcd too."""
 
-import json
 import os
 import shutil
 import unittest
-import urllib.error
-import urllib.request
 
 import harness
 
@@ -30,9 +27,7 @@ class MembersTest(unittest.TestCase):
     # --- etcdctl
 
     def etcdctl(self, *args, at=None):
-        env = dict(os.environ, ETCDCTL_API='3')
-        command = ['etcdctl', '--endpoints', at.endpoint if at else self.endpoints()]
-        return harness.run(command + ['--command-timeout=10s'] + list(args), env=env)
+        return harness.etcdctl(at.endpoint if at else self.endpoints(), *args)
 
     def endpoints(self):
         """Those of the first members, if any runs: who joined may be a learner, which answers hardly
@@ -105,13 +100,7 @@ class MembersTest(unittest.TestCase):
 
     def gateway(self, path, **body):
         """(HTTP status, answer) of the JSON gateway."""
-        url = f'{self.cluster.running()[0].url}/v3/cluster/member/{path}'
-        request = urllib.request.Request(url, json.dumps(body).encode(), method='POST')
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
+        return harness.post(self.cluster.running()[0], f'/v3/cluster/member/{path}', body)
 
 
 class ChangesTest(MembersTest):

@@ -1,7 +1,7 @@
 """Runs all whole-binary tests, four programs at a time as they mostly wait, and adds up what they
 counted. What a program prints appears when it has ended.
 
-    tests/run.py                      # everything, about three minutes
+    tests/run.py                      # everything, about five minutes
     tests/run.py --quick              # two minutes: no slow clients, short crash test
     tests/run.py --binary etcd        # shows that the tests describe a real etcd
     tests/run.py --only crash --jobs 1

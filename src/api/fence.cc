@@ -31,8 +31,9 @@ std::expected<Fence, std::string> parse_fence(BytesView text) {
 }
 
 std::optional<Bytes> to_text(const Fence& fence) {
-  const bool fits = fence.key.size() <= limits::kMaxFenceKeyBytes;
-  if (!fits || !std::ranges::all_of(fence.key, is_printable)) return std::nullopt;
+  const bool fits = !fence.key.empty() && fence.key.size() <= limits::kMaxFenceKeyBytes;
+  if (!fits || fence.key.front() == ' ') return std::nullopt;  // HTTP drops spaces at the front
+  if (!std::ranges::all_of(fence.key, is_printable)) return std::nullopt;
   return fence.key + '/' + std::to_string(fence.token);
 }
 

@@ -31,7 +31,7 @@ inline constexpr BytesView kFenceHeader = "conclave-fence";
 // The key is what stands before the last slash: up to limits::kMaxFenceKeyBytes of printable ASCII.
 // The token is a decimal number above 0. On failure: what is wrong, for people.
 std::expected<Fence, std::string> parse_fence(BytesView text);
-// The reverse; nullopt: the key cannot be carried in a header.
+// The reverse; nullopt: the key is empty, or cannot be carried in a header.
 std::optional<Bytes> to_text(const Fence& fence);
 
 }  // namespace conclave::api

@@ -37,6 +37,8 @@ TEST(Fence, AsText) {
             limits::kMaxFenceKeyBytes + 2);
   EXPECT_EQ(to_text({Bytes(limits::kMaxFenceKeyBytes + 1, 'k'), 1}), std::nullopt);
   EXPECT_EQ(to_text({"a\r\nb", 1}), std::nullopt) << "it would be another header";
+  EXPECT_EQ(to_text({" a", 1}), std::nullopt) << "it would arrive as another key";
+  EXPECT_EQ(to_text({"", 1}), std::nullopt) << "it would be refused";
 }
 
 TEST(Fence, WhatMayBeFencedChangesSomething) {

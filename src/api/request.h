@@ -192,7 +192,7 @@ enum class ErrorCode : std::uint8_t {
   kTransferTimeout,    // it does not lead yet
   kSnapshotFailed,     // it could not be written
   kSnapshotGone,       // too long ago, or never there
-  kLockLost,           // its lease ended while it was waited for
+  kLockLost,           // the waiter's key has gone, as it does with its lease
   kNotElectionLeader,  // of an election
   kNoElectionLeader,   // nobody leads it
   kDeadlineExceeded,   // the client's own, while it waited for a lock

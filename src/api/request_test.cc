@@ -28,6 +28,7 @@ TEST(Route, Maintenance) {
   EXPECT_EQ(route(AlarmRequest{AlarmRequest::Action::kDeactivate, NodeId{1}, AlarmType::kCorrupt}),
             Route::kWrite);
   EXPECT_EQ(route(SnapshotRequest{}), Route::kLinearizableRead);
+  EXPECT_EQ(route(SnapshotRequest{.serializable = true}), Route::kLocalRead);
   EXPECT_EQ(route(SnapshotPieceRequest{}), Route::kMaintenance);
   EXPECT_EQ(route(MoveLeaderRequest{}), Route::kMaintenance);
 }

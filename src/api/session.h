@@ -51,8 +51,8 @@ class Session {
   // Error in place of it all. False if nobody waits for it any more.
   virtual bool on_part(CallId call, const Header& header, std::vector<KeyValue> kvs,
                        Effects& effects) = 0;
-  // News for a feed; `header` as its kind says (api/watch.h). False, for events and progress: the
-  // client has to take what it was sent before; Effects::has_room will name the feed.
+  // News for a feed; `header` as its kind says (api/watch.h). False, where api::may_wait():
+  // the client has to take what it was sent before; Effects::has_room will name the feed.
   virtual bool on_watch(CallId feed, const Header& header, const WatchNews& news,
                         Effects& effects) = 0;
   // Bytes of answers that wait here for the client to take what was sent before.

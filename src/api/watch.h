@@ -109,4 +109,11 @@ struct WatchFeedEnded {
 using WatchNews = std::variant<WatchCreated, WatchRefused, WatchEvents, WatchCanceled,
                                WatchCompacted, WatchProgress, WatchFeedEnded, ElectionLeader>;
 
+// News that a client may be told later, when it has taken what it was sent before; the rest is
+// little, and answers something.
+inline bool may_wait(const WatchNews& news) {
+  return std::holds_alternative<WatchEvents>(news) || std::holds_alternative<WatchProgress>(news) ||
+         std::holds_alternative<ElectionLeader>(news);
+}
+
 }  // namespace conclave::api

@@ -25,6 +25,8 @@ inline constexpr std::size_t kOwnFiles = 128;
 // one more ends the oldest.
 inline constexpr std::size_t kMaxHandshakes = 2'000;
 inline constexpr std::int64_t kHandshakeMs = 10'000;
+// A file of certificates, keys or revoked certificates.
+inline constexpr std::size_t kMaxCertificateFileBytes = 64 * kMiB;
 // Handshakes that are taken a step further in one turn of the loop: a step may cost a signature,
 // which with RSA is a millisecond.
 inline constexpr std::size_t kHandshakeStepsPerTurn = 2;

@@ -35,7 +35,7 @@ constexpr Instant operator+(Instant t, Duration d) { return {t.ns + d.ns}; }
 constexpr Instant operator-(Instant t, Duration d) { return {t.ns - d.ns}; }
 constexpr Duration operator-(Instant a, Instant b) { return {a.ns - b.ns}; }
 
-// The cluster's own time (DESIGN: "the cluster has one clock"): milliseconds that the leader stamps
+// The cluster's own time (docs/ARCHITECTURE.md, "Time"): milliseconds that the leader stamps
 // on each log entry. It never goes back and runs only while there is a leader.
 struct Stamp {
   std::uint64_t ms = 0;

@@ -1,5 +1,6 @@
 #pragma once
-// Byte streams between processes. Implemented with sockets (io/posix) and on simulated links (sim).
+// Byte streams between processes. Implemented with sockets (io/posix) and on simulated links (sim);
+// io/tls encrypts what goes through another one.
 //
 // Threading: everything is called on, and calls back on, the one loop that owns the member.
 

@@ -175,10 +175,7 @@ bool Clients::watch_news(ClientCall feed, const api::Header& header, const api::
   const auto found = connections_.find(feed.connection);
   if (found == connections_.end() || found->second->gone) return false;
   Client& client = *found->second;
-  const bool may_wait = std::holds_alternative<api::WatchEvents>(news) ||
-                        std::holds_alternative<api::WatchProgress>(news) ||
-                        std::holds_alternative<api::ElectionLeader>(news);
-  if (may_wait && !has_room_for_events(client)) {
+  if (api::may_wait(news) && !has_room_for_events(client)) {
     starved_.insert(feed);
     return false;
   }

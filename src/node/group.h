@@ -192,6 +192,7 @@ class Group {
   void serve_watches();
   void serve_watch_request(ClientCall feed, const api::WatchRequest& request);
   void notify_watches();
+  static store::FeedId feed_id(ClientCall feed) { return {feed.connection, feed.call}; }
   bool tell_watch(store::FeedId feed, api::Revision revision, const api::WatchNews& news);
   void serve_locks();
   void serve_locks(std::uint64_t connection, store::Locks::Effects effects);

@@ -11,8 +11,6 @@
 namespace conclave::node {
 namespace {
 
-store::FeedId feed_id(ClientCall client) { return {client.connection, client.call}; }
-
 bool is_native(const api::Request& request) {
   return std::holds_alternative<api::AcquireRequest>(request.body) ||
          std::holds_alternative<api::EnterRequest>(request.body) ||
@@ -24,8 +22,7 @@ bool is_native(const api::Request& request) {
 void Group::lock(ClientCall client, api::Request request) {
   std::optional<Instant> deadline;
   if (request.timeout_ms) {
-    const std::uint64_t limit_ms = limits::kMaxLockTimeoutMs;
-    const std::uint64_t timeout_ms = std::min(*request.timeout_ms, limit_ms);
+    const std::uint64_t timeout_ms = std::min(*request.timeout_ms, limits::kMaxLockTimeoutMs);
     deadline = shared_.clock.now() + milliseconds(static_cast<std::int64_t>(timeout_ms));
   }
   if (locks_.waiting() + native_waits_.waiting() >= limits::kMaxLockWaiters) {

@@ -36,8 +36,7 @@ class Node : private PeerHandler {
   // Recovers from the data directory, listens, and takes part. Blocks while it recovers. Clock,
   // disk and networks outlive the Node. Errors: those of recover(), and kBusy for a port in use.
   static Result<std::unique_ptr<Node>> start(Options options, io::Clock& clock, io::Disk& disk,
-                                             Networks networks,
-                                             api::SessionFactory make_session);
+                                             Networks networks, api::SessionFactory make_session);
   ~Node() override;
 
   // Hands leadership over, lets clients finish what is under way (a second or two at most), then

@@ -7,11 +7,6 @@
 #include "node/group.h"
 
 namespace conclave::node {
-namespace {
-
-store::FeedId feed_id(ClientCall feed) { return {feed.connection, feed.call}; }
-
-}  // namespace
 
 void Group::watch(ClientCall feed, api::WatchRequest request) {
   const bool is_closing = std::holds_alternative<api::WatchFeedClosed>(request);

@@ -23,7 +23,7 @@
 namespace conclave::node {
 
 // Connections that no client has: the procedures of locks and elections ask as clients do, and are
-// answered within the group.
+// answered within the group. (~0 is the connection of calls by Node::ask().)
 inline constexpr std::uint64_t kLocksConnection = ~std::uint64_t{1};
 inline constexpr std::uint64_t kObserversConnection = ~std::uint64_t{2};
 inline constexpr std::uint64_t kNativeConnection = ~std::uint64_t{3};

@@ -164,13 +164,11 @@ std::expected<SnapshotStatusOptions, Usage> parse_snapshot_status_options(
 
 std::expected<ImportOptions, Usage> parse_import_options(std::vector<std::string> arguments) {
   CLI::App app(
-      "Copies a live etcd, keys and leases, into a Conclave cluster and follows it until it is "
-      "told\n"
-      "to cut over: by Ctrl-C or SIGTERM, or by \"cutover\" and Enter. It then waits until the "
-      "target\n"
-      "has everything that was written to the source before, compares all of both, and ends with "
-      "0\n"
-      "if they are equal. A second Ctrl-C stops it at once; --resume goes on later.\n"
+      "Copies a live etcd, keys and leases, into a Conclave cluster and follows it until it is\n"
+      "told to cut over: by Ctrl-C or SIGTERM, or by \"cutover\" and Enter. It then waits until\n"
+      "the target has everything that was written to the source before, compares all of both,\n"
+      "and ends with 0 if they are equal. A second Ctrl-C stops it at once; --resume goes on\n"
+      "later.\n"
       "Exit codes: 0 handed over, 1 failed, 2 wrong arguments, 3 source and target differ,\n"
       "130 stopped.",
       "conclave import etcd");

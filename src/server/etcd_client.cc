@@ -28,12 +28,6 @@ constexpr Duration kAnswerLimit = seconds(30);
 constexpr Duration kPause = milliseconds(200);  // before the next endpoint is tried
 constexpr std::size_t kReadBytes = 256 * 1024;
 
-Instant now() {
-  return {std::chrono::duration_cast<std::chrono::nanoseconds>(
-              std::chrono::steady_clock::now().time_since_epoch())
-              .count()};
-}
-
 // Another try, maybe elsewhere, can succeed.
 bool is_passing(const GrpcStatus& status) {
   if (status.code == GrpcCode::kUnavailable || status.code == GrpcCode::kDeadlineExceeded) {
@@ -43,7 +37,7 @@ bool is_passing(const GrpcStatus& status) {
          status.message.find("too many requests") != Bytes::npos;
 }
 
-// Field 1 of a message, a text: what Authenticate's request and answer are made of.
+// A text as the field `number` of a message: what Authenticate's request and answer are made of.
 void append_field(Bytes& out, int number, std::string_view text) {
   out += static_cast<char>(number << 3 | 2);
   for (std::size_t size = text.size();; size >>= 7) {
@@ -54,6 +48,12 @@ void append_field(Bytes& out, int number, std::string_view text) {
 }
 
 }  // namespace
+
+Instant now() {
+  return {std::chrono::duration_cast<std::chrono::nanoseconds>(
+              std::chrono::steady_clock::now().time_since_epoch())
+              .count()};
+}
 
 bool Pump::run_until(const std::function<bool()>& done, Duration limit) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::nanoseconds(limit.ns);

@@ -22,6 +22,9 @@
 
 namespace conclave::server {
 
+// What a command measures its waiting with.
+Instant now();
+
 // The loop that carries the connections of a command.
 class Pump {
  public:
@@ -113,13 +116,13 @@ class EtcdClient {
   const std::string& name() const { return name_; }
   // An error of this cluster, for a person.
   Error error(const wire::GrpcStatus& status) const;
-  bool is_connected() const;
   // The one that is asked just now.
   std::string endpoint() const { return endpoints_[current_].to_string(); }
   // Told of what is waited for, and that it is over (empty).
   void on_trouble(std::function<void(std::string)> tell) { tell_ = std::move(tell); }
 
  private:
+  bool is_connected() const;
   std::optional<wire::GrpcStatus> ask_into(std::string_view method,
                                            const google::protobuf::MessageLite& request,
                                            google::protobuf::MessageLite& response,

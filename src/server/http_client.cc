@@ -14,6 +14,8 @@
 #include <memory>
 #include <system_error>
 
+#include "io/tls/certificates.h"
+
 namespace conclave::server {
 
 namespace {
@@ -181,12 +183,8 @@ Failure not_trusted(const Error& why, SSL* ssl) {
                                     X509_verify_cert_error_string(verified)));
 }
 
-Result<void> secure(Steps& steps, ssl::stream<tcp::socket&>& stream, const ClientTls& tls,
-                    const std::string& host) {
-  if (!tls.skips_verification) stream.set_verify_callback(ssl::host_name_verification(host));
-  error_code literal;
-  asio::ip::make_address(host, literal);
-  if (literal) SSL_set_tlsext_host_name(stream.native_handle(), host.c_str());
+Result<void> secure(Steps& steps, ssl::stream<tcp::socket&>& stream, const std::string& host) {
+  io::expect_host(*stream.native_handle(), host);
   const auto shaken =
       steps.step([&](auto done) { stream.async_handshake(ssl::stream_base::client, done); });
   if (!shaken) return not_trusted(shaken.error(), stream.native_handle());
@@ -204,7 +202,7 @@ Result<HttpAnswer> run(const ClientTls& tls, const io::Address& server, Exchange
   TRY(connecting.run(steps, resolver, socket, server));
   if (!server.tls) return exchange.run(steps, socket);
   ssl::stream<tcp::socket&> stream(socket, *context);
-  TRY(secure(steps, stream, tls, server.host));
+  TRY(secure(steps, stream, server.host));
   return exchange.run(steps, stream);
 }
 

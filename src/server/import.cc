@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 #include <optional>
 #include <random>
@@ -43,12 +42,6 @@ constexpr std::size_t kMostWaitingEvents = 100'000;
 constexpr int kMostRounds = 10;  // of a cut-over that the source's compaction disturbs
 constexpr Duration kRefresh = seconds(1);
 constexpr Duration kWait = milliseconds(100);
-
-Instant now() {
-  return {std::chrono::duration_cast<std::chrono::nanoseconds>(
-              std::chrono::steady_clock::now().time_since_epoch())
-              .count()};
-}
 
 EtcdLogin login_of(const std::string& text) {
   const std::size_t colon = text.find(':');
@@ -467,11 +460,16 @@ Result<void> Import::verify(std::int64_t revision, std::uint64_t keys) {
 Result<void> Import::finish(std::int64_t revision) {
   TRY(leases_.hand_over());
   TRY(writer_.step({}, ""));
-  const Head head = TRY(head_of(source_, span_));
-  if (head.revision > revision) {
+  // It is handed over: from here on nothing can fail.
+  const Result<Head> head = head_of(source_, span_);
+  if (!head) {
+    display_.done(fmt::format(
+        "WARNING: whether the source was still written to after the cut-over is not known: {}",
+        head.error().message));
+  } else if (head->revision > revision) {
     display_.done(fmt::format(
         "WARNING: the source was still written to: {} after the cut-over's are NOT in the target",
-        count_of(unsigned_of(head.revision - revision), "revision")));
+        count_of(unsigned_of(head->revision - revision), "revision")));
   }
   display_.done(fmt::format("Done. Point the clients to {}", target_.endpoint()));
   return {};

@@ -4,10 +4,9 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <boost/asio/read_until.hpp>
-#include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <istream>
 #include <utility>
 
@@ -20,13 +19,7 @@ namespace {
 constexpr Duration kTerminalPause = milliseconds(200);
 constexpr Duration kLinePause = seconds(5);
 
-Instant now() {
-  return {std::chrono::duration_cast<std::chrono::nanoseconds>(
-              std::chrono::steady_clock::now().time_since_epoch())
-              .count()};
-}
-
-// One that may read from it, too: a job in the background would be stopped.
+// Not only that it is a terminal: a job in the background that reads from it would be stopped.
 bool has_terminal_input() {
   return ::isatty(STDIN_FILENO) == 1 && ::tcgetpgrp(STDIN_FILENO) == ::getpgrp();
 }

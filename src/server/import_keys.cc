@@ -19,7 +19,7 @@ constexpr const char* kRange = "/etcdserverpb.KV/Range";
 constexpr const char* kTxn = "/etcdserverpb.KV/Txn";
 constexpr std::size_t kTxnsAtOnce = 16;
 
-// Leases of a transaction that the target does not know; none if that is not its error.
+// The leases that a transaction gives to keys.
 std::set<std::int64_t> leases_of(const pb::TxnRequest& request) {
   std::set<std::int64_t> leases;
   for (const auto& op : request.success()) {

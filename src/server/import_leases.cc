@@ -28,12 +28,6 @@ constexpr auto kTick = std::chrono::milliseconds(250);
 constexpr Duration kAgain = seconds(1);  // an answer that did not come is asked for again
 constexpr Duration kHandOverLimit = seconds(30);
 
-Instant now() {
-  return {std::chrono::duration_cast<std::chrono::nanoseconds>(
-              std::chrono::steady_clock::now().time_since_epoch())
-              .count()};
-}
-
 // The same call for each of `ids`, many at a time; `take` gets the answers in order.
 template <class Response, class Make, class Take>
 Result<void> ask_each(EtcdClient& client, std::string_view method,

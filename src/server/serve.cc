@@ -50,7 +50,8 @@ std::size_t handshakes_allowed(const Config& config, std::size_t files) {
 Result<Bytes> read_file(io::Disk& disk, const std::string& path) {
   const auto file = TRY(disk.open(path, io::OpenMode::kRead));
   const std::uint64_t size = TRY(file->size());
-  if (size > limits::kMaxRequestBytes) return fail(ErrorCode::kInvalid, path + ": it is too large");
+  if (size > limits::kMaxCertificateFileBytes)
+    return fail(ErrorCode::kInvalid, path + ": it is too large");
   return file->read(0, static_cast<std::size_t>(size));
 }
 

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "base/limits.h"
+#include "store/locks.h"
 #include "store/native_locks.h"
 
 namespace conclave::store {
@@ -76,12 +77,12 @@ Revision Fences::holder(const Mvcc& mvcc, BytesView name) {
     first_.erase(known);
   }
   const Record* first = nullptr;
-  const Bytes begin = fmt::format("{}/", name);
-  const Bytes end = fmt::format("{}{}", name, static_cast<char>('/' + 1));
-  mvcc.scan(Keyspace::kEtcd, KeyRange::of(begin, end), mvcc.revision(), [&](const Record& record) {
-    if (first == nullptr || record.create < first->create) first = &record;
-    return true;
-  });
+  const api::RangeRequest keys = lock_keys(name);
+  mvcc.scan(Keyspace::kEtcd, KeyRange::of(keys.key, keys.range_end), mvcc.revision(),
+            [&](const Record& record) {
+              if (first == nullptr || record.create < first->create) first = &record;
+              return true;
+            });
   if (first == nullptr) return 0;
   if (first_.size() >= limits::kFencedLocks) first_.clear();
   first_.emplace(Bytes(name), First{Bytes(first->key()), first->create});

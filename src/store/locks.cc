@@ -75,6 +75,14 @@ api::RangeRequest lock_keys(BytesView name) {
   return range;
 }
 
+api::RangeRequest first_lock_key(BytesView name) {
+  api::RangeRequest first = lock_keys(name);
+  first.sort_target = api::SortTarget::kCreate;
+  first.sort_order = api::SortOrder::kAscend;
+  first.limit = 1;
+  return first;
+}
+
 // --- what clients want --------------------------------------------------------------
 
 void Locks::request(FeedId client, api::Request request, std::optional<Instant> deadline) {
@@ -121,13 +129,8 @@ void Locks::begin(Number number, Waiter& waiter) {
       return waiter.own.lease == 0 ? grant(number, waiter) : proclaim(number, waiter);
     case Kind::kResign:
       return call(number, waiter, Step::kResigning, removal(waiter.own));
-    case Kind::kLeader: {
-      api::RangeRequest first = lock_keys(waiter.own.name);
-      first.sort_target = api::SortTarget::kCreate;
-      first.sort_order = api::SortOrder::kAscend;
-      first.limit = 1;
-      return call(number, waiter, Step::kAsking, std::move(first));
-    }
+    case Kind::kLeader:
+      return call(number, waiter, Step::kAsking, first_lock_key(waiter.own.name));
   }
 }
 
@@ -269,23 +272,29 @@ bool Locks::is_being_withdrawn(Number number, const Waiter& waiter) {
   return found;
 }
 
-bool Locks::may_take_back(Number number, const Waiter& waiter) {
+// A key that it found may be that of a holder, unless somebody is before it.
+bool Locks::may_take_back(const Waiter& waiter) {
   const api::Revision revision = waiter.own.revision;
   if (revision == 0 || waiter.granted == revision) return false;
-  if (waiter.created != revision && waiter.step != Step::kWaiting) return false;
-  bool is_alone = true;
-  for_each_sharing(number, waiter, [&is_alone, revision](Waiter& other) {
+  return waiter.created == revision || waiter.step == Step::kWaiting;
+}
+
+// Its place, to those who are there with the same key. False: nobody is.
+bool Locks::hand_over(Number number, const Waiter& waiter) {
+  const api::Revision revision = waiter.own.revision;
+  bool is_taken = false;
+  for_each_sharing(number, waiter, [&is_taken, revision](Waiter& other) {
     if (other.is_gone) return;
-    is_alone = false;
-    other.created = revision;  // it has this place now, also if it does not know the key yet
+    is_taken = true;
+    other.created = revision;  // also if it does not know the key yet
     if (other.own.revision == 0) other.own.revision = revision;
   });
-  return is_alone;
+  return is_taken;
 }
 
 // Its key, unless somebody else is there with it.
 void Locks::take_back(Number number, Waiter& waiter) {
-  if (!may_take_back(number, waiter)) {
+  if (!may_take_back(waiter) || hand_over(number, waiter)) {
     return finish(number, waiter, waiter.entered, waiter.error.value_or(api::Error{}));
   }
   call(number, waiter, Step::kWithdrawing, removal(waiter.own));

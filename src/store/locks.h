@@ -27,6 +27,8 @@ namespace conclave::store {
 
 // The range of `<name>/`, where the keys of a lock or an election are; without limits or order.
 api::RangeRequest lock_keys(BytesView name);
+// Of these the one that was created first: whose it is holds the lock, or leads.
+api::RangeRequest first_lock_key(BytesView name);
 
 class Locks {
  public:
@@ -57,16 +59,16 @@ class Locks {
   // `client` waits. At `deadline` it is withdrawn, and answered kDeadlineExceeded.
   void request(FeedId client, api::Request request, std::optional<Instant> deadline);
   // The client wants no answer any more: the key that was created for it is deleted, as soon as it
-  // is known which that is. Not if another call of this member, with the same lease, waits with
-  // that key or has been granted the lock with it; and not a key that was there before, unless the
-  // call has seen that somebody is before it.
+  // is known which that is; one that was there before only if, just then, the call waits with it
+  // for another to go. But it stays if another call of this member, with the same lease, wants it
+  // too or has been granted the lock with it.
   void withdraw(FeedId client);
   void close_connection(std::uint64_t connection);
 
   void on_response(api::CallId call, api::Response response);
   void on_watch(std::uint64_t feed, const api::WatchNews& news);
-  // Also repeats what failed for the moment: nobody loses a place since this member had no leader
-  // for a while.
+  // Withdraws those whose deadline has come. Also repeats what failed for the moment: nobody loses
+  // a place since this member had no leader for a while.
   void expire(Instant now);
   // Answers everybody kStopped, from now on. Keys stay: a client that asks another member, with the
   // same lease, has its place still.
@@ -95,8 +97,8 @@ class Locks {
     Step step = Step::kEntering;
     bool is_gone = false;  // nobody waits for the reply
     bool has_waited = false;
-    // Revisions of keys of this name: created for it, or for one whose place it took; and with
-    // which another call was granted the lock.
+    // Of the key that was created for it, or for a call that handed it over; and of the one with
+    // which another call was granted the lock. Revisions, since a later key may have the same name.
     api::Revision created = 0;
     api::Revision granted = 0;
     FeedId client;
@@ -108,7 +110,7 @@ class Locks {
     api::Header entered;
     std::optional<api::Error> error;  // the reply, once it is withdrawn
   };
-  // Of what a client asked for, not of how it is withdrawn.
+  // The steps to which a client's fence applies: what it asked for, not how it is withdrawn.
   static bool writes_first(Step step) {
     return step == Step::kGranting || step == Step::kEntering || step == Step::kProclaiming ||
            step == Step::kResigning;
@@ -125,7 +127,8 @@ class Locks {
   void wait(Number number, Waiter& waiter, const api::Response& found);
   void confirm(Number number, Waiter& waiter);
   void take_back(Number number, Waiter& waiter);
-  bool may_take_back(Number number, const Waiter& waiter);
+  static bool may_take_back(const Waiter& waiter);
+  bool hand_over(Number number, const Waiter& waiter);
   template <class Visit>
   void for_each_sharing(Number number, const Waiter& waiter, Visit visit);
   static bool may_repeat(Step step, api::ErrorCode code);

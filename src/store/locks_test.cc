@@ -60,6 +60,10 @@ class Locked : public ::testing::Test {
   void enter(std::uint64_t client) {
     locks.request({client, 1}, {api::LockRequest{"l", static_cast<api::LeaseId>(client)}, {}, {}},
                   {});
+    answer();
+  }
+  // Answers what has been asked, and leaves what is asked then.
+  void answer() {
     for (const auto& [id, request] : locks.take_effects().calls) {
       locks.on_response(id, db.run(request));
     }
@@ -346,11 +350,12 @@ class SharedKey : public Locked {
   static api::Request wish(api::LeaseId lease) {
     return {api::LockRequest{"l", lease}, std::nullopt, std::nullopt};
   }
-  // Answers what has been asked, and leaves what is asked then.
-  void answer() {
-    for (const auto& [id, request] : locks.take_effects().calls) {
-      locks.on_response(id, db.run(request));
-    }
+  // Its first call, which is under way.
+  Locks::Effects::Call begin_with(api::LeaseId lease) {
+    lock_with(lease);
+    auto calls = locks.take_effects().calls;
+    EXPECT_EQ(calls.size(), 1);
+    return std::move(calls.at(0));
   }
   void answer_with(api::ErrorCode code) {
     for (const auto& [id, request] : locks.take_effects().calls) {
@@ -471,12 +476,10 @@ TEST_F(SharedKey, ARemovalIsRepeatedOnlyIfItWasNotTried) {
 TEST_F(SharedKey, APlaceThatWasTakenBeforeItWasKnownIsLeftToo) {
   lock(2);
   lock(1);
-  lock_with(1);
-  const auto enters = locks.take_effects().calls;
-  ASSERT_EQ(enters.size(), 1);
+  const Locks::Effects::Call entering = begin_with(1);
   locks.withdraw({1, 1});
   locks.withdraw({5, 1});
-  locks.on_response(enters[0].id, db.run(enters[0].request));
+  locks.on_response(entering.id, db.run(entering.request));
   settle();
   EXPECT_EQ(locks.waiting(), 0);
   EXPECT_TRUE(db.run("range l/1").ends_with("range 0")) << db.run("range l/1");
@@ -485,11 +488,9 @@ TEST_F(SharedKey, APlaceThatWasTakenBeforeItWasKnownIsLeftToo) {
 TEST_F(SharedKey, APlaceThatWasTakenByOneWhoIsRefusedIsLeftToo) {
   lock(2);
   lock(1);
-  lock_with(1);
-  const auto enters = locks.take_effects().calls;
-  ASSERT_EQ(enters.size(), 1);
+  const Locks::Effects::Call entering = begin_with(1);
   locks.withdraw({1, 1});
-  locks.on_response(enters[0].id, {{}, api::Error{api::ErrorCode::kFenced, {}}});
+  locks.on_response(entering.id, {{}, api::Error{api::ErrorCode::kFenced, {}}});
   settle();
   EXPECT_EQ(heard(), " 2:l/2#2@2 5:fenced");
   EXPECT_TRUE(db.run("range l/1").ends_with("range 0")) << db.run("range l/1");
@@ -498,12 +499,10 @@ TEST_F(SharedKey, APlaceThatWasTakenByOneWhoIsRefusedIsLeftToo) {
 // What was granted with a key says nothing of the next key of that name.
 TEST_F(SharedKey, AGrantIsOfOneKeyAlone) {
   lock(1);
-  lock_with(1);
-  const auto enters = locks.take_effects().calls;
-  ASSERT_EQ(enters.size(), 1);
+  const Locks::Effects::Call entering = begin_with(1);
   run("del l/1");
   lock(2);
-  locks.on_response(enters[0].id, db.run(enters[0].request));  // late: creates another key
+  locks.on_response(entering.id, db.run(entering.request));  // late: creates another key
   settle();
   locks.withdraw({5, 1});
   settle();

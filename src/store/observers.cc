@@ -50,14 +50,11 @@ void Observers::has_room(FeedId client) {
 // --- steps --------------------------------------------------------------------------
 
 void Observers::look(Number number, Observer& observer) {
-  api::RangeRequest first = lock_keys(observer.election);
-  first.sort_target = api::SortTarget::kCreate;
-  first.sort_order = api::SortOrder::kAscend;
-  first.limit = 1;
   observer.step = Step::kLooking;
   observer.feed = next_++;
   expected_.emplace(observer.feed, number);
-  effects_.calls.push_back({observer.feed, {std::move(first), std::nullopt, std::nullopt}});
+  effects_.calls.push_back(
+      {observer.feed, {first_lock_key(observer.election), std::nullopt, std::nullopt}});
 }
 
 void Observers::watch(Number number, Observer& observer, Step step, api::WatchCreate create) {

@@ -64,7 +64,7 @@ struct StoreState {
   HashRing hashes;
   LeaseCounts lease_counts;
   bool is_snapshot_open = false;
-  std::multiset<Revision> read_revisions;  // what each RangeReader reads
+  std::multiset<Revision> read_revisions;  // what each RangeReader and HistoryHash reads
 
   // Ends the application of the entry at `index`.
   void advance(LogIndex index);

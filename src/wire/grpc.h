@@ -65,5 +65,7 @@ std::optional<std::uint64_t> parse_grpc_timeout_ms(BytesView timeout);
 
 // grpc-message: bytes outside of printable ASCII, and '%', as %XX.
 Bytes percent_encode(BytesView text);
+// And back; what is no such pair stays as it is.
+Bytes percent_decode(BytesView text);
 
 }  // namespace conclave::wire

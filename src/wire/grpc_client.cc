@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <map>
 
 #include "base/check.h"
 
@@ -20,6 +21,8 @@ nghttp2_nv field(const std::string& name, const std::string& value) {
           reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())), name.size(),
           value.size(), NGHTTP2_NV_FLAG_NONE};
 }
+
+constexpr unsigned kNoGrpcCode = ~0U;
 
 std::optional<unsigned> number(BytesView text) {
   unsigned value = 0;
@@ -75,7 +78,7 @@ struct GrpcClient::State {
     const BytesView name = view(name_data, name_size);
     const BytesView value = view(value_data, value_size);
     if (name == ":status") call->http_status = value;
-    if (name == "grpc-status") call->grpc_status = number(value);
+    if (name == "grpc-status") call->grpc_status = number(value).value_or(kNoGrpcCode);
     if (name == "grpc-message") call->grpc_message = percent_decode(value);
     return 0;
   }
@@ -112,7 +115,9 @@ struct GrpcClient::State {
     call->closed = true;
     if (call->ended) return 0;
     if (call->grpc_status) {
-      call->ended = GrpcStatus{static_cast<GrpcCode>(*call->grpc_status), call->grpc_message};
+      const bool is_known = *call->grpc_status <= static_cast<unsigned>(GrpcCode::kUnauthenticated);
+      const auto code = is_known ? static_cast<GrpcCode>(*call->grpc_status) : GrpcCode::kUnknown;
+      call->ended = GrpcStatus{code, call->grpc_message};
     } else if (!call->http_status.empty() && call->http_status != "200") {
       call->ended = GrpcStatus{GrpcCode::kUnknown, "HTTP status " + call->http_status};
     } else {
@@ -274,21 +279,5 @@ void GrpcClient::lose(std::string_view why) {
 }
 
 bool GrpcClient::is_closing() const { return state_->closing; }
-
-Bytes percent_decode(BytesView text) {
-  Bytes out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    unsigned value = 0;
-    const char* const digits = text.data() + i + 1;
-    if (text[i] == '%' && i + 2 < text.size() &&
-        std::from_chars(digits, digits + 2, value, 16).ptr == digits + 2) {
-      out += static_cast<char>(value);
-      i += 2;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
 
 }  // namespace conclave::wire

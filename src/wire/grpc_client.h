@@ -6,7 +6,6 @@
 // message, since the window only opens as messages are taken.
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -61,8 +60,5 @@ class GrpcClient {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-// "%41" is "A"; what is no such pair stays as it is.
-Bytes percent_decode(BytesView text);
 
 }  // namespace conclave::wire

@@ -4,20 +4,12 @@
 
 #include <array>
 #include <functional>
-#include <map>
 
 #include "wire/http2_server.h"
+#include "wire/http2_test_client.h"
 
 namespace conclave::wire {
 namespace {
-
-Bytes framed(BytesView message) {
-  Bytes out;
-  const std::size_t begin = begin_message(out);
-  out += message;
-  end_message(out, begin);
-  return out;
-}
 
 // One client and one server, joined back to back. By default a call is answered with its own
 // message once it has ended.
@@ -124,6 +116,16 @@ TEST_F(GrpcClientTest, AMessageBeyondTheLimitEndsItsCallOnly) {
   EXPECT_EQ(client_.take(other), "small");
 }
 
+TEST_F(GrpcClientTest, ACodeThatIsNoneIsUnknown) {
+  for (const BytesView code : {"17", "256", "-1", "", "99999999999"}) {
+    on_stream_ = [&](Http2Stream& stream) { answer(stream, "", code, "why"); };
+    const auto call = client_.call("/s/M", "", {});
+    pump();
+    EXPECT_EQ(client_.status(call), (GrpcStatus{GrpcCode::kUnknown, "why"})) << code;
+    client_.forget(call);
+  }
+}
+
 TEST_F(GrpcClientTest, WhatIsNotTakenHoldsTheServerBack) {
   Http2Key key = 0;
   on_stream_ = [&](Http2Stream& stream) {
@@ -131,7 +133,7 @@ TEST_F(GrpcClientTest, WhatIsNotTakenHoldsTheServerBack) {
     stream.long_lived = true;
     if (stream.state++ > 0) return;
     server_.start(stream, kOk);
-    for (int i = 0; i < 100; ++i) server_.body_of(stream) += framed("0123456789");
+    for (int i = 0; i < 100; ++i) server_.body_of(stream) += grpc_frame("0123456789");
     server_.wrote(stream);
   };
   const auto call = client_.call("/s/M", "", {}, true);
@@ -160,7 +162,7 @@ TEST_F(GrpcClientTest, ACallCanHaveMoreMessages) {
   client_.send(call, "b");
   client_.send(call, "c");
   pump();
-  EXPECT_EQ(came, framed("a") + framed("b") + framed("c"));
+  EXPECT_EQ(came, grpc_frame("a") + grpc_frame("b") + grpc_frame("c"));
 }
 
 TEST_F(GrpcClientTest, EveryCallEndsWithItsConnection) {
@@ -171,15 +173,6 @@ TEST_F(GrpcClientTest, EveryCallEndsWithItsConnection) {
   client_.lose("it broke");
   EXPECT_EQ(client_.status(call), (GrpcStatus{GrpcCode::kUnavailable, "it broke"}));
   EXPECT_TRUE(client_.is_closing());
-}
-
-TEST(PercentDecode, LeavesAloneWhatIsNoPair) {
-  EXPECT_EQ(percent_decode("a%41%e2%82%ACb"),
-            "aA\xe2\x82\xac"
-            "b");
-  EXPECT_EQ(percent_decode("%"), "%");
-  EXPECT_EQ(percent_decode("%4"), "%4");
-  EXPECT_EQ(percent_decode("%zz%"), "%zz%");
 }
 
 }  // namespace

@@ -81,5 +81,14 @@ TEST(GrpcHeaders, PercentEncoding) {
   EXPECT_EQ(percent_encode("100%\n\xc3\xa9"), "100%25%0A%C3%A9");
 }
 
+TEST(GrpcHeaders, PercentDecodingLeavesAloneWhatIsNoPair) {
+  EXPECT_EQ(percent_decode("a%41%e2%82%ACb"),
+            "aA\xe2\x82\xac"
+            "b");
+  EXPECT_EQ(percent_decode("%"), "%");
+  EXPECT_EQ(percent_decode("%4"), "%4");
+  EXPECT_EQ(percent_decode("%zz%"), "%zz%");
+}
+
 }  // namespace
 }  // namespace conclave::wire

@@ -5,6 +5,9 @@
 namespace conclave::etcd {
 namespace {
 
+// As a gateway names the metadata of gRPC.
+constexpr BytesView kGatewayFenceHeader = "grpc-metadata-conclave-fence";
+
 std::optional<api::Error> invalid(std::string why) {
   return api::Error{api::ErrorCode::kInvalidFence, std::move(why)};
 }

@@ -9,9 +9,6 @@
 
 namespace conclave::etcd {
 
-// As a gateway names the metadata of gRPC.
-inline constexpr BytesView kGatewayFenceHeader = "grpc-metadata-conclave-fence";
-
 // Puts the fence of `headers` into `request`, if there is one and the request can have it. What
 // only reads ignores it, and so do streams; what else changes something is refused, rather than
 // done without: kInvalidFence, also for a malformed fence or two of them.

@@ -8,56 +8,15 @@
 #include "etcd.pb.h"
 #include "etcd_election.pb.h"
 #include "etcd_lock.pb.h"
+#include "frontends/etcd/grpc_fixture.h"
 #include "frontends/etcd/session.h"
-#include "wire/grpc.h"
-#include "wire/http2_test_client.h"
 
 namespace conclave::etcd {
 namespace {
 
 namespace pb = ::etcdserverpb;
-using wire::grpc_frame;
-using wire::grpc_headers;
-using wire::Http2TestClient;
-using Fields = Http2TestClient::Fields;
 
-constexpr api::Header kHeader{ClusterId{11}, NodeId{22}, 33, Epoch{44}};
-
-class GrpcFenceTest : public ::testing::Test {
- protected:
-  // What the member is asked is in `asked_` then.
-  std::int32_t call(BytesView path, const google::protobuf::Message& message,
-                    const Fields& extra = {}) {
-    const auto stream =
-        client_.request(grpc_headers(path, extra), grpc_frame(message.SerializeAsString()));
-    pump();
-    return stream;
-  }
-  void pump() {
-    for (;;) {
-      const Bytes up = client_.take_output();
-      if (!up.empty()) session_->on_bytes(up, asked_);
-      EXPECT_TRUE(client_.receive(asked_.send));
-      if (std::exchange(asked_.send, {}).empty() && up.empty()) return;
-    }
-  }
-  void respond(api::Answer answer) {
-    session_->on_response(asked_.calls.back().id, {kHeader, std::move(answer)}, asked_);
-    pump();
-  }
-  std::string field(std::int32_t stream, const std::string& name) {
-    const auto& fields = client_.answer(stream).headers;
-    const auto found = fields.find(name);
-    return found == fields.end() ? "none" : std::string(found->second);
-  }
-  std::string refusal(std::int32_t stream) {
-    return field(stream, "grpc-status") + " " + field(stream, "grpc-message");
-  }
-
-  std::unique_ptr<api::Session> session_ = make_session({}, "test");
-  Http2TestClient client_;
-  api::Session::Effects asked_;
-};
+class GrpcFenceTest : public GrpcFixture {};
 
 TEST_F(GrpcFenceTest, WritesCarryIt) {
   const Fields fence = {{"conclave-fence", "jobs/a/12"}};

@@ -110,10 +110,7 @@ bool HttpSession::on_watch(api::CallId feed, const api::Header& header, const ap
     serve(effects);
     return true;
   }
-  const bool may_wait = std::holds_alternative<api::WatchEvents>(news) ||
-                        std::holds_alternative<api::WatchProgress>(news) ||
-                        std::holds_alternative<api::ElectionLeader>(news);
-  if (may_wait && effects.unsent + effects.send.size() >= limits::kMaxUnsentEvents) {
+  if (api::may_wait(news) && effects.unsent + effects.send.size() >= limits::kMaxUnsentEvents) {
     stream_->is_waiting = true;
     return false;
   }

@@ -16,7 +16,7 @@ enum Progress : std::uint32_t {
   kReading,   // the request is still arriving
   kWaiting,   // complete, held back
   kCalling,   // handed to the node
-  kWatching,  // a health watch between two calls
+  kWatching,  // a health watch between two calls, or an election that is observed
   kSending,   // a snapshot between two calls
   kDone,      // answered or refused
 };

@@ -97,7 +97,7 @@ class GrpcSession final : public api::Session {
   // Complete requests, held back while too many answers are unsent.
   std::vector<wire::Http2Key> waiting_;
   std::vector<HealthWatch> watches_;
-  std::set<wire::Http2Key> feeds_;       // streams of watches
+  std::set<wire::Http2Key> feeds_;       // streams of watches, and of an election's leaders
   std::set<wire::Http2Key> full_feeds_;  // that refused news
   // Streams that end when this member knows no leader; for how many seconds it has known none.
   std::map<wire::Http2Key, std::uint32_t> leader_wanted_;

@@ -5,42 +5,17 @@
 
 #include "etcd_election.pb.h"
 #include "etcd_lock.pb.h"
-#include "frontends/etcd/session.h"
+#include "frontends/etcd/grpc_fixture.h"
 #include "wire/grpc.h"
-#include "wire/http2_test_client.h"
 
 namespace conclave::etcd {
 namespace {
 
-using wire::grpc_frame;
-using wire::grpc_headers;
-using wire::Http2TestClient;
-
-constexpr api::Header kHeader{ClusterId{11}, NodeId{22}, 33, Epoch{44}};
 constexpr BytesView kHeaderText =
     "header { cluster_id: 11 member_id: 22 revision: 33 raft_term: 44 }";
 
-class LockServicesTest : public ::testing::Test {
+class LockServicesTest : public GrpcFixture {
  protected:
-  // A request whose body is `message`; what the member is asked is in `asked_` then.
-  std::int32_t call(BytesView path, const google::protobuf::Message& message) {
-    const auto stream =
-        client_.request(grpc_headers(path), grpc_frame(message.SerializeAsString()));
-    pump();
-    return stream;
-  }
-  void pump() {
-    for (;;) {
-      const Bytes up = client_.take_output();
-      if (!up.empty()) session_->on_bytes(up, asked_);
-      EXPECT_TRUE(client_.receive(asked_.send));
-      if (std::exchange(asked_.send, {}).empty() && up.empty()) return;
-    }
-  }
-  void respond(api::Answer answer) {
-    session_->on_response(asked_.calls.back().id, {kHeader, std::move(answer)}, asked_);
-    pump();
-  }
   template <class Request>
   const Request& asked() {
     return std::get<Request>(asked_.calls.back().request.body);
@@ -54,14 +29,6 @@ class LockServicesTest : public ::testing::Test {
         message.ParseFromArray(front.payload.data(), static_cast<int>(front.payload.size())));
     return message.ShortDebugString();
   }
-  std::string refusal(std::int32_t stream) {
-    const auto& fields = client_.answer(stream).headers;
-    return fields.at("grpc-status") + " " + fields.at("grpc-message");
-  }
-
-  std::unique_ptr<api::Session> session_ = make_session({}, "test");
-  Http2TestClient client_;
-  api::Session::Effects asked_;
 };
 
 TEST_F(LockServicesTest, Lock) {

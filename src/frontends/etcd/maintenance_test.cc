@@ -139,7 +139,8 @@ TEST_F(MaintenanceTest, AConnectionHasFewStreamsOfSnapshots) {
     }
   }
   EXPECT_TRUE(slow.receive(effects.send));
-  EXPECT_LE(session_->held_bytes(), 8 * (SnapshotStream::kMaxUnsent + SnapshotStream::kPieceBytes));
+  EXPECT_LE(session_->held_bytes(), SnapshotStream::kMaxStreams *
+                                        (SnapshotStream::kMaxUnsent + SnapshotStream::kPieceBytes));
   EXPECT_GE(calls, 2 * SnapshotStream::kMaxStreams);
   std::size_t refused = 0;
   for (const std::int32_t stream : streams) {

@@ -37,6 +37,7 @@ enum class Method : std::uint8_t {
   kDefragment,
   kSnapshot,
   kDowngrade,
+  // The Lock and Election services, last: see is_of_locks().
   kLock,
   kUnlock,
   kCampaign,

@@ -82,7 +82,7 @@ struct Canned {
     return api::SnapshotPieceResponse{Bytes(std::min<std::uint64_t>(left, piece.max_bytes), 's')};
   }
   api::Answer operator()(const api::LockRequest& lock) const {
-    return api::LockResponse{lock.name, 3};
+    return api::LockResponse{lock.name + "/1", 3};
   }
   api::Answer operator()(const api::CampaignRequest& campaign) const {
     return api::CampaignResponse{{campaign.name, "k", 3, campaign.lease}};

@@ -22,6 +22,20 @@ using wire::GrpcStatus;
 
 // --- requests -----------------------------------------------------------------------
 
+// What is no message is refused in the words of a stream, not of a call (codec.cc).
+std::expected<void, GrpcStatus> parse(google::protobuf::Message& message, Format format,
+                                      BytesView bytes) {
+  if (format == Format::kJson) {
+    if (auto parsed = wire::from_json(bytes, message); !parsed) {
+      return std::unexpected(GrpcStatus{GrpcCode::kInvalidArgument, parsed.error().message});
+    }
+  } else if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return std::unexpected(
+        GrpcStatus{GrpcCode::kInternal, "grpc: failed to unmarshal the received message"});
+  }
+  return {};
+}
+
 api::WatchCreate to_api(pb::WatchCreateRequest& from) {
   api::WatchCreate to;
   to.key = std::move(*from.mutable_key());
@@ -251,28 +265,14 @@ struct Fields {
 std::expected<std::optional<api::WatchRequest>, GrpcStatus> decode_watch_request(Format format,
                                                                                  BytesView bytes) {
   pb::WatchRequest message;
-  if (format == Format::kJson) {
-    if (auto parsed = wire::from_json(bytes, message); !parsed) {
-      return std::unexpected(GrpcStatus{GrpcCode::kInvalidArgument, parsed.error().message});
-    }
-  } else if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return std::unexpected(
-        GrpcStatus{GrpcCode::kInternal, "grpc: failed to unmarshal the received message"});
-  }
+  if (auto parsed = parse(message, format, bytes); !parsed) return std::unexpected(parsed.error());
   return to_api(message);
 }
 
 std::expected<api::WatchRequest, GrpcStatus> decode_observe_request(Format format,
                                                                     BytesView bytes) {
   v3electionpb::LeaderRequest message;
-  if (format == Format::kJson) {
-    if (auto parsed = wire::from_json(bytes, message); !parsed) {
-      return std::unexpected(GrpcStatus{GrpcCode::kInvalidArgument, parsed.error().message});
-    }
-  } else if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return std::unexpected(
-        GrpcStatus{GrpcCode::kInternal, "grpc: failed to unmarshal the received message"});
-  }
+  if (auto parsed = parse(message, format, bytes); !parsed) return std::unexpected(parsed.error());
   return api::ObserveElection{std::move(*message.mutable_name())};
 }
 

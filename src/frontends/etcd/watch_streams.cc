@@ -1,6 +1,6 @@
-// Streams of watches, and of an election's leaders: part of GrpcSession. A stream stays in the
-// state kReading until it ends, as requests come at any time; a client that says that no more will
-// come still hears events.
+// Streams of watches, and of an election's leaders: part of GrpcSession. A stream of watches stays
+// in the state kReading until it ends, as requests come at any time; a client that says that no
+// more will come still hears events.
 
 #include <algorithm>
 #include <array>
@@ -78,10 +78,7 @@ bool GrpcSession::on_watch(api::CallId feed, const api::Header& header, const ap
     settle(effects);
     return true;
   }
-  const bool may_wait = std::holds_alternative<api::WatchEvents>(news) ||
-                        std::holds_alternative<api::WatchProgress>(news) ||
-                        std::holds_alternative<api::ElectionLeader>(news);
-  if (may_wait && !has_room_for_events(*stream, effects)) {
+  if (api::may_wait(news) && !has_room_for_events(*stream, effects)) {
     full_feeds_.insert(feed);
     return false;
   }

@@ -92,10 +92,12 @@ class PosixFile final : public File {
   }
 
   Result<void> write_direct(std::uint64_t offset, BytesView data) override {
-    CHECK(offset % kDirectBlockBytes == 0 && data.size() % kDirectBlockBytes == 0);
+    CHECK(offset % kDirectBlockBytes == 0);
+    CHECK(data.size() % kDirectBlockBytes == 0);
     if (data.size() > kMaxDirectBytes || !set_direct(true)) return write(offset, data);
     return write_all(offset, {aligned_copy(data), data.size()});
   }
+
   // Never kNoSpace: after a failed sync the file's content is unknown, whatever the reason was.
   Result<void> sync() override {
     if (::fdatasync(fd_.get()) == 0) return {};

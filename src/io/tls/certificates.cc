@@ -5,25 +5,19 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
+
 namespace conclave::io {
 
 namespace {
 
 constexpr long kSecondsOfYear = 365L * 24 * 3600;
-constexpr unsigned kNameFlags =
-    X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
 
 OwnedBio reader_of(BytesView text) {
   return OwnedBio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
 }
 
 int no_password(char*, int, int, void*) { return -1; }
-
-Bytes text_of(BIO& bio) {
-  const char* data = nullptr;
-  const long size = BIO_get_mem_data(&bio, &data);
-  return Bytes(data, static_cast<std::size_t>(size));
-}
 
 bool is_address(const std::string& host) {
   ASN1_OCTET_STRING* const address = a2i_IPADDRESS(host.c_str());
@@ -123,11 +117,21 @@ std::string common_name_of(const X509& certificate) {
 
 bool is_valid_for(const X509& certificate, const std::string& host) {
   X509* const asked = const_cast<X509*>(&certificate);  // OpenSSL's word for it
-  const bool valid =
-      is_address(host) ? X509_check_ip_asc(asked, host.c_str(), 0) == 1
-                       : X509_check_host(asked, host.data(), host.size(), kNameFlags, nullptr) == 1;
+  const int valid = is_address(host)
+                        ? X509_check_ip_asc(asked, host.c_str(), 0)
+                        : X509_check_host(asked, host.data(), host.size(), kHostNameFlags, nullptr);
   ERR_clear_error();
-  return valid;
+  return valid == 1;
+}
+
+void expect_host(SSL& ssl, const std::string& host) {
+  X509_VERIFY_PARAM* const wanted = SSL_get0_param(&ssl);
+  const bool is_address = X509_VERIFY_PARAM_set1_ip_asc(wanted, host.c_str()) == 1;
+  if (is_address) return;
+  ERR_clear_error();
+  X509_VERIFY_PARAM_set_hostflags(wanted, kHostNameFlags);
+  CHECK(X509_VERIFY_PARAM_set1_host(wanted, host.data(), host.size()) == 1);
+  SSL_set_tlsext_host_name(&ssl, host.c_str());
 }
 
 bool is_revoked(const X509& certificate, const std::vector<OwnedCrl>& lists) {

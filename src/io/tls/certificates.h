@@ -21,9 +21,15 @@ Result<std::vector<OwnedCrl>> parse_crls(BytesView text);
 // The subject's common name; empty if it has none.
 std::string common_name_of(const X509& certificate);
 
-// Whether it is valid for a host name or IP address, by its alternative names alone: the common
-// name does not count. A wildcard stands for one whole label.
+// How a host name is looked for in a certificate: in its alternative names alone, the common name
+// does not count; a wildcard stands for one whole label.
+inline constexpr unsigned kHostNameFlags =
+    X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
+// Whether it is valid for a host name (so looked for) or an IP address.
 bool is_valid_for(const X509& certificate, const std::string& host);
+// Before a client's handshake: it tells the name that it wants, if it is a name, and holds the
+// server's certificate to it.
+void expect_host(SSL& ssl, const std::string& host);
 
 // Whether its issuer has revoked it, in any of these lists.
 bool is_revoked(const X509& certificate, const std::vector<OwnedCrl>& lists);

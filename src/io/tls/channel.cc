@@ -9,13 +9,6 @@
 
 namespace conclave::io {
 
-struct TlsChannel::Wire {
-  BytesView in;
-  Bytes out;
-  std::string shown;    // the common name in the other side's certificate, verified or not
-  bool is_tls = false;  // as far as its first byte tells
-};
-
 namespace {
 
 constexpr char kAlertRecord = 0x15;
@@ -25,11 +18,18 @@ constexpr std::size_t kRecordOverhead = 64;  // more than any cipher suite adds
 
 }  // namespace
 
-// OpenSSL's way to let somebody else do the input and output, without a buffer in between.
-struct WireBio {
-  template <class Wire>
+// The functions are OpenSSL's way to let somebody else do the input and output: without a buffer in
+// between.
+struct TlsChannel::Wire {
+  BytesView in;
+  Bytes out;
+  std::string shown;    // the common name in the other side's certificate, verified or not
+  bool is_tls = false;  // as far as its first byte tells
+
+  static Wire& of(BIO* bio) { return *static_cast<Wire*>(BIO_get_data(bio)); }
+
   static int read(BIO* bio, char* into, int size) {
-    auto& wire = *static_cast<Wire*>(BIO_get_data(bio));
+    Wire& wire = of(bio);
     BIO_clear_retry_flags(bio);
     if (wire.in.empty()) {
       BIO_set_retry_read(bio);
@@ -41,9 +41,8 @@ struct WireBio {
     return static_cast<int>(taken);
   }
 
-  template <class Wire>
   static int write(BIO* bio, const char* data, int size) {
-    static_cast<Wire*>(BIO_get_data(bio))->out.append(data, static_cast<std::size_t>(size));
+    of(bio).out.append(data, static_cast<std::size_t>(size));
     return size;
   }
 
@@ -54,13 +53,12 @@ struct WireBio {
     return 1;
   }
 
-  template <class Wire>
   static BIO_METHOD* method() {
     static BIO_METHOD* const made = [] {
       BIO_METHOD* const fresh = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "wire");
       CHECK(fresh != nullptr);
-      BIO_meth_set_read(fresh, read<Wire>);
-      BIO_meth_set_write(fresh, write<Wire>);
+      BIO_meth_set_read(fresh, read);
+      BIO_meth_set_write(fresh, write);
       BIO_meth_set_ctrl(fresh, control);
       BIO_meth_set_create(fresh, create);
       return fresh;
@@ -69,29 +67,13 @@ struct WireBio {
   }
 };
 
-namespace {
-
-// A client tells the name it wants, if it is a name, and holds the certificate to it.
-void expect_host(SSL& ssl, const std::string& host) {
-  X509_VERIFY_PARAM* const wanted = SSL_get0_param(&ssl);
-  const bool is_address = X509_VERIFY_PARAM_set1_ip_asc(wanted, host.c_str()) == 1;
-  if (is_address) return;
-  ERR_clear_error();
-  X509_VERIFY_PARAM_set_hostflags(
-      wanted, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-  CHECK(X509_VERIFY_PARAM_set1_host(wanted, host.data(), host.size()) == 1);
-  SSL_set_tlsext_host_name(&ssl, host.c_str());
-}
-
-}  // namespace
-
 TlsChannel::TlsChannel(std::shared_ptr<const TlsContext> context, TlsRole role,
                        const std::string& host)
     : context_(std::move(context)),
       wire_(std::make_unique<Wire>()),
       ssl_(SSL_new(context_->context.get())) {
   CHECK(ssl_ != nullptr);
-  BIO* const bio = BIO_new(WireBio::method<Wire>());
+  BIO* const bio = BIO_new(Wire::method());
   CHECK(bio != nullptr);
   BIO_set_data(bio, wire_.get());
   SSL_set_bio(ssl_.get(), bio, bio);

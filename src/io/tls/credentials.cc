@@ -33,7 +33,7 @@ int check_names(const TlsContext& wanted, X509_STORE_CTX* store) {
   return X509_V_OK;
 }
 
-// Of whoever wrote it, for the log.
+// A name that a stranger has chosen, fit for the log.
 std::string printable(std::string name) {
   constexpr std::size_t kMaxShown = 64;
   if (name.size() > kMaxShown) name.resize(kMaxShown);

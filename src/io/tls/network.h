@@ -32,7 +32,7 @@ class TlsNetwork final : public Network {
       std::move_only_function<void(std::unique_ptr<Connection>)> accepted) override;
 
   // As the network below; with `tls` the other side must show a certificate for address.host, and
-  // the handshake has kConnectLimit.
+  // the handshake has 5 seconds of its own.
   std::unique_ptr<Connector> connect(
       const Address& address,
       std::move_only_function<void(Result<std::unique_ptr<Connection>>)> done) override;

@@ -209,10 +209,6 @@ TEST_F(TlsNetworkTest, WhoIsNotToBeTrustedIsRefused) {
 }
 
 TEST_F(TlsNetworkTest, TheNameThatWasDialledHasToFit) {
-  listen();
-  Address wrong = listener_->address();
-  wrong.host = "127.0.0.1";
-  files_["cert"] = files_["key"] = "";
   const KeyPair pair = authority_.issue({.common_name = "m1", .alternative_names = "IP:10.0.0.1"});
   files_["cert"] = pair.certificate;
   files_["key"] = pair.key;

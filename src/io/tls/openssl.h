@@ -11,6 +11,9 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+
+#include "base/bytes.h"
 
 namespace conclave::io {
 
@@ -28,6 +31,13 @@ using OwnedCertificate = std::unique_ptr<X509, Freed<X509_free>>;
 using OwnedCrl = std::unique_ptr<X509_CRL, Freed<X509_CRL_free>>;
 using OwnedContext = std::unique_ptr<SSL_CTX, Freed<SSL_CTX_free>>;
 using OwnedSsl = std::unique_ptr<SSL, Freed<SSL_free>>;
+
+// What was written to a BIO in memory.
+inline Bytes text_of(BIO& bio) {
+  const char* data = nullptr;
+  const long size = BIO_get_mem_data(&bio, &data);
+  return Bytes(data, static_cast<std::size_t>(size));
+}
 
 // What OpenSSL says went wrong on this thread; `otherwise` if it says nothing. Forgets it.
 inline std::string openssl_error(std::string otherwise) {

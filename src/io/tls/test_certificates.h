@@ -56,11 +56,6 @@ class TestAuthority {
   }
 
  private:
-  static Bytes text_of(BIO& bio) {
-    const char* data = nullptr;
-    const long size = BIO_get_mem_data(&bio, &data);
-    return Bytes(data, static_cast<std::size_t>(size));
-  }
   static Bytes pem_of(X509& certificate) {
     const OwnedBio text(BIO_new(BIO_s_mem()));
     CHECK(PEM_write_bio_X509(text.get(), &certificate) == 1);
