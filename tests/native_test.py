@@ -28,10 +28,9 @@ def load_messages():
     for file in files.file:
         pool.Add(file)
     factory = message_factory.MessageFactory(pool)
-    return {
-        message.name: factory.GetPrototype(pool.FindMessageTypeByName(f'conclave.v1.{message.name}'))
-        for message in files.file[0].message_type
-    }
+    names = [message.name for message in files.file[0].message_type]
+    found = [pool.FindMessageTypeByName(f'conclave.v1.{name}') for name in names]
+    return {name: factory.GetPrototype(message) for name, message in zip(names, found)}
 
 
 MESSAGES = load_messages()
