@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "frontends/etcd/session.h"
+#include "frontends/native/service.h"
 #include "node/recovery.h"
 
 namespace conclave::sim {
@@ -210,7 +211,10 @@ Result<void> Cluster::start_with(std::size_t member, node::Options options) {
       std::move(options), *starting.clock, *starting.disk,
       node::Networks{.peers = fabric_.host(host(member)), .clients = fabric_.host(host(member))},
       [](const std::string& peer, const api::ClientIdentity&) {
-        return etcd::make_session({}, peer);
+        static const native::NativeService kNative;
+        etcd::SessionOptions session;
+        session.service = &kNative;
+        return etcd::make_session(session, peer);
       });
   if (!node) return not_started(member, node.error());
   starting.node = std::move(*node);

@@ -1,13 +1,15 @@
 // Locks and elections when leaders fail, members are cut off or stop, and clients go away: the
 // queue stays in order, a release is heard of at once, and nobody is granted what it has lost. The
-// workload `locks` asks the same of storms.
+// workload `locks` asks the same of storms, of etcd's locks.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <memory>
 #include <optional>
 
 #include "base/limits.h"
+#include "conclave.pb.h"
 #include "etcd_lock.pb.h"
 #include "sim/cluster_fixture.h"
 #include "sim/etcd_client.h"
@@ -58,6 +60,24 @@ class LocksTest : public testing::TestWithParam<node::Consensus> {
     api::DeleteRangeRequest removal;
     removal.key = key_of(lease);
     ASSERT_TRUE(answered(ask(member, std::move(removal)), seconds(10)));
+  }
+  // conclave.v1's; it has its place when this returns.
+  Pending acquire(std::size_t member, api::LeaseId lease, std::uint32_t permits = 2) {
+    api::AcquireRequest request;
+    request.name = kLock;
+    request.lease = lease;
+    request.mode = api::LockMode::kSemaphore;
+    request.permits = permits;
+    Pending acquire = ask(member, std::move(request));
+    cluster_.run_for(kAtOnce);
+    return acquire;
+  }
+  static const api::AcquireResponse* acquired(const Pending& acquire) {
+    return acquire->has_value() ? std::get_if<api::AcquireResponse>(&**acquire) : nullptr;
+  }
+  void give_back(std::size_t member, const api::AcquireResponse& held) {
+    ASSERT_TRUE(
+        answered(ask(member, api::ReleaseRequest{held.key, held.token, true, 0}), seconds(10)));
   }
   static std::string key_of(api::LeaseId lease) { return LockJudge::key_of(kLock, lease); }
   bool is_queued(api::LeaseId lease) const {
@@ -178,6 +198,97 @@ TEST_P(LocksTest, AClientThatGoesAwayLeavesNoKey) {
     release(leader_, 3);
     lock(leader_, 1);
   }
+}
+
+// Of conclave.v1 from here.
+
+TEST_P(LocksTest, PermitsGoToThoseWhoWaitWhoeverLeads) {
+  for (const api::LeaseId lease : {1, 2, 3, 4}) grant(lease, 60);
+  const Pending first = acquire(leader_, 1);
+  const Pending second = acquire(follower(0), 2);
+  ASSERT_NE(acquired(first), nullptr);
+  ASSERT_NE(acquired(second), nullptr);
+  const Pending third = acquire(follower(0), 3);
+  const Pending fourth = acquire(follower(1), 4);
+  cluster_.crash(leader_);
+  ASSERT_TRUE(cluster_.run_until(
+      seconds(20), [&] { return cluster_.leader().has_value() && *cluster_.leader() != leader_; }));
+  cluster_.run_for(seconds(1));
+  EXPECT_FALSE(third->has_value() || fourth->has_value());
+
+  give_back(follower(1), *acquired(second));
+  ASSERT_TRUE(answered(third, kAtOnce));
+  ASSERT_NE(acquired(third), nullptr);
+  EXPECT_FALSE(answered(fourth, seconds(2))) << "one is answered";
+  give_back(follower(0), *acquired(first));
+  ASSERT_TRUE(answered(fourth, kAtOnce));
+  ASSERT_NE(acquired(fourth), nullptr);
+}
+
+TEST_P(LocksTest, WhoIsCutOffHoldsNoPermitThatItsLeaseHasLost) {
+  for (const api::LeaseId lease : {1, 2}) grant(lease, 60);
+  const Pending first = acquire(leader_, 1);
+  acquire(leader_, 2);
+  grant(3, 2);
+  const Pending third = acquire(follower(0), 3);
+  cut_off(follower(0));
+  cluster_.run_for(seconds(10));
+  give_back(leader_, *acquired(first));
+  EXPECT_FALSE(answered(third, seconds(5)));
+  cluster_.fabric().heal();
+  ASSERT_TRUE(answered(third, seconds(10)));
+  EXPECT_EQ(refused(third), api::ErrorCode::kLockLost);
+}
+
+// Longer than what is read in one turn.
+TEST_P(LocksTest, AQueueOfThousands) {
+  for (const api::LeaseId lease : {1, 2}) grant(lease, 600);
+  const Pending first = acquire(leader_, 1, 1);
+  for (std::size_t i = 0; i < limits::kReadSliceKeys; i += 64) {
+    api::TxnRequest more;
+    for (std::size_t k = i; k < i + 64; ++k) {
+      api::PutRequest put;
+      put.key = fmt::format("{}/a{}.shared", kLock, k);
+      more.success.push_back({std::move(put)});
+    }
+    ASSERT_TRUE(answered(ask(leader_, std::move(more)), seconds(5)));
+  }
+  api::AcquireRequest shared;
+  shared.name = kLock;
+  shared.lease = 2;
+  shared.mode = api::LockMode::kShared;
+  const Pending second = ask(follower(0), std::move(shared));
+  EXPECT_FALSE(answered(second, seconds(2)));
+  give_back(leader_, *acquired(first));
+  ASSERT_TRUE(answered(second, seconds(2)));
+  EXPECT_NE(acquired(second), nullptr);
+}
+
+// Its member cannot tell anybody for a while.
+TEST_P(LocksTest, APlaceThatIsGivenUpWhileThereIsNoLeaderIsNotKept) {
+  for (const api::LeaseId lease : {1, 2, 3}) grant(lease, 600);
+  const Pending first = acquire(leader_, 1, 1);
+  const std::vector<io::Address> asked = {cluster_.client_addresses().at(follower(0))};
+  EtcdClient client({.seed = 1, .members = &asked}, cluster_.clock(),
+                    cluster_.fabric().host("gives up"));
+  client.set_patience(seconds(3), true);
+  conclave::v1::AcquireRequest request;
+  request.set_name(kLock);
+  request.set_lease(2);
+  request.set_mode(conclave::v1::AcquireRequest::SEMAPHORE);
+  request.set_permits(1);
+  bool is_over = false;
+  client.call("conclave.v1.Lock/Acquire", request, [&is_over](const auto&) { is_over = true; });
+  cluster_.run_for(seconds(1));
+  const Pending third = acquire(follower(1), 3, 1);
+  cut_off(follower(0));
+  ASSERT_TRUE(cluster_.run_until(seconds(5), [&] { return is_over; }));
+  cluster_.run_for(seconds(15));
+  give_back(leader_, *acquired(first));
+  EXPECT_FALSE(answered(third, seconds(2))) << "the place is still there";
+  cluster_.fabric().heal();
+  ASSERT_TRUE(answered(third, seconds(10)));
+  EXPECT_NE(acquired(third), nullptr);
 }
 
 TEST_P(LocksTest, ObserversHearOfTheLeaderThatFollowsWhoeverLeadsTheCluster) {

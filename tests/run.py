@@ -32,6 +32,7 @@ TESTS = [
     'lock_test.py',
     'fence_test.py',
     'auth_test.py',
+    'native_test.py',
     'http_test.py',
     'tls_test.py',
     'idempotency_test.py',

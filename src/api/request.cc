@@ -104,6 +104,14 @@ struct Router {
   Route operator()(const ResignRequest&) const { return Route::kLock; }
   Route operator()(const LeaderRequest&) const { return Route::kLock; }
   Route operator()(const AuthRequest& auth) const { return std::visit(AuthRouter{}, auth.op); }
+  Route operator()(const AcquireRequest& acquire) const {
+    return lock_or_write(acquire.wait == LockWait::kUntilHeld);
+  }
+  Route operator()(const ReleaseRequest&) const { return Route::kWrite; }
+  Route operator()(const EnterRequest& enter) const { return lock_or_write(enter.wait); }
+  Route operator()(const LeaveRequest& leave) const { return lock_or_write(leave.wait); }
+
+  static Route lock_or_write(bool wait) { return wait ? Route::kLock : Route::kWrite; }
 };
 
 }  // namespace
@@ -111,7 +119,8 @@ struct Router {
 bool may_grow(const Body& body) {
   if (const auto* txn = std::get_if<TxnRequest>(&body)) return puts(*txn);
   return std::holds_alternative<PutRequest>(body) ||
-         std::holds_alternative<LeaseGrantRequest>(body);
+         std::holds_alternative<LeaseGrantRequest>(body) ||
+         std::holds_alternative<AcquireRequest>(body) || std::holds_alternative<EnterRequest>(body);
 }
 
 bool may_be_fenced(const Body& body) {
@@ -123,7 +132,10 @@ bool may_be_fenced(const Body& body) {
          std::holds_alternative<LockRequest>(body) ||
          std::holds_alternative<CampaignRequest>(body) ||
          std::holds_alternative<ProclaimRequest>(body) ||
-         std::holds_alternative<ResignRequest>(body);
+         std::holds_alternative<ResignRequest>(body) ||
+         std::holds_alternative<AcquireRequest>(body) ||
+         std::holds_alternative<ReleaseRequest>(body) ||
+         std::holds_alternative<EnterRequest>(body) || std::holds_alternative<LeaveRequest>(body);
 }
 
 bool asks_who(const Body& body) {

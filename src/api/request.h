@@ -14,6 +14,7 @@
 #include "api/lease.h"
 #include "api/lock.h"
 #include "api/maintenance.h"
+#include "api/native.h"
 #include "base/bytes.h"
 #include "base/ids.h"
 
@@ -118,7 +119,8 @@ using Body =
                  LeaseRevokeRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest,
                  LeaseLeasesRequest, AlarmRequest, MoveLeaderRequest, HashRequest, HashKvRequest,
                  DefragmentRequest, SnapshotRequest, SnapshotPieceRequest, LockRequest,
-                 CampaignRequest, ProclaimRequest, ResignRequest, LeaderRequest, AuthRequest>;
+                 CampaignRequest, ProclaimRequest, ResignRequest, LeaderRequest, AuthRequest,
+                 AcquireRequest, ReleaseRequest, EnterRequest, LeaveRequest>;
 
 struct Request {
   Body body;
@@ -220,6 +222,8 @@ enum class ErrorCode : std::uint8_t {
   kInvalidAuthToken,
   kInvalidAuthManagement,
   kAuthOldRevision,  // users or roles changed after it was found out who asks
+  kLockConflict,
+  kInvalidLock,  // an owner with a slash, a semaphore or a barrier of none
 };
 
 struct Error {
@@ -243,7 +247,8 @@ using Answer =
                  LeaseKeepAliveResponse, LeaseTimeToLiveResponse, LeaseLeasesResponse,
                  AlarmResponse, MoveLeaderResponse, HashResponse, HashKvResponse,
                  DefragmentResponse, SnapshotResponse, SnapshotPieceResponse, LockResponse,
-                 CampaignResponse, ProclaimResponse, ResignResponse, LeaderResponse, AuthResponse>;
+                 CampaignResponse, ProclaimResponse, ResignResponse, LeaderResponse, AuthResponse,
+                 AcquireResponse, ReleaseResponse, EnterResponse, LeaveResponse>;
 
 struct Response {
   Header header;

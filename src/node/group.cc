@@ -625,9 +625,8 @@ bool Group::begin_long_read() {
 void Group::go_on_with_long_read() {
   if (!long_read_ && !begin_long_read()) return;
   const ClientCall client = long_read_->client;
-  // The procedures of locks and elections take an answer as a whole: it is a key or two.
-  const bool takes_parts =
-      client.connection != kLocksConnection && client.connection != kObserversConnection;
+  // The procedures of locks and elections take an answer as a whole.
+  const bool takes_parts = !is_of_a_procedure(client.connection);
   store::RangeReader::Budget slice{limits::kReadSliceKeys, limits::kReadSliceBytes};
   api::RangeResponse& part = long_read_->part;
   const bool is_whole = long_read_->reader->step(slice, part);
@@ -706,6 +705,9 @@ void Group::answer(ClientCall client, api::Response response) {
   response.header.revision = revision;
   if (client.connection == kLocksConnection) {
     return locks_.on_response(client.call, std::move(response));
+  }
+  if (client.connection == kNativeConnection) {
+    return native_waits_.on_response(client.call, std::move(response));
   }
   if (client.connection == kObserversConnection) {
     return observers_.on_response(client.call, std::move(response));

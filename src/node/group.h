@@ -37,6 +37,7 @@
 #include "peer.pb.h"
 #include "store/history_hash.h"
 #include "store/locks.h"
+#include "store/native_waits.h"
 #include "store/observers.h"
 #include "store/range_reader.h"
 #include "store/store.h"
@@ -215,6 +216,7 @@ class Group {
   static store::FeedId feed_id(ClientCall feed) { return {feed.connection, feed.call}; }
   bool tell_watch(store::FeedId feed, api::Revision revision, const api::WatchNews& news);
   void serve_locks();
+  void serve_locks(std::uint64_t connection, store::Locks::Effects effects);
   template <class Watches>
   void watch_for_locks(std::uint64_t connection, const std::vector<std::uint64_t>& closed,
                        const Watches& watches);
@@ -327,6 +329,7 @@ class Group {
   Instant notify_watches_at_;
   store::Locks locks_;
   store::Observers observers_;
+  store::NativeWaits native_waits_;
   Tokens tokens_;
   std::size_t passwords_under_way_ = 0;
   std::optional<Snapshots> snapshots_;

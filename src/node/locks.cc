@@ -1,5 +1,6 @@
-// Locks and elections of a group's clients: what their procedures (store/locks.h,
-// store/observers.h) ask for goes the way of clients' requests and watches. Part of node/group.h.
+// Locks, elections and barriers of a group's clients: what their procedures (store/locks.h,
+// store/native_waits.h, store/observers.h) ask for goes the way of clients' requests and watches.
+// Part of node/group.h.
 
 #include <algorithm>
 #include <utility>
@@ -8,6 +9,15 @@
 #include "node/group.h"
 
 namespace conclave::node {
+namespace {
+
+bool is_native(const api::Request& request) {
+  return std::holds_alternative<api::AcquireRequest>(request.body) ||
+         std::holds_alternative<api::EnterRequest>(request.body) ||
+         std::holds_alternative<api::LeaveRequest>(request.body);
+}
+
+}  // namespace
 
 void Group::lock(ClientCall client, api::Request request) {
   std::optional<Instant> deadline;
@@ -15,32 +25,33 @@ void Group::lock(ClientCall client, api::Request request) {
     const std::uint64_t timeout_ms = std::min(*request.timeout_ms, limits::kMaxLockTimeoutMs);
     deadline = shared_.clock.now() + milliseconds(static_cast<std::int64_t>(timeout_ms));
   }
-  if (locks_.waiting() >= limits::kMaxLockWaiters) {
+  if (locks_.waiting() + native_waits_.waiting() >= limits::kMaxLockWaiters) {
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
   }
-  locks_.request(feed_id(client), std::move(request), deadline);
+  if (is_native(request)) {
+    native_waits_.request(feed_id(client), std::move(request), deadline);
+  } else {
+    locks_.request(feed_id(client), std::move(request), deadline);
+  }
   want_turn();
 }
 
 void Group::withdraw(ClientCall client) {
   locks_.withdraw(feed_id(client));
-  if (locks_.has_effects()) want_turn();
+  native_waits_.withdraw(feed_id(client));
+  if (locks_.has_effects() || native_waits_.has_effects()) want_turn();
 }
 
 void Group::stop_locks() {
   locks_.stop();
+  native_waits_.stop();
   want_turn();
 }
 
 // What is asked for here may be answered at once, with an error, and then more is to be done.
 void Group::serve_locks() {
-  store::Locks::Effects locks = locks_.take_effects();
-  for (auto& [client, response] : locks.replies) {
-    answer(ClientCall{client.connection, client.call}, std::move(response));
-  }
-  for (auto& [id, request] : locks.calls) {
-    submit_for_locks(ClientCall{kLocksConnection, id}, std::move(request));
-  }
+  serve_locks(kLocksConnection, locks_.take_effects());
+  serve_locks(kNativeConnection, native_waits_.take_effects());
   store::Observers::Effects observers = observers_.take_effects();
   for (auto& [id, request] : observers.calls) {
     submit_for_locks(ClientCall{kObserversConnection, id}, std::move(request));
@@ -48,11 +59,22 @@ void Group::serve_locks() {
   for (const std::uint64_t feed : observers.has_room) {
     watches_.has_room({kObserversConnection, feed});
   }
-  watch_for_locks(kLocksConnection, locks.closed, locks.watches);
   watch_for_locks(kObserversConnection, observers.closed, observers.watches);
-  const bool has_watches =
-      !locks.watches.empty() || !observers.watches.empty() || !observers.has_room.empty();
-  if (has_watches || locks_.has_effects() || observers_.has_effects()) want_turn();
+  const bool has_watches = !observers.watches.empty() || !observers.has_room.empty();
+  const bool has_more =
+      locks_.has_effects() || native_waits_.has_effects() || observers_.has_effects();
+  if (has_watches || has_more) want_turn();
+}
+
+void Group::serve_locks(std::uint64_t connection, store::Locks::Effects effects) {
+  for (auto& [client, response] : effects.replies) {
+    answer(ClientCall{client.connection, client.call}, std::move(response));
+  }
+  for (auto& [id, request] : effects.calls) {
+    submit_for_locks(ClientCall{connection, id}, std::move(request));
+  }
+  watch_for_locks(connection, effects.closed, effects.watches);
+  if (!effects.watches.empty()) want_turn();
 }
 
 template <class Watches>
@@ -66,8 +88,10 @@ void Group::watch_for_locks(std::uint64_t connection, const std::vector<std::uin
 
 void Group::submit_for_locks(ClientCall client, api::Request request) {
   identify(request);
-  if (api::route_of(request) == api::Route::kWrite) return write(client, std::move(request));
-  read(client, std::move(request));
+  const api::Route route = api::route_of(request);
+  // Of kLock: the command of somebody who waits.
+  const bool is_write = route == api::Route::kWrite || route == api::Route::kLock;
+  is_write ? write(client, std::move(request)) : read(client, std::move(request));
 }
 
 }  // namespace conclave::node

@@ -364,8 +364,7 @@ bool Node::reply_part(ClientCall client, const api::Header& header,
 }
 
 Room Node::room_for(std::uint64_t connection) {
-  const bool is_own =
-      connection == kOwner || connection == kLocksConnection || connection == kObserversConnection;
+  const bool is_own = connection == kOwner || is_of_a_procedure(connection);
   return is_own ? Room::kAny : clients_.room_for(connection);
 }
 

@@ -64,6 +64,7 @@ void Group::expire() {
   expire_changes(now);
   expire_maintenance(now);
   locks_.expire(now);
+  native_waits_.expire(now);
   for (const Reads::Expired& read : reads_.expire(now)) {
     ++counters_.reads_failed;
     const auto code = read.held ? api::ErrorCode::kTooManyRequests : api::ErrorCode::kTimeout;

@@ -30,6 +30,7 @@ void Group::on_watch_room(ClientCall feed) {
 void Group::on_watcher_gone(std::uint64_t connection) {
   watch_work_.push_back({ClientCall{connection, 0}, api::WatchFeedClosed{}});
   locks_.close_connection(connection);
+  native_waits_.close_connection(connection);
   want_turn();
 }
 
@@ -91,6 +92,10 @@ void Group::serve_watch_request(ClientCall feed, api::WatchRequest& request) {
 bool Group::tell_watch(store::FeedId feed, api::Revision revision, const api::WatchNews& news) {
   if (feed.connection == kLocksConnection) {
     locks_.on_watch(feed.call, news);
+    return true;
+  }
+  if (feed.connection == kNativeConnection) {
+    native_waits_.on_watch(feed.call, news);
     return true;
   }
   if (feed.connection == kObserversConnection) {

@@ -26,6 +26,8 @@ namespace conclave::node {
 // answered within the group. (~0 is the connection of calls by Node::ask().)
 inline constexpr std::uint64_t kLocksConnection = ~std::uint64_t{1};
 inline constexpr std::uint64_t kObserversConnection = ~std::uint64_t{2};
+inline constexpr std::uint64_t kNativeConnection = ~std::uint64_t{3};
+inline bool is_of_a_procedure(std::uint64_t connection) { return connection >= kNativeConnection; }
 
 // A client's call at this member. Connection 0 is the member itself: nobody hears the answer.
 struct ClientCall {

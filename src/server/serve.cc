@@ -11,6 +11,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "frontends/etcd/session.h"
+#include "frontends/native/service.h"
 #include "io/posix/clock.h"
 #include "io/posix/disk.h"
 #include "io/posix/loop.h"
@@ -131,6 +132,7 @@ class Serving {
     session_options.max_request_bytes = config_.max_request_bytes;
     session_options.etcd_version = kEtcdVersion;
     session_options.conclave_version = kConclaveVersion;
+    session_options.service = &native_service_;
     auto make_session = [session_options, has_names = config_.certificates_name_users](
                             const std::string& peer, const api::ClientIdentity& identity) {
       etcd::SessionOptions of_client = session_options;
@@ -164,6 +166,7 @@ class Serving {
   io::PosixNetwork network_;
   std::unique_ptr<io::Network> peer_network_, client_network_;
   std::unique_ptr<node::Joining> joining_;
+  native::NativeService native_service_;
   std::unique_ptr<node::Node> node_;
   bool stopping_ = false;
   int exit_code_ = 0;

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "store/command_codec.h"
 #include "store/lease.h"
+#include "store/native_locks.h"
 #include "store/operations.h"
 #include "store/permissions.h"
 #include "store/request_codec.h"
@@ -28,6 +29,10 @@ struct Effect {
   api::Answer operator()(const api::LeaseKeepAliveRequest& op) const {
     return keep_alive(state, op);
   }
+  api::Answer operator()(const api::AcquireRequest& op) const { return acquire(state.mvcc, op); }
+  api::Answer operator()(const api::ReleaseRequest& op) const { return release(state.mvcc, op); }
+  api::Answer operator()(const api::EnterRequest& op) const { return enter(state.mvcc, op); }
+  api::Answer operator()(const api::LeaveRequest& op) const { return leave(state.mvcc, op); }
   api::Answer operator()(const ExpireLeases& op) const {
     expire(state, op);
     return api::CompactResponse{};

@@ -113,6 +113,12 @@ class Decoder {
     return value;
   }
 
+  std::uint32_t u32() {
+    const std::uint64_t value = varint();
+    if (value > UINT32_MAX) return fail(), std::uint32_t{0};
+    return static_cast<std::uint32_t>(value);
+  }
+
   // One of the enumerators 0..last.
   template <class Enum>
   Enum enumerator(Enum last) {

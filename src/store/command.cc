@@ -25,6 +25,8 @@ constexpr std::uint8_t kLeaseVersion = 3;
 constexpr std::uint8_t kWitnessVersion = 3;
 // A client's request that says who asks, or with a fence; and those about users and roles.
 constexpr std::uint8_t kAskedVersion = 4;
+// Of Conclave's own locks and barriers.
+constexpr std::uint8_t kNativeVersion = 5;
 // version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
 constexpr std::size_t kBatchHeaderBytes = 1 + 8 + 8;
 
@@ -37,6 +39,10 @@ enum class CommandKind : std::uint8_t {
   kLeaseGrant = 5,
   kLeaseRevoke = 6,
   kLeaseKeepAlive = 7,
+  kAcquire = 8,
+  kRelease = 9,
+  kEnter = 10,
+  kLeave = 11,
   kAuth = 12,
   kPublishMember = 16,
   kSetAlarm = 17,
@@ -51,14 +57,19 @@ bool is_about_leases(CommandKind kind) {
          kind == CommandKind::kLeaseKeepAlive || kind == CommandKind::kExpireLeases;
 }
 
+bool is_native(CommandKind kind) {
+  return kind >= CommandKind::kAcquire && kind <= CommandKind::kLeave;
+}
+
 bool may_be_fenced(CommandKind kind) {
-  return kind >= CommandKind::kPut && kind <= CommandKind::kLeaseRevoke;
+  return is_native(kind) || (kind >= CommandKind::kPut && kind <= CommandKind::kLeaseRevoke);
 }
 
 bool is_version_of(std::uint8_t version, CommandKind kind) {
   if (kind == CommandKind::kAuth) return version == kAskedVersion;
   if (version == kAskedVersion) return kind < CommandKind::kAuth;
   if (is_about_leases(kind)) return version == kLeaseVersion;
+  if (is_native(kind)) return version == kNativeVersion;
   if (kind == CommandKind::kFoundMembers && version == kWitnessVersion) return true;
   if (kind >= CommandKind::kFoundMembers) return version == kMembersVersion;
   if (kind == CommandKind::kPublishMember && version == kMembersVersion) return true;
@@ -147,6 +158,18 @@ struct RequestEncoder {
   Bytes operator()(const api::AuthRequest& auth) const {
     return encoded(CommandKind::kAuth, auth, 0);
   }
+  Bytes operator()(const api::AcquireRequest& acquire) const {
+    return encoded(CommandKind::kAcquire, acquire, acquire.name.size() + acquire.owner.size());
+  }
+  Bytes operator()(const api::ReleaseRequest& release) const {
+    return encoded(CommandKind::kRelease, release, release.key.size());
+  }
+  Bytes operator()(const api::EnterRequest& enter) const {
+    return encoded(CommandKind::kEnter, enter, enter.name.size());
+  }
+  Bytes operator()(const api::LeaveRequest& leave) const {
+    return encoded(CommandKind::kLeave, leave, leave.name.size());
+  }
   Bytes operator()(const api::AlarmRequest& request) const {
     const Alarm alarm =
         request.type == api::AlarmType::kNoSpace ? Alarm::kNoSpace : Alarm::kCorrupt;
@@ -175,6 +198,7 @@ struct RequestEncoder {
     if (fence) CHECK(may_be_fenced(kind));
     const bool is_asked = kind == CommandKind::kAuth || identity != api::Identity{};
     if (fence || is_asked) return kAskedVersion;
+    if (is_native(kind)) return kNativeVersion;
     return is_about_leases(kind) ? kLeaseVersion : kCommandVersion;
   }
 
@@ -267,6 +291,14 @@ Command::Body decode_body(CommandKind kind, std::uint8_t version, Decoder& in) {
       return decode_lease_revoke(in);
     case CommandKind::kLeaseKeepAlive:
       return decode_lease_keep_alive(in);
+    case CommandKind::kAcquire:
+      return decode_acquire(in);
+    case CommandKind::kRelease:
+      return decode_release(in);
+    case CommandKind::kEnter:
+      return decode_enter(in);
+    case CommandKind::kLeave:
+      return decode_leave(in);
     case CommandKind::kAuth:
       return decode_auth(in);
     case CommandKind::kPublishMember:

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 
 #include "base/limits.h"
 #include "store/locks.h"
+#include "store/native_locks.h"
 
 namespace conclave::store {
 namespace {
@@ -53,10 +55,19 @@ std::optional<api::Error> Fences::refusal(const Mvcc& mvcc, BytesView key, Revis
 }
 
 bool Fences::holds(const Mvcc& mvcc, BytesView key, Revision token) {
-  if (holder(mvcc, key) == token) return true;
+  if (holds_lock(mvcc, key, token)) return true;
   if (created_at(mvcc, key) != token) return false;
   const auto lock = lock_of(key);
-  return lock && holder(mvcc, *lock) == token;
+  return lock && holds_lock(mvcc, *lock, token);
+}
+
+bool Fences::holds_lock(const Mvcc& mvcc, BytesView name, Revision token) {
+  const Revision first = holder(mvcc, name);
+  if (first == token) return true;
+  if (first == 0 || token < first || !may_share(first_.find(name)->second.key)) return false;
+  const LockQueue queue = queue_of(mvcc, name);
+  const auto holders = std::span(queue.places()).first(queue.holders());
+  return std::ranges::find(holders, token, &LockQueue::Place::created) != holders.end();
 }
 
 Revision Fences::holder(const Mvcc& mvcc, BytesView name) {

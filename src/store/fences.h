@@ -10,6 +10,8 @@
 // A client that has the key of its lock and not the name may name that: the fence `key/token` holds
 // as long as `key` is the first one of its lock and was created at `token`.
 //
+// Of a lock that several hold together (api/native.h) the tokens of all of them hold.
+//
 // As in etcd, the lock `a` has all keys of `a/` in its queue, those of a lock `a/b` too.
 //
 // Not thread-safe.
@@ -29,13 +31,15 @@ class Fences {
   // nullopt: the fence holds. kFenced, with a text that names the key, the token and the highest.
   // REQUIRES: key is not empty and token > 0.
   //
-  // Looks at all keys of the lock when it has another holder than the last time, else at one.
+  // Looks at all keys of the lock when it has another holder than the last time, else at one; and
+  // at all for those who hold it together with the first.
   std::optional<api::Error> refusal(const Mvcc& mvcc, BytesView key, Revision token);
 
  private:
   // The token of who holds the lock; 0: nobody.
   Revision holder(const Mvcc& mvcc, BytesView name);
   bool holds(const Mvcc& mvcc, BytesView key, Revision token);
+  bool holds_lock(const Mvcc& mvcc, BytesView name, Revision token);
 
   struct First {
     Bytes key;

@@ -109,6 +109,26 @@ TEST_F(FencesTest, EveryKindOfWrite) {
   EXPECT_EQ(run("del k", "l", 2), "l: token 2 does not hold: nobody has the lock");
 }
 
+TEST_F(FencesTest, ThoseWhoHoldItTogether) {
+  for (const int lease : {1, 2, 3, 4}) db.run(fmt::format("grant {} 60", lease));
+  db.run("acquire l 1 shared");  // 2
+  db.run("acquire l 2 shared");  // 3
+  db.run("acquire l 3");         // 4
+  db.run("acquire l 4 shared");  // 5
+  EXPECT_EQ(run("put k 1", "l", 2), "6 put");
+  EXPECT_EQ(run("put k 1", "l", 3), "7 put");
+  EXPECT_EQ(run("put k 1", "l/2.shared", 3), "8 put");
+  EXPECT_EQ(run("put k 1", "l", 4), "l: token 4 was not granted: the highest is 2");
+  EXPECT_EQ(run("put k 1", "l", 5), "l: token 5 was not granted: the highest is 2");
+  db.run("revoke 1");
+  EXPECT_EQ(run("put k 1", "l", 2), "l: token 2 is not the highest, which is 3");
+  EXPECT_EQ(run("put k 1", "l", 3), "10 put");
+  for (const int lease : {1, 2, 3}) db.run(fmt::format("acquire s {} of=2", lease));
+  EXPECT_EQ(db.run("range s/1"), "12 range 0") << "its lease has ended";
+  EXPECT_EQ(run("put k 1", "s", 11), "13 put");
+  EXPECT_EQ(run("put k 1", "s", 12), "14 put");
+}
+
 // A check at the leader, before the log, would pass both: when they are proposed the token holds.
 TEST_F(FencesTest, WhatStandsBeforeItInTheEntryCounts) {
   db.run("put l/a -");  // 2

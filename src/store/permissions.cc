@@ -1,5 +1,7 @@
 #include "store/permissions.h"
 
+#include "store/locks.h"
+
 namespace conclave::store {
 namespace {
 
@@ -38,6 +40,17 @@ class Judge {
   MaybeError operator()(const NestedTxn& txn) const {
     return txn == nullptr ? std::nullopt : (*this)(*txn);
   }
+  // As who puts, deletes and lists the keys of the lock or barrier himself.
+  MaybeError operator()(const api::AcquireRequest& acquire) const {
+    return keys_of(acquire.name, acquire.lease);
+  }
+  MaybeError operator()(const api::ReleaseRequest& release) const { return write(release.key); }
+  MaybeError operator()(const api::EnterRequest& enter) const {
+    return keys_of(enter.name, enter.lease);
+  }
+  MaybeError operator()(const api::LeaveRequest& leave) const {
+    return keys_of(leave.name, 0);
+  }
   // Deletes its keys.
   MaybeError operator()(const api::LeaseRevokeRequest& revoke) const {
     return all_of_lease(revoke.id, Access::kWrite);
@@ -73,6 +86,12 @@ class Judge {
   }
   MaybeError write(BytesView key, BytesView range_end = {}) const {
     return state_.auth.check(who_, key, range_end, Access::kWrite);
+  }
+  MaybeError keys_of(BytesView name, LeaseId lease) const {
+    const api::RangeRequest keys = lock_keys(name);
+    if (auto denied = read(keys.key, keys.range_end)) return denied;
+    if (auto denied = write(keys.key, keys.range_end)) return denied;
+    return all_of_lease(lease, Access::kWrite);
   }
   MaybeError admin() const { return state_.auth.check_admin(who_); }
   // A lease that ends takes its keys with it: who may not write these may not have it end, nor add

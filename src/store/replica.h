@@ -36,7 +36,9 @@ class Replica {
   api::Response run(const api::Request& request) {
     if (auto error = Store::validate(request, Limits{}))
       return {.header = {}, .answer = *std::move(error)};
-    if (api::route_of(request) != api::Route::kWrite) return store.read(request);
+    const api::Route route = api::route_of(request);
+    const bool is_write = route == api::Route::kWrite || route == api::Route::kLock;
+    if (!is_write) return store.read(request);
     auto outcomes = commit(encode_command({kSelf, kIncarnation, ++call}, request));
     return std::move(outcomes.at(0).response);
   }

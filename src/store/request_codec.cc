@@ -239,4 +239,70 @@ void encode(Encoder& out, const api::LeaseKeepAliveRequest& keep_alive) {
 
 api::LeaseKeepAliveRequest decode_lease_keep_alive(Decoder& in) { return {.id = in.number()}; }
 
+void encode(Encoder& out, const api::AcquireRequest& acquire) {
+  out.bytes(acquire.name);
+  out.number(acquire.lease);
+  out.bytes(acquire.owner);
+  out.u8(static_cast<std::uint8_t>(acquire.mode));
+  out.varint(acquire.permits);
+  out.u8(static_cast<std::uint8_t>(acquire.wait));
+}
+
+api::AcquireRequest decode_acquire(Decoder& in) {
+  api::AcquireRequest acquire;
+  acquire.name = in.bytes();
+  acquire.lease = in.number();
+  acquire.owner = in.bytes();
+  acquire.mode = in.enumerator(api::LockMode::kSemaphore);
+  acquire.permits = in.u32();
+  acquire.wait = in.enumerator(api::LockWait::kInQueue);
+  const bool is_semaphore = acquire.mode == api::LockMode::kSemaphore;
+  if (is_semaphore != (acquire.permits > 0)) in.fail();
+  if (acquire.owner.find('/') != Bytes::npos) in.fail();
+  return acquire;
+}
+
+void encode(Encoder& out, const api::ReleaseRequest& release) {
+  out.bytes(release.key);
+  out.number(release.token);
+  out.u8(flag(release.altogether, 1));
+  out.number(release.unless_after);
+}
+
+api::ReleaseRequest decode_release(Decoder& in) {
+  api::ReleaseRequest release;
+  release.key = in.bytes();
+  release.token = in.number();
+  release.altogether = in.flags(1) != 0;
+  release.unless_after = in.number();
+  return release;
+}
+
+void encode(Encoder& out, const api::EnterRequest& enter) {
+  out.bytes(enter.name);
+  out.number(enter.lease);
+  out.varint(enter.count);
+}
+
+api::EnterRequest decode_enter(Decoder& in) {
+  api::EnterRequest enter;
+  enter.name = in.bytes();
+  enter.lease = in.number();
+  enter.count = in.u32();
+  if (enter.count == 0) in.fail();
+  return enter;
+}
+
+void encode(Encoder& out, const api::LeaveRequest& leave) {
+  out.bytes(leave.name);
+  out.number(leave.lease);
+}
+
+api::LeaveRequest decode_leave(Decoder& in) {
+  api::LeaveRequest leave;
+  leave.name = in.bytes();
+  leave.lease = in.number();
+  return leave;
+}
+
 }  // namespace conclave::store

@@ -24,6 +24,11 @@ void encode(Encoder& out, const api::CompactRequest& compact);
 void encode(Encoder& out, const api::LeaseGrantRequest& grant);
 void encode(Encoder& out, const api::LeaseRevokeRequest& revoke);
 void encode(Encoder& out, const api::LeaseKeepAliveRequest& keep_alive);
+void encode(Encoder& out, const api::AcquireRequest& acquire);
+void encode(Encoder& out, const api::ReleaseRequest& release);
+// Not whether it is waited for: what is done in the log is the same.
+void encode(Encoder& out, const api::EnterRequest& enter);
+void encode(Encoder& out, const api::LeaveRequest& leave);
 
 PutOp decode_put(Decoder& in);  // borrows from the input
 api::DeleteRangeRequest decode_delete_range(Decoder& in);
@@ -32,6 +37,10 @@ api::CompactRequest decode_compact(Decoder& in);
 api::LeaseGrantRequest decode_lease_grant(Decoder& in);
 api::LeaseRevokeRequest decode_lease_revoke(Decoder& in);
 api::LeaseKeepAliveRequest decode_lease_keep_alive(Decoder& in);
+api::AcquireRequest decode_acquire(Decoder& in);
+api::ReleaseRequest decode_release(Decoder& in);
+api::EnterRequest decode_enter(Decoder& in);
+api::LeaveRequest decode_leave(Decoder& in);
 
 // The revision and the answer; the rest of the header belongs to the member that answers.
 // REQUIRES: the answer is that of a write.

@@ -22,6 +22,10 @@ enum class AnswerKind : std::uint8_t {
   kLeaseGrant = 6,
   kLeaseRevoke = 7,
   kLeaseKeepAlive = 8,
+  kAcquire = 9,
+  kRelease = 10,
+  kEnter = 11,
+  kLeave = 12,
 };
 
 void encode(Encoder& out, const KeyValue& kv) {
@@ -98,6 +102,28 @@ struct AnswerEncoder {
     out.number(keep_alive.id);
     out.number(keep_alive.ttl_s);
   }
+  void operator()(const api::AcquireResponse& acquired) const {
+    begin(AnswerKind::kAcquire);
+    out.bytes(acquired.key);
+    out.number(acquired.token);
+    out.varint(acquired.ahead);
+    out.varint(acquired.times);
+  }
+  void operator()(const api::ReleaseResponse& released) const {
+    begin(AnswerKind::kRelease);
+    out.u8(released.was_there ? 1 : 0);
+    out.varint(released.times);
+  }
+  void operator()(const api::EnterResponse& entered) const {
+    begin(AnswerKind::kEnter);
+    out.u8(entered.open ? 1 : 0);
+    out.varint(entered.present);
+  }
+  void operator()(const api::LeaveResponse& left) const {
+    begin(AnswerKind::kLeave);
+    out.varint(left.present);
+    out.number(left.opened);
+  }
   template <class Other>
   void operator()(const Other&) const {
     CHECK(false, "not the answer of a write");
@@ -110,7 +136,7 @@ struct AnswerEncoder {
 
 api::Error decode_error(Decoder& in) {
   api::Error error;
-  error.code = in.enumerator(api::ErrorCode::kAuthOldRevision);
+  error.code = in.enumerator(api::ErrorCode::kLockConflict);
   error.detail = in.bytes();
   return error;
 }
@@ -153,6 +179,10 @@ api::OperationResult decode_result(Decoder& in, std::size_t depth) {
     case AnswerKind::kLeaseGrant:
     case AnswerKind::kLeaseRevoke:
     case AnswerKind::kLeaseKeepAlive:
+    case AnswerKind::kAcquire:
+    case AnswerKind::kRelease:
+    case AnswerKind::kEnter:
+    case AnswerKind::kLeave:
       break;
   }
   in.fail();
@@ -183,6 +213,36 @@ api::LeaseKeepAliveResponse decode_keep_alive_response(Decoder& in) {
   return keep_alive;
 }
 
+api::AcquireResponse decode_acquire_response(Decoder& in) {
+  api::AcquireResponse acquired;
+  acquired.key = in.bytes();
+  acquired.token = in.number();
+  acquired.ahead = in.u32();
+  acquired.times = in.u32();
+  return acquired;
+}
+
+api::ReleaseResponse decode_release_response(Decoder& in) {
+  api::ReleaseResponse released;
+  released.was_there = in.flags(1) != 0;
+  released.times = in.u32();
+  return released;
+}
+
+api::EnterResponse decode_enter_response(Decoder& in) {
+  api::EnterResponse entered;
+  entered.open = in.flags(1) != 0;
+  entered.present = in.u32();
+  return entered;
+}
+
+api::LeaveResponse decode_leave_response(Decoder& in) {
+  api::LeaveResponse left;
+  left.present = in.u32();
+  left.opened = in.number();
+  return left;
+}
+
 api::Answer decode_answer(Decoder& in) {
   switch (static_cast<AnswerKind>(in.u8())) {
     case AnswerKind::kError:
@@ -203,6 +263,14 @@ api::Answer decode_answer(Decoder& in) {
       return api::LeaseRevokeResponse{};
     case AnswerKind::kLeaseKeepAlive:
       return decode_keep_alive_response(in);
+    case AnswerKind::kAcquire:
+      return decode_acquire_response(in);
+    case AnswerKind::kRelease:
+      return decode_release_response(in);
+    case AnswerKind::kEnter:
+      return decode_enter_response(in);
+    case AnswerKind::kLeave:
+      return decode_leave_response(in);
   }
   in.fail();
   return {};

@@ -85,6 +85,10 @@ class Parser {
     if (accept("keep")) return api::LeaseKeepAliveRequest{.id = to_number(take())};
     if (accept("ttl")) return time_to_live();
     if (accept("leases")) return api::LeaseLeasesRequest{};
+    if (accept("acquire")) return acquire();
+    if (accept("release")) return release();
+    if (accept("enter")) return enter();
+    if (accept("leave")) return leave();
     return operation<api::Body>();
   }
 
@@ -152,6 +156,47 @@ class Parser {
     request.id = to_number(take());
     request.keys = accept("keys");
     return request;
+  }
+
+  std::uint32_t count(std::string_view word) { return static_cast<std::uint32_t>(to_number(word)); }
+
+  api::AcquireRequest acquire() {
+    api::AcquireRequest acquire;
+    acquire.name = to_bytes(take());
+    acquire.lease = to_number(take());
+    if (accept("shared")) acquire.mode = api::LockMode::kShared;
+    if (const auto permits = option("of")) {
+      acquire.mode = api::LockMode::kSemaphore;
+      acquire.permits = count(*permits);
+    }
+    if (const auto owner = option("owner")) acquire.owner = to_bytes(*owner);
+    if (accept("try")) acquire.wait = api::LockWait::kNotAtAll;
+    if (accept("queue")) acquire.wait = api::LockWait::kInQueue;
+    return acquire;
+  }
+
+  api::ReleaseRequest release() {
+    api::ReleaseRequest release;
+    release.key = to_bytes(take());
+    release.token = to_number(take());
+    release.altogether = accept("all");
+    if (const auto revision = option("unless_after")) release.unless_after = to_number(*revision);
+    return release;
+  }
+
+  api::EnterRequest enter() {
+    api::EnterRequest enter;
+    enter.name = to_bytes(take());
+    enter.lease = to_number(take());
+    enter.count = count(take());
+    return enter;
+  }
+
+  api::LeaveRequest leave() {
+    api::LeaveRequest leave;
+    leave.name = to_bytes(take());
+    leave.lease = to_number(take());
+    return leave;
   }
 
   api::DeleteRangeRequest erase() {
@@ -286,6 +331,19 @@ struct AnswerText {
     for (const api::LeaseId id : leases.ids) text += fmt::format(" {}", id);
     return text;
   }
+  std::string operator()(const api::AcquireResponse& acquired) const {
+    return fmt::format("acquire {} {} {} {}", from_bytes(acquired.key), acquired.token,
+                       acquired.ahead, acquired.times);
+  }
+  std::string operator()(const api::ReleaseResponse& released) const {
+    return released.was_there ? fmt::format("release {}", released.times) : "release gone";
+  }
+  std::string operator()(const api::EnterResponse& entered) const {
+    return fmt::format("enter {} {}", entered.open ? "open" : "closed", entered.present);
+  }
+  std::string operator()(const api::LeaveResponse& left) const {
+    return fmt::format("leave {} {}", left.present, left.opened);
+  }
   template <class Other>
   std::string operator()(const Other&) const {
     return "other";
@@ -353,6 +411,10 @@ std::string to_text(api::ErrorCode code) {
       return "fenced";
     case api::ErrorCode::kInvalidFence:
       return "invalid_fence";
+    case api::ErrorCode::kLockConflict:
+      return "lock_conflict";
+    case api::ErrorCode::kInvalidLock:
+      return "invalid_lock";
     default:
       return fmt::format("{}", static_cast<int>(code));
   }

@@ -11,11 +11,15 @@
 //   del a z prev                        del KEY END prev
 //   compact 5
 //   grant 7 60    revoke 7    keep 7    ttl 7 keys    leases      leases: grant ID TTL
+//   acquire l 7 shared owner=a try      acquire NAME LEASE shared of=N owner= try queue
+//   release l/7 5 all                   release KEY TOKEN all unless_after=REV
+//   enter b 7 3    leave b 7            enter NAME LEASE COUNT
 //   txn [ version a = 0 ; value b z > x ] [ put a 1 ; range b ] [ txn [ ] [ ] [ ] ]
 //
 // The word "-" is the empty string, "%00" the zero byte. END may be left out. Answers begin with
 // the revision, then: put, range COUNT, del COUNT, txn yes|no [ ... ], compact, grant
-// ID TTL, revoke, keep ID TTL, ttl ID LEFT GRANTED KEYS, leases IDS, or error NAME. A
+// ID TTL, revoke, keep ID TTL, ttl ID LEFT GRANTED KEYS, leases IDS, acquire KEY TOKEN AHEAD TIMES,
+// release TIMES (or gone), enter open|closed PRESENT, leave PRESENT OPENED, or error NAME. A
 // key is told as key=value(create,mod,version), with ",lease" behind if it has one.
 
 #include <string>

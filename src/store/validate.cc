@@ -208,6 +208,24 @@ struct Validator {
     if (grant.ttl_s > kMaxLeaseTtlSeconds) return refuse(ErrorCode::kLeaseTtlTooLarge);
     return std::nullopt;
   }
+  MaybeError operator()(const api::AcquireRequest& acquire) const {
+    const bool is_semaphore = acquire.mode == api::LockMode::kSemaphore;
+    if (is_semaphore != (acquire.permits > 0)) {
+      return refuse(ErrorCode::kInvalidLock, "permits are a semaphore's, and more than none");
+    }
+    if (acquire.owner.find('/') != Bytes::npos) {
+      return refuse(ErrorCode::kInvalidLock, "the owner has a slash");
+    }
+    return std::nullopt;
+  }
+  MaybeError operator()(const api::ReleaseRequest& release) const {
+    if (release.key.empty()) return refuse(ErrorCode::kEmptyKey);
+    return std::nullopt;
+  }
+  MaybeError operator()(const api::EnterRequest& enter) const {
+    if (enter.count == 0) return refuse(ErrorCode::kInvalidLock, "a barrier of none");
+    return std::nullopt;
+  }
   template <class Other>
   MaybeError operator()(const Other&) const {
     return std::nullopt;

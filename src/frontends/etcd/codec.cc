@@ -157,6 +157,8 @@ Codec::~Codec() = default;
 Decoded Codec::decode(Method method, Format format, BytesView bytes) {
   if (is_of_auth(method)) return decode_auth_request(method, format, bytes);
   switch (method) {
+    case Method::kService:
+      break;
     case Method::kPut:
       return decode_as(messages_->put_request, format, bytes);
     case Method::kRange:
@@ -250,6 +252,8 @@ void Codec::encode(Method method, Format format, const api::Header& header, api:
     return encode_auth_response(method, format, header, get<api::AuthResponse>(answer), out);
   }
   switch (method) {
+    case Method::kService:
+      break;
     case Method::kPut:
       return encode_kept<api::PutResponse>(messages_->put_response, format, header, answer, out);
     case Method::kRange:

@@ -144,6 +144,10 @@ Row row_of(ErrorCode code) {
       return {GrpcCode::kFailedPrecondition, "conclave: fenced off"};
     case ErrorCode::kInvalidFence:
       return {GrpcCode::kInvalidArgument, "conclave: invalid fence"};
+    case ErrorCode::kLockConflict:
+      return {GrpcCode::kFailedPrecondition, "conclave: the lock is wanted in another way already"};
+    case ErrorCode::kInvalidLock:
+      return {GrpcCode::kInvalidArgument, "conclave: invalid lock or barrier"};
     case ErrorCode::kUnsupported:
       return {GrpcCode::kUnimplemented, "conclave: not supported"};
     case ErrorCode::kInvalidAlarm:
@@ -161,6 +165,7 @@ Row row_of(ErrorCode code) {
 bool is_own(ErrorCode code) {
   return code == ErrorCode::kRequestIdTooOld || code == ErrorCode::kInvalidRequestId ||
          code == ErrorCode::kFenced || code == ErrorCode::kInvalidFence ||
+         code == ErrorCode::kLockConflict || code == ErrorCode::kInvalidLock ||
          code == ErrorCode::kUnsupported || code == ErrorCode::kSnapshotFailed;
 }
 
@@ -207,6 +212,10 @@ Bytes reason_of(ErrorCode code) {
                          : status.code == GrpcCode::kPermissionDenied ? "PermissionDenied"
                                                                       : "InvalidArgument";
   return fmt::format("rpc error: code = {} desc = {}", name, status.message);
+}
+
+wire::GrpcStatus status_of(const api::Service::Refusal& refusal) {
+  return {static_cast<GrpcCode>(refusal.grpc_code), refusal.message};
 }
 
 int http_status_of(GrpcCode code) {

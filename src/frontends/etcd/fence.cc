@@ -30,7 +30,7 @@ std::optional<api::Error> take_fence(const wire::HeaderList& headers, api::Reque
     if (text) return invalid("there are two");
     text = field.value;
   }
-  if (!text) return std::nullopt;
+  if (!text || request.fence) return std::nullopt;  // what asks about a fence, has that one
   if (!api::may_be_fenced(request.body)) {
     if (changes_something(request)) return invalid("a request of this kind takes none");
     return std::nullopt;

@@ -4,12 +4,14 @@
 #include <array>
 #include <optional>
 
+#include "api/service.h"
 #include "frontends/etcd/methods.h"
 #include "wire/http2_server.h"
 
 namespace conclave::etcd {
 
-// Http2Stream::state: what has become of a call, and above the low byte, its method.
+// Http2Stream::state: what has become of a call, and above the low byte, its method. Above that, of
+// kService, the method of the service.
 enum Progress : std::uint32_t {
   kNew,
   kReading,   // the request is still arriving
@@ -24,13 +26,20 @@ inline Progress progress_of(const wire::Http2Stream& stream) {
   return static_cast<Progress>(stream.state & 0xff);
 }
 inline Method method_of(const wire::Http2Stream& stream) {
-  return static_cast<Method>(stream.state >> 8);
+  return static_cast<Method>(stream.state >> 8 & 0xff);
 }
 inline void set_progress(wire::Http2Stream& stream, Progress progress) {
   stream.state = (stream.state & ~std::uint32_t{0xff}) | progress;
 }
 inline void set_method(wire::Http2Stream& stream, Method method) {
   stream.state = static_cast<std::uint32_t>(method) << 8 | kReading;
+}
+inline api::Service::Method service_method_of(const wire::Http2Stream& stream) {
+  return static_cast<api::Service::Method>(stream.state >> 16);
+}
+inline void set_service_method(wire::Http2Stream& stream, api::Service::Method method) {
+  set_method(stream, Method::kService);
+  stream.state |= std::uint32_t{method} << 16;
 }
 
 // As etcd: the field that its clients send, or the one that its gateway does.

@@ -223,12 +223,25 @@ bool GrpcSession::accept(Http2Stream& stream) {
   } else if (const auto status = wire::check_encoding(stream.headers.find("grpc-encoding"))) {
     refuse(stream, *status);
   } else if (!method) {
-    refuse(stream, unknown_method(stream.path));
+    return accept_of_service(stream);
   } else {
     set_method(stream, *method);
     return true;
   }
   return false;
+}
+
+bool GrpcSession::accept_of_service(Http2Stream& stream) {
+  std::optional<api::Service::Method> method;
+  if (options_.service != nullptr) {
+    method = options_.service->find(api::Service::Format::kProtobuf, stream.path);
+  }
+  if (method) {
+    set_service_method(stream, *method);
+  } else {
+    refuse(stream, unknown_method(stream.path));
+  }
+  return method.has_value();
 }
 
 // For what is not gRPC at all.
@@ -271,9 +284,9 @@ void GrpcSession::call(Http2Stream& stream, Effects& effects) {
 
 std::expected<api::Request, GrpcStatus> GrpcSession::request_of(const Http2Stream& stream,
                                                                 BytesView message) {
-  auto body = codec_.decode(method_of(stream), Format::kProtobuf, message);
-  if (!body) return std::unexpected(std::move(body.error()));
-  api::Request request{std::move(*body), std::nullopt, std::nullopt};
+  auto decoded = decode(stream, message);
+  if (!decoded) return decoded;
+  api::Request& request = *decoded;
   if (const auto timeout = stream.headers.find("grpc-timeout")) {
     request.timeout_ms = wire::parse_grpc_timeout_ms(*timeout);
     if (!request.timeout_ms) {
@@ -291,7 +304,20 @@ std::expected<api::Request, GrpcStatus> GrpcSession::request_of(const Http2Strea
   }
   request.token = token_of(stream);
   request.identity.user = options_.common_name;
-  return request;
+  return decoded;
+}
+
+std::expected<api::Request, GrpcStatus> GrpcSession::decode(const Http2Stream& stream,
+                                                            BytesView message) {
+  if (method_of(stream) == Method::kService) {
+    auto request = options_.service->decode(service_method_of(stream),
+                                            api::Service::Format::kProtobuf, message);
+    if (!request) return std::unexpected(status_of(request.error()));
+    return *std::move(request);
+  }
+  auto body = codec_.decode(method_of(stream), Format::kProtobuf, message);
+  if (!body) return std::unexpected(std::move(body.error()));
+  return api::Request{std::move(*body), std::nullopt, std::nullopt};
 }
 
 // A header alone ("trailers-only"): there is no message to send.
@@ -310,6 +336,7 @@ void GrpcSession::refuse(Http2Stream& stream, const GrpcStatus& status) {
 void GrpcSession::answer(Http2Stream& stream, api::Response& response) {
   const Method method = method_of(stream);
   if (method == Method::kHealthWatch) return answer_watch(stream, response);
+  if (method == Method::kService) return answer_of_service(stream, response);
   if (const auto* error = std::get_if<api::Error>(&response.answer)) {
     ranges_.erase(stream.key());
     if (method != Method::kHealthCheck) return refuse(stream, status_of(method, *error));
@@ -321,6 +348,20 @@ void GrpcSession::answer(Http2Stream& stream, api::Response& response) {
   } else {
     write_message(stream, response);
   }
+  http2_.finish(stream, kOkTrailers);
+  set_progress(stream, kDone);
+}
+
+void GrpcSession::answer_of_service(Http2Stream& stream, const api::Response& response) {
+  Bytes message;
+  const auto refusal = options_.service->encode(service_method_of(stream),
+                                                api::Service::Format::kProtobuf, response, message);
+  if (refusal) return refuse(stream, status_of(*refusal));
+  http2_.start(stream, kResponseHeaders);
+  Bytes& out = http2_.body_of(stream);
+  const std::size_t begin = wire::begin_message(out);
+  out += message;
+  wire::end_message(out, begin);
   http2_.finish(stream, kOkTrailers);
   set_progress(stream, kDone);
 }

@@ -45,6 +45,11 @@ class GrpcSession final : public api::Session {
   void call(wire::Http2Stream& stream, Effects& effects);
   std::expected<api::Request, wire::GrpcStatus> request_of(const wire::Http2Stream& stream,
                                                            BytesView message);
+  // The message alone, without what the header adds.
+  std::expected<api::Request, wire::GrpcStatus> decode(const wire::Http2Stream& stream,
+                                                       BytesView message);
+  bool accept_of_service(wire::Http2Stream& stream);
+  void answer_of_service(wire::Http2Stream& stream, const api::Response& response);
   void refuse(wire::Http2Stream& stream, const wire::GrpcStatus& status);
   void refuse_http(wire::Http2Stream& stream, BytesView http_status);
   void answer(wire::Http2Stream& stream, api::Response& response);

@@ -87,8 +87,11 @@ std::optional<BytesView> gateway_path(BytesView path) {
   return std::nullopt;
 }
 
+// Below it are the URLs of SessionOptions::service.
+constexpr BytesView kServicePrefix = "/v1/";
+
 Page find_page(BytesView path) {
-  if (gateway_path(path)) return Page::kGateway;
+  if (gateway_path(path) || path.starts_with(kServicePrefix)) return Page::kGateway;
   if (path == "/health") return Page::kHealth;
   if (path == "/livez") return Page::kLivez;
   if (path == "/readyz") return Page::kReadyz;
@@ -295,22 +298,19 @@ void HttpSession::serve_request(const Http1Request& request, Effects& effects) {
 }
 
 void HttpSession::call_gateway(const Http1Request& request, Effects& effects) {
-  const BytesView path = *gateway_path(request.path);
-  const auto* route = std::ranges::find(kGateway, path, &GatewayRoute::path);
-  if (route == kGateway.end()) {
+  if (!find_method(request.path)) {
     return http_.respond({.status = 404, .body = "Not Found\n"}, effects.send);
   }
   if (request.method != "POST") {
     return http_.respond({.status = 405, .body = "Method Not Allowed\n"}, effects.send);
   }
-  method_ = route->method;
   if (method_ == Method::kLeaseKeepAlive || method_ == Method::kWatch ||
       method_ == Method::kObserve) {
     return begin_stream(effects);
   }
-  auto body = codec_.decode(method_, Format::kJson, request.body);
-  if (!body) return http_.respond(error_page(body.error()), effects.send);
-  api::Request wanted{std::move(*body), std::nullopt, std::nullopt};
+  auto decoded = decode(request.body);
+  if (!decoded) return http_.respond(error_page(decoded.error()), effects.send);
+  api::Request& wanted = *decoded;
   if (const auto timeout = metadata(request, "grpc-timeout")) {
     wanted.timeout_ms = wire::parse_grpc_timeout_ms(*timeout);
     if (!wanted.timeout_ms) {
@@ -330,6 +330,32 @@ void HttpSession::call_gateway(const Http1Request& request, Effects& effects) {
   wanted.token = token_of(request.headers);
   wanted.identity.user = options_.common_name;
   call(Page::kGateway, std::move(wanted), effects);
+}
+
+// Notes the method; false if there is none.
+bool HttpSession::find_method(BytesView path) {
+  if (const auto below = gateway_path(path)) {
+    const auto* route = std::ranges::find(kGateway, *below, &GatewayRoute::path);
+    if (route == kGateway.end()) return false;
+    method_ = route->method;
+    return true;
+  }
+  if (options_.service == nullptr) return false;
+  const auto found = options_.service->find(api::Service::Format::kJson, path);
+  method_ = Method::kService;
+  service_method_ = found.value_or(0);
+  return found.has_value();
+}
+
+std::expected<api::Request, GrpcStatus> HttpSession::decode(BytesView message) {
+  if (method_ == Method::kService) {
+    auto request = options_.service->decode(service_method_, api::Service::Format::kJson, message);
+    if (!request) return std::unexpected(status_of(request.error()));
+    return *std::move(request);
+  }
+  auto body = codec_.decode(method_, Format::kJson, message);
+  if (!body) return std::unexpected(std::move(body.error()));
+  return api::Request{std::move(*body), std::nullopt, std::nullopt};
 }
 
 void HttpSession::call(Page page, api::Request request, Effects& effects) {
@@ -359,7 +385,15 @@ Http1Response HttpSession::page_of(api::Response& response) {
   return page_ == Page::kHealth ? health_page(health) : probe_page(health);
 }
 
+Http1Response HttpSession::service_answer(const api::Response& response) {
+  Http1Response page{.content_type = kJsonType, .body = {}};
+  const auto refusal =
+      options_.service->encode(service_method_, api::Service::Format::kJson, response, page.body);
+  return refusal ? error_page(status_of(*refusal)) : page;
+}
+
 Http1Response HttpSession::gateway_answer(api::Response& response) {
+  if (method_ == Method::kService) return service_answer(response);
   if (const auto* error = std::get_if<api::Error>(&response.answer)) {
     return error_page(status_of(method_, *error));
   }

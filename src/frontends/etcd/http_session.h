@@ -46,6 +46,9 @@ class HttpSession final : public api::Session {
   void serve(Effects& effects);
   void serve_request(const wire::Http1Request& request, Effects& effects);
   void call_gateway(const wire::Http1Request& request, Effects& effects);
+  bool find_method(BytesView path);
+  std::expected<api::Request, wire::GrpcStatus> decode(BytesView message);
+  wire::Http1Response service_answer(const api::Response& response);
   void call(Page page, api::Request request, Effects& effects);
   wire::Http1Response page_of(api::Response& response);
   wire::Http1Response gateway_answer(api::Response& response);
@@ -75,8 +78,9 @@ class HttpSession final : public api::Session {
   bool calling_ = false;
   Page page_ = Page::kNone;
   Method method_ = Method::kRange;
-  std::optional<GatewayStream> stream_;  // the call, if it is one
-  std::optional<RangeAnswer> range_;     // its answer, if some parts of it have come
+  api::Service::Method service_method_ = 0;  // of kService
+  std::optional<GatewayStream> stream_;      // the call, if it is one
+  std::optional<RangeAnswer> range_;         // its answer, if some parts of it have come
   // The rest of the body of the last response; the next request waits until it has left.
   std::vector<Bytes> body_;
   Bytes granted_header_;  // of an answer that grants a lock

@@ -10,6 +10,7 @@
 namespace conclave::etcd {
 
 enum class Method : std::uint8_t {
+  kService,  // of another front-end (SessionOptions::service)
   kRange,
   kPut,
   kDeleteRange,

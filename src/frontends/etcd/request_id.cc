@@ -11,6 +11,13 @@ std::unexpected<api::Error> invalid(std::string why) {
   return std::unexpected(api::Error{api::ErrorCode::kInvalidRequestId, std::move(why)});
 }
 
+// A lock that is not waited for. (Whoever waits may ask again as it is; what its member does when
+// it goes would undo what it has asked for elsewhere.)
+bool is_placed_at_once(const api::Body& body) {
+  const auto* acquire = std::get_if<api::AcquireRequest>(&body);
+  return acquire != nullptr && acquire->wait != api::LockWait::kUntilHeld;
+}
+
 }  // namespace
 
 std::expected<api::RequestId, api::Error> parse_request_id(BytesView text) {
@@ -37,7 +44,8 @@ bool is_write(const api::Body& body) {
          std::holds_alternative<api::TxnRequest>(body) ||
          std::holds_alternative<api::CompactRequest>(body) ||
          std::holds_alternative<api::LeaseGrantRequest>(body) ||
-         std::holds_alternative<api::LeaseRevokeRequest>(body);
+         std::holds_alternative<api::LeaseRevokeRequest>(body) ||
+         std::holds_alternative<api::ReleaseRequest>(body) || is_placed_at_once(body);
 }
 
 }  // namespace conclave::etcd

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "api/service.h"
 #include "api/session.h"
 #include "base/limits.h"
 #include "base/time.h"
@@ -23,6 +24,9 @@ struct SessionOptions {
   std::string common_name = {};
   // A connection that has not completed a request's bytes in this time is closed.
   Duration request_deadline = milliseconds(limits::kClientIdleHeaderMs);
+
+  // Served on the same port, if any; outlives the sessions.
+  const api::Service* service = nullptr;
 
   std::size_t max_message_bytes() const {
     return max_request_bytes + limits::kRequestOverheadBytes;
