@@ -673,8 +673,8 @@ class DifferentialTest(unittest.TestCase):
             counts[outcome_] = counts.get(outcome_, 0) + 1
         print(f'  {counts}', flush=True)
         self.assertGreater(counts['OK'], 50)
-        self.assertGreater(counts.get('PERMISSION_DENIED', 0), 20)
-        self.assertGreater(counts.get('FAILED_PRECONDITION', 0), 10)
+        self.assertGreater(counts.get('PERMISSION_DENIED', 0), 2)
+        self.assertGreater(counts.get('FAILED_PRECONDITION', 0), 5)
 
     def log_in(self):
         for name in self.NAMES:
