@@ -13,7 +13,6 @@
 namespace conclave::store {
 namespace {
 
-using api::ErrorCode;
 using api::Permission;
 
 class AuthTest : public ::testing::Test {
@@ -23,7 +22,7 @@ class AuthTest : public ::testing::Test {
     const auto* error = std::get_if<api::Error>(&answer);
     return error == nullptr ? "ok" : fmt::format("{}", static_cast<int>(error->code));
   }
-  static std::string code(ErrorCode code) { return fmt::format("{}", static_cast<int>(code)); }
+  static std::string code(api::ErrorCode code) { return fmt::format("{}", static_cast<int>(code)); }
 
   template <class Op>
   std::string change(Op op, const std::string& user = "") {
@@ -83,13 +82,13 @@ class AuthTest : public ::testing::Test {
   Replica replica;
   std::uint64_t calls = 0;
   std::string admin;
-  const std::string denied = code(ErrorCode::kPermissionDenied);
+  const std::string denied = code(api::ErrorCode::kPermissionDenied);
 };
 
 TEST_F(AuthTest, IsEnabledWithARootWhoHasTheRoleRootOnly) {
-  EXPECT_EQ(change(api::AuthEnable{"key"}), code(ErrorCode::kRootUserNotFound));
+  EXPECT_EQ(change(api::AuthEnable{"key"}), code(api::ErrorCode::kRootUserNotFound));
   add_user("root", {});
-  EXPECT_EQ(change(api::AuthEnable{"key"}), code(ErrorCode::kRootRoleNotGranted));
+  EXPECT_EQ(change(api::AuthEnable{"key"}), code(api::ErrorCode::kRootRoleNotGranted));
   EXPECT_EQ(change(api::UserGrantRole{"root", "root"}), "ok") << "a role that nobody added";
   EXPECT_FALSE(replica.store.auth().is_enabled());
   EXPECT_EQ(change(api::AuthEnable{"key"}), "ok");
@@ -106,7 +105,7 @@ TEST_F(AuthTest, CountsItsRevisionAsEtcd) {
   EXPECT_EQ(revision(), 3) << "it was granted already";
   EXPECT_EQ(change(api::AuthEnable{"key"}), "ok");
   EXPECT_EQ(revision(), 3);
-  EXPECT_EQ(change(api::RoleAdd{""}, "root"), code(ErrorCode::kRoleEmpty));
+  EXPECT_EQ(change(api::RoleAdd{""}, "root"), code(api::ErrorCode::kRoleEmpty));
   EXPECT_EQ(revision(), 3) << "refused";
   EXPECT_EQ(change(api::AuthDisable{}, "root"), "ok");
   EXPECT_EQ(revision(), 4);
@@ -116,26 +115,27 @@ TEST_F(AuthTest, CountsItsRevisionAsEtcd) {
 
 TEST_F(AuthTest, RefusesWhatCannotBe) {
   enable();
-  EXPECT_EQ(change(api::UserAdd{}, "root"), code(ErrorCode::kUserEmpty));
-  EXPECT_EQ(change(api::UserAdd{"root", true, "", ""}, "root"), code(ErrorCode::kUserExists));
-  EXPECT_EQ(change(api::UserDelete{"nobody"}, "root"), code(ErrorCode::kUserNotFound));
-  EXPECT_EQ(change(api::UserDelete{"root"}, "root"), code(ErrorCode::kInvalidAuthManagement));
+  EXPECT_EQ(change(api::UserAdd{}, "root"), code(api::ErrorCode::kUserEmpty));
+  EXPECT_EQ(change(api::UserAdd{"root", true, "", ""}, "root"), code(api::ErrorCode::kUserExists));
+  EXPECT_EQ(change(api::UserDelete{"nobody"}, "root"), code(api::ErrorCode::kUserNotFound));
+  EXPECT_EQ(change(api::UserDelete{"root"}, "root"), code(api::ErrorCode::kInvalidAuthManagement));
   EXPECT_EQ(change(api::UserRevokeRole{"root", "root"}, "root"),
-            code(ErrorCode::kInvalidAuthManagement));
-  EXPECT_EQ(change(api::RoleDelete{"root"}, "root"), code(ErrorCode::kInvalidAuthManagement));
-  EXPECT_EQ(change(api::UserGrantRole{"reader", "none"}, "root"), code(ErrorCode::kRoleNotFound));
+            code(api::ErrorCode::kInvalidAuthManagement));
+  EXPECT_EQ(change(api::RoleDelete{"root"}, "root"), code(api::ErrorCode::kInvalidAuthManagement));
+  EXPECT_EQ(change(api::UserGrantRole{"reader", "none"}, "root"),
+            code(api::ErrorCode::kRoleNotFound));
   EXPECT_EQ(change(api::UserRevokeRole{"reader", "none"}, "root"),
-            code(ErrorCode::kRoleNotGranted));
-  EXPECT_EQ(change(api::RoleAdd{"reads"}, "root"), code(ErrorCode::kRoleExists));
+            code(api::ErrorCode::kRoleNotGranted));
+  EXPECT_EQ(change(api::RoleAdd{"reads"}, "root"), code(api::ErrorCode::kRoleExists));
   EXPECT_EQ(change(api::RoleGrantPermission{"reads", std::nullopt}, "root"),
-            code(ErrorCode::kPermissionNotGiven));
+            code(api::ErrorCode::kPermissionNotGiven));
   EXPECT_EQ(change(api::RoleRevokePermission{"reads", "b", "c"}, "root"),
-            code(ErrorCode::kPermissionNotGranted));
+            code(api::ErrorCode::kPermissionNotGranted));
 }
 
 TEST_F(AuthTest, OnlyRootManages) {
   enable();
-  EXPECT_EQ(change(api::RoleAdd{"x"}), code(ErrorCode::kUserEmpty));
+  EXPECT_EQ(change(api::RoleAdd{"x"}), code(api::ErrorCode::kUserEmpty));
   EXPECT_EQ(change(api::RoleAdd{"x"}, "reader"), denied);
   EXPECT_EQ(change(api::UserGet{"reader"}, "reader"), "ok") << "oneself";
   EXPECT_EQ(change(api::UserGet{"writer"}, "reader"), denied);
@@ -147,7 +147,7 @@ TEST_F(AuthTest, OnlyRootManages) {
 TEST_F(AuthTest, RightsAreToRanges) {
   enable();
   EXPECT_EQ(ask("root", "put z 1"), "ok");
-  EXPECT_EQ(ask("", "put a 1"), code(ErrorCode::kUserEmpty));
+  EXPECT_EQ(ask("", "put a 1"), code(api::ErrorCode::kUserEmpty));
   EXPECT_EQ(ask("writer", "put a 1"), "ok");
   EXPECT_EQ(ask("writer", "put c 1"), denied);
   EXPECT_EQ(ask("writer", "range a"), denied);
@@ -164,7 +164,7 @@ TEST_F(AuthTest, AnOlderRevisionIsRefused) {
   put.identity = who("writer");
   EXPECT_EQ(text_of(run(put).answer), "ok");
   EXPECT_EQ(change(api::RoleAdd{"another"}, "root"), "ok");
-  EXPECT_EQ(text_of(run(put).answer), code(ErrorCode::kAuthOldRevision));
+  EXPECT_EQ(text_of(run(put).answer), code(api::ErrorCode::kAuthOldRevision));
 }
 
 // The order is that of the log: what comes after the revocation is refused.
@@ -186,7 +186,7 @@ TEST_F(AuthTest, ARevocationCountsFromItsPlaceInTheLogOn) {
   ASSERT_EQ(outcomes.size(), 3U);
   EXPECT_EQ(text_of(outcomes[0].response.answer), "ok");
   EXPECT_EQ(text_of(outcomes[1].response.answer), "ok");
-  EXPECT_EQ(text_of(outcomes[2].response.answer), code(ErrorCode::kAuthOldRevision));
+  EXPECT_EQ(text_of(outcomes[2].response.answer), code(api::ErrorCode::kAuthOldRevision));
   EXPECT_EQ(ask("writer", "put a 1"), denied);
 }
 
@@ -227,7 +227,7 @@ TEST_F(AuthTest, ALeaseIsEndedByWhoMayDeleteItsKeys) {
   EXPECT_EQ(about("root", api::PutRequest{.key = "x", .value = "1", .lease = 5}), "ok");
   EXPECT_EQ(about("writer", api::PutRequest{.key = "a", .value = "1", .lease = 5}), denied);
   EXPECT_EQ(about("writer", api::LeaseRevokeRequest{5}), denied);
-  EXPECT_EQ(about("", api::LeaseRevokeRequest{5}), code(ErrorCode::kUserEmpty));
+  EXPECT_EQ(about("", api::LeaseRevokeRequest{5}), code(api::ErrorCode::kUserEmpty));
   EXPECT_EQ(about("reader", api::LeaseTimeToLiveRequest{5, true}), denied);
   EXPECT_EQ(about("reader", api::LeaseTimeToLiveRequest{5, false}), "ok");
   EXPECT_EQ(about("root", api::LeaseRevokeRequest{5}), "ok");
@@ -402,7 +402,7 @@ TEST_F(WatchRightsTest, AWatchNeedsTheRightToReadAndEndsWithIt) {
   watch(3, "reader", "b", Bytes("\0", 1));
   watch(3, "writer", "a", "");
   watch(3, "", "a", "");
-  EXPECT_EQ(step(), (Told{"3:refused " + code(ErrorCode::kUserEmpty), "3:refused " + denied,
+  EXPECT_EQ(step(), (Told{"3:refused " + code(api::ErrorCode::kUserEmpty), "3:refused " + denied,
                           "3:refused " + denied}));
   EXPECT_EQ(ask("root", "put b 1"), "ok");
   EXPECT_EQ(step(), (Told{"1:1 events", "2:1 events"}));
@@ -416,7 +416,7 @@ TEST_F(WatchRightsTest, WhoWatchesWithoutANameDoesNotOnceNamesAreNeeded) {
   watch(1, "", "b", "");
   EXPECT_EQ(step(), std::vector<std::string>{"1:created"});
   enable();
-  EXPECT_EQ(step(), std::vector<std::string>{"1:ended " + code(ErrorCode::kUserEmpty)});
+  EXPECT_EQ(step(), std::vector<std::string>{"1:ended " + code(api::ErrorCode::kUserEmpty)});
 }
 
 }  // namespace

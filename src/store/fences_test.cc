@@ -14,8 +14,6 @@
 namespace conclave::store {
 namespace {
 
-using api::ErrorCode;
-
 class FencesTest : public ::testing::Test {
  protected:
   static api::Request fenced(std::string_view line, Bytes key, Revision token) {
@@ -26,7 +24,7 @@ class FencesTest : public ::testing::Test {
   // The answer as text; of a refusal what is told.
   static std::string told(const api::Response& response) {
     const auto* error = std::get_if<api::Error>(&response.answer);
-    if (error == nullptr || error->code != ErrorCode::kFenced) return to_text(response);
+    if (error == nullptr || error->code != api::ErrorCode::kFenced) return to_text(response);
     return error->detail;
   }
   std::string run(std::string_view line, Bytes key, Revision token) {

@@ -8,7 +8,6 @@
 namespace conclave::store {
 namespace {
 
-using api::ErrorCode;
 using Kind = MemberChange::Kind;
 using Verdict = MemberChange::Verdict;
 
@@ -45,7 +44,7 @@ class MembersTest : public testing::Test {
     return std::move(replica_.commit(encode_command(origin, command)).at(0).response.answer);
   }
   // "done", or the number of the error.
-  std::optional<ErrorCode> refused(const MemberChange& change) {
+  std::optional<api::ErrorCode> refused(const MemberChange& change) {
     const api::Answer answer = commit(change);
     const auto* error = std::get_if<api::Error>(&answer);
     return error == nullptr ? std::nullopt : std::optional(error->code);
@@ -79,15 +78,15 @@ TEST_F(MembersTest, AddPromoteRemove) {
 
 TEST_F(MembersTest, WhatCannotBeIsRefusedAndChangesNothing) {
   const std::uint64_t before = replica_.store.facts_digest();
-  EXPECT_EQ(refused(add(1, "d")), ErrorCode::kMemberExists);
-  EXPECT_EQ(refused(add(9, "b")), ErrorCode::kPeerUrlsExist);
-  EXPECT_EQ(refused(of(Kind::kRemove, 9)), ErrorCode::kMemberNotFound);
-  EXPECT_EQ(refused(of(Kind::kUpdate, 9)), ErrorCode::kMemberNotFound);
-  EXPECT_EQ(refused(of(Kind::kPromote, 9)), ErrorCode::kMemberNotFound);
-  EXPECT_EQ(refused(of(Kind::kPromote, 1)), ErrorCode::kMemberNotLearner);
+  EXPECT_EQ(refused(add(1, "d")), api::ErrorCode::kMemberExists);
+  EXPECT_EQ(refused(add(9, "b")), api::ErrorCode::kPeerUrlsExist);
+  EXPECT_EQ(refused(of(Kind::kRemove, 9)), api::ErrorCode::kMemberNotFound);
+  EXPECT_EQ(refused(of(Kind::kUpdate, 9)), api::ErrorCode::kMemberNotFound);
+  EXPECT_EQ(refused(of(Kind::kPromote, 9)), api::ErrorCode::kMemberNotFound);
+  EXPECT_EQ(refused(of(Kind::kPromote, 1)), api::ErrorCode::kMemberNotLearner);
   MemberChange update = of(Kind::kUpdate, 1);
   update.peer_urls = {"b"};
-  EXPECT_EQ(refused(update), ErrorCode::kPeerUrlsExist);
+  EXPECT_EQ(refused(update), api::ErrorCode::kPeerUrlsExist);
   EXPECT_EQ(replica_.store.facts_digest(), before);
   update.peer_urls = {"a"};  // its own
   EXPECT_EQ(refused(update), std::nullopt);
@@ -95,7 +94,7 @@ TEST_F(MembersTest, WhatCannotBeIsRefusedAndChangesNothing) {
 
 TEST_F(MembersTest, OneLearnerAtATime) {
   EXPECT_EQ(refused(add(8, "d", true)), std::nullopt);
-  EXPECT_EQ(refused(add(9, "e", true)), ErrorCode::kTooManyLearners);
+  EXPECT_EQ(refused(add(9, "e", true)), api::ErrorCode::kTooManyLearners);
   MemberChange replacement = add(9, "d", true);
   replacement.replaces = NodeId{8};
   EXPECT_EQ(refused(replacement), std::nullopt);
@@ -106,13 +105,13 @@ TEST_F(MembersTest, TheLastVoterStays) {
   EXPECT_EQ(refused(of(Kind::kRemove, 1)), std::nullopt);
   EXPECT_EQ(refused(of(Kind::kRemove, 2)), std::nullopt);
   EXPECT_EQ(refused(add(9, "d", true)), std::nullopt);
-  EXPECT_EQ(refused(of(Kind::kRemove, 3)), ErrorCode::kNotEnoughStarted);
+  EXPECT_EQ(refused(of(Kind::kRemove, 3)), api::ErrorCode::kNotEnoughStarted);
   EXPECT_EQ(members(), "3 9L");
 }
 
 TEST_F(MembersTest, ARemovedIdNeverComesBack) {
   EXPECT_EQ(refused(of(Kind::kRemove, 2)), std::nullopt);
-  EXPECT_EQ(refused(add(2, "b")), ErrorCode::kMemberNotFound);
+  EXPECT_EQ(refused(add(2, "b")), api::ErrorCode::kMemberNotFound);
   commit(PublishMember{member(2, "two", "b"), 7});
   EXPECT_EQ(members(), "1 3");
   EXPECT_EQ(replica_.store.directory_of(NodeId{2}), 0u);
@@ -127,15 +126,15 @@ TEST_F(MembersTest, AReplacementTakesTheAddressInOneStep) {
   EXPECT_TRUE(replica_.store.was_removed(NodeId{2}));
   EXPECT_EQ(replica_.store.directory_of(NodeId{2}), 0u);
   replacement.id = NodeId{10};
-  EXPECT_EQ(refused(replacement), ErrorCode::kMemberNotFound);
+  EXPECT_EQ(refused(replacement), api::ErrorCode::kMemberNotFound);
 }
 
 TEST_F(MembersTest, TheLeadersRefusalIsTheAnswer) {
-  const std::pair<Verdict, ErrorCode> rows[] = {
-      {Verdict::kNotEnoughStarted, ErrorCode::kNotEnoughStarted},
-      {Verdict::kUnhealthy, ErrorCode::kUnhealthy},
-      {Verdict::kLearnerNotReady, ErrorCode::kLearnerNotReady},
-      {Verdict::kTooManyRequests, ErrorCode::kTooManyRequests}};
+  const std::pair<Verdict, api::ErrorCode> rows[] = {
+      {Verdict::kNotEnoughStarted, api::ErrorCode::kNotEnoughStarted},
+      {Verdict::kUnhealthy, api::ErrorCode::kUnhealthy},
+      {Verdict::kLearnerNotReady, api::ErrorCode::kLearnerNotReady},
+      {Verdict::kTooManyRequests, api::ErrorCode::kTooManyRequests}};
   for (const auto& [verdict, code] : rows) {
     MemberChange change = of(Kind::kRemove, 1);
     change.verdict = verdict;
@@ -181,7 +180,7 @@ TEST(Members, BeforeTheFoundingNoChangeIsGranted) {
   Replica replica;
   const Origin origin{Replica::kSelf, Replica::kIncarnation, 1};
   const auto outcomes = replica.commit(encode_command(origin, add(9, "d")));
-  EXPECT_EQ(std::get<api::Error>(outcomes.at(0).response.answer).code, ErrorCode::kUnhealthy);
+  EXPECT_EQ(std::get<api::Error>(outcomes.at(0).response.answer).code, api::ErrorCode::kUnhealthy);
 }
 
 TEST_F(MembersTest, ASnapshotBringsThemAll) {

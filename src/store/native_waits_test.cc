@@ -10,8 +10,6 @@
 namespace conclave::store {
 namespace {
 
-using api::ErrorCode;
-
 constexpr std::uint64_t kOurs = 99;
 
 // A member's store, its watches and those who wait; clients are numbers, each with a connection,
@@ -86,7 +84,7 @@ class Waiting : public ::testing::Test {
   WatchHub hub;
   NativeWaits waits;
   std::string replies;
-  std::optional<ErrorCode> failure;
+  std::optional<api::ErrorCode> failure;
   bool is_done = false;
 };
 
@@ -280,7 +278,7 @@ TEST_F(Waiting, WithoutALeaderEverybodyKeepsWaiting) {
   ask(1, "acquire l 1");
   ask(2, "acquire l 2");
   heard();
-  failure = ErrorCode::kTimeout;
+  failure = api::ErrorCode::kTimeout;
   run("release l/1 2");
   EXPECT_EQ(heard(), "");
   go_on();
@@ -289,7 +287,7 @@ TEST_F(Waiting, WithoutALeaderEverybodyKeepsWaiting) {
 }
 
 TEST_F(Waiting, APlaceIsGivenUpOnceThereIsALeader) {
-  for (const ErrorCode code : {ErrorCode::kNoLeader, ErrorCode::kTimeout}) {
+  for (const api::ErrorCode code : {api::ErrorCode::kNoLeader, api::ErrorCode::kTimeout}) {
     ask(1, "acquire l 1");
     ask(2, "acquire l 2");
     failure = code;
@@ -308,7 +306,7 @@ TEST_F(Waiting, WhatWasGivenUpIsNotGivenUpTwice) {
   ask(1, "acquire l 1");
   ask(2, "acquire l 2");
   ask(3, "acquire l 2");
-  failure = ErrorCode::kTimeout;
+  failure = api::ErrorCode::kTimeout;
   is_done = true;
   withdraw(3);
   go_on();

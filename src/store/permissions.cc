@@ -48,9 +48,7 @@ class Judge {
   MaybeError operator()(const api::EnterRequest& enter) const {
     return keys_of(enter.name, enter.lease);
   }
-  MaybeError operator()(const api::LeaveRequest& leave) const {
-    return keys_of(leave.name, 0);
-  }
+  MaybeError operator()(const api::LeaveRequest& leave) const { return keys_of(leave.name, 0); }
   // Deletes its keys.
   MaybeError operator()(const api::LeaseRevokeRequest& revoke) const {
     return all_of_lease(revoke.id, Access::kWrite);

@@ -4,42 +4,21 @@
 
 #include "etcd.pb.h"
 #include "frontends/etcd/errors.h"
-#include "frontends/etcd/session.h"
+#include "frontends/etcd/grpc_fixture.h"
 #include "wire/grpc.h"
-#include "wire/http2_test_client.h"
 
 namespace conclave::etcd {
 namespace {
 
 namespace pb = ::etcdserverpb;
-using wire::grpc_frame;
-using wire::grpc_headers;
-using wire::Http2TestClient;
 
-constexpr api::Header kHeader{ClusterId{11}, NodeId{22}, 33, Epoch{44}};
-
-class AuthServiceTest : public ::testing::Test {
+class AuthServiceTest : public GrpcFixture {
  protected:
   std::int32_t call(BytesView path, const google::protobuf::Message& message,
                     BytesView token_name = {}, BytesView token = {}) {
-    Http2TestClient::Fields extra;
+    Fields extra;
     if (!token_name.empty()) extra.push_back({Bytes(token_name), Bytes(token)});
-    const auto stream =
-        client_.request(grpc_headers(path, extra), grpc_frame(message.SerializeAsString()));
-    pump();
-    return stream;
-  }
-  void pump() {
-    for (;;) {
-      const Bytes up = client_.take_output();
-      if (!up.empty()) session_->on_bytes(up, asked_);
-      EXPECT_TRUE(client_.receive(asked_.send));
-      if (std::exchange(asked_.send, {}).empty() && up.empty()) return;
-    }
-  }
-  void respond(api::Answer answer) {
-    session_->on_response(asked_.calls.back().id, {kHeader, std::move(answer)}, asked_);
-    pump();
+    return GrpcFixture::call(path, message, extra);
   }
   const api::Request& asked() { return asked_.calls.back().request; }
   template <class Op>
@@ -54,14 +33,6 @@ class AuthServiceTest : public ::testing::Test {
         message.ParseFromArray(front.payload.data(), static_cast<int>(front.payload.size())));
     return message;
   }
-  std::string refusal(std::int32_t stream) {
-    const auto& fields = client_.answer(stream).headers;
-    return fields.at("grpc-status") + " " + fields.at("grpc-message");
-  }
-
-  std::unique_ptr<api::Session> session_ = make_session({}, "test");
-  Http2TestClient client_;
-  api::Session::Effects asked_;
 };
 
 TEST_F(AuthServiceTest, Authenticate) {

@@ -49,6 +49,14 @@ std::pair<GrpcCode, BytesView> row_of(ErrorCode code) {
     case ErrorCode::kLearner:
     case ErrorCode::kWitness:
       return {GrpcCode::kUnavailable, "this member serves no clients"};
+    case ErrorCode::kUserEmpty:
+      return {GrpcCode::kUnauthenticated, "nobody said who asks"};
+    case ErrorCode::kInvalidAuthToken:
+      return {GrpcCode::kUnauthenticated, "invalid token"};
+    case ErrorCode::kPermissionDenied:
+      return {GrpcCode::kPermissionDenied, "permission denied"};
+    case ErrorCode::kAuthOldRevision:
+      return {GrpcCode::kUnavailable, "users or roles have changed just now: try again"};
     case ErrorCode::kCorrupt:
       return {GrpcCode::kDataLoss, "the members disagree about the state"};
     default:
