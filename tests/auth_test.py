@@ -348,6 +348,38 @@ class RightsTest(harness.ClusterTest):
         self.assertEqual(outcome(lock, refused, timeout=10, metadata=metadata), DENIED)
         self.assertEqual(outcome(lock, allowed, timeout=10), NOBODY)
 
+    @harness.conclave_only('conclave.v1')
+    def test_own_locks_need_rights(self):
+        member = self.cluster.followers()[0]
+        add_role(self.root, 'locks', [(READWRITE, b'l', b'm')])
+        add_user(self.root, 'locks', 'locks')
+        _, answer = harness.post(
+            member, '/v3/auth/authenticate', {'name': 'locks', 'password': 'locks'}
+        )
+        token = {'Authorization': answer['token']}
+        leases = [
+            int(harness.post(member, '/v3/lease/grant', {'TTL': 60})[1]['ID']) for _ in range(2)
+        ]
+
+        def acquire(name, lease, headers):
+            name = base64.b64encode(name).decode()
+            asked = {'name': name, 'lease': lease}
+            return harness.post(member, '/v1/lock/acquire', asked, headers=headers)
+
+        self.assertEqual(acquire(b'b', leases[0], token)[0], 403)
+        self.assertEqual(acquire(b'l1', leases[0], {})[0], 401)
+        status, held = acquire(b'l1', leases[0], token)
+        self.assertEqual((status, held['held']), (200, True))
+        outcomes = []
+        waiter = threading.Thread(target=lambda: outcomes.append(acquire(b'l1', leases[1], token)))
+        waiter.start()
+        harness.wait_until(
+            lambda: self.root.get(b'l1/', range_end=b'l10').count == 2, 5, 'the second in the queue'
+        )
+        self.root.auth('RoleRevokePermission', role='locks', key=b'l', range_end=b'm')
+        waiter.join(10)
+        self.assertEqual([status for status, _ in outcomes], [403])
+
     def test_who_may_maintain(self):
         member = self.cluster.leader()
         one, url = b'\x08\x01', rpc.MemberAddRequest(peerURLs=['http://127.0.0.1:1'])

@@ -154,9 +154,10 @@ def etcdctl(endpoints, *args, timeout=60, stdin=None):
     return run(command, timeout=timeout, stdin=stdin, env=dict(os.environ, ETCDCTL_API='3'))
 
 
-def post(member, path, body, timeout=10):
+def post(member, path, body, timeout=10, headers=None):
     """The status and the JSON of the gateway's answer; text if it is none."""
-    request = urllib.request.Request(member.url + path, data=json.dumps(body).encode())
+    data = json.dumps(body).encode()
+    request = urllib.request.Request(member.url + path, data=data, headers=headers or {})
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             status, text = answer.status, answer.read()

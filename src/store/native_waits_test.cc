@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+#include <vector>
+
 #include "store/replica.h"
 #include "store/transcript.h"
 
@@ -62,11 +65,15 @@ class Waiting : public ::testing::Test {
       for (auto& [client, response] : effects.replies) {
         replies += fmt::format(" {}: {};", client.connection, to_text(response));
       }
-      for (const auto& [id, request] : effects.calls) waits.on_response(id, answer(request));
+      for (const auto& [id, request] : effects.calls) {
+        asked_by.insert(request.identity.user);
+        waits.on_response(id, answer(request));
+      }
       for (const std::uint64_t feed : effects.closed) {
         hub.request(db.store, {kOurs, feed}, api::WatchFeedClosed{});
       }
       for (const auto& [feed, create] : effects.watches) {
+        feeds.push_back(feed);
         hub.request(db.store, {kOurs, feed}, create);
       }
     }
@@ -86,6 +93,8 @@ class Waiting : public ::testing::Test {
   std::string replies;
   std::optional<api::ErrorCode> failure;
   bool is_done = false;
+  std::set<std::string> asked_by;    // who is named by what was asked for
+  std::vector<std::uint64_t> feeds;  // of watches, as they came
 };
 
 TEST_F(Waiting, AReleaseAnswersTheNextAlone) {
@@ -125,6 +134,39 @@ TEST_F(Waiting, APermitThatIsGivenBackIsTheNexts) {
   EXPECT_EQ(heard(), " 3: 6 acquire l/3.of-2 4 0 1;");
   run("release l/1.of-2 2");
   EXPECT_EQ(heard(), " 4: 7 acquire l/4.of-2 5 0 1;");
+  expect_nobody();
+}
+
+// Each in a room of its own, which asks in its name.
+TEST_F(Waiting, UsersHaveRoomsOfTheirOwn) {
+  ask(1, "acquire l 1");
+  heard();
+  for (const std::uint64_t client : {2U, 3U, 4U}) {
+    api::Request request = parse_request(fmt::format("acquire l {}", client));
+    request.identity = {client == 2 ? "ann" : "bob", 1};
+    waits.request({client, 1}, std::move(request), {});
+    settle();
+  }
+  EXPECT_EQ(waits.rooms(), 2);
+  EXPECT_EQ(asked_by, (std::set<std::string>{"", "ann", "bob"}));
+  EXPECT_EQ(hub.watches(), 2);
+  run("release l/1 2");
+  EXPECT_EQ(heard(), " 2: 6 acquire l/2 3 0 1;");
+  run("release l/2 3");
+  EXPECT_EQ(heard(), " 3: 7 acquire l/3 4 0 1;");
+}
+
+TEST_F(Waiting, WhoMayNotLookAnyMoreWaitsNoLonger) {
+  ask(1, "acquire l 1");
+  ask(2, "acquire l 2");
+  heard();
+  api::WatchCanceled ended;
+  ended.why = api::ErrorCode::kPermissionDenied;
+  ASSERT_FALSE(feeds.empty());
+  waits.on_watch(feeds.back(), ended);
+  settle();
+  EXPECT_EQ(heard(), " 2: error permission_denied;");
+  EXPECT_EQ(db.run("range l/2"), db.run("range l/3")) << "its place was given back";
   expect_nobody();
 }
 
