@@ -514,6 +514,7 @@ class SurvivalTest(unittest.TestCase):
                 parts = ask(rpc.SnapshotRequest(), timeout=10, metadata=root.metadata())
                 with open(copy, 'wb') as file:
                     file.write(b''.join(part.blob for part in parts))
+                self.check_own_commands(cluster, copy)
             restored = harness.Cluster(1, flags=FAST)
             member = restored.members[0]
             command = harness.server_command(restored.binary)[:1] + ['snapshot', 'restore', copy]
@@ -528,6 +529,26 @@ class SurvivalTest(unittest.TestCase):
                 self.assertEqual(outcome(ann.put, b'a'), 'OK')
                 self.assertEqual(outcome(ann.put, b'c'), DENIED)
                 self.assertEqual(outcome(Client(member).put, b'a'), NOBODY)
+
+
+    def check_own_commands(self, cluster, copy):
+        def conclave(*command, user=None):
+            words = [*harness.server_command(cluster.binary)[:1], *command]
+            words += ['--endpoints', cluster.members[0].endpoint]
+            return harness.run(words + (['--user', user] if user else []), timeout=30)
+
+        own = copy + '.own'
+        for user, why in ((None, 'user name is empty'), ('root:bad', 'authentication failed')):
+            done = conclave('snapshot', 'save', own, user=user)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(why, done.stderr)
+        done = conclave('snapshot', 'save', own, user='root:root')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(os.path.getsize(own), os.path.getsize(copy))
+        done = conclave('member', 'replace', 'nobody', user='root:bad')
+        self.assertIn('authentication failed', done.stderr)
+        done = conclave('member', 'replace', 'nobody', user='root:root')
+        self.assertIn('the cluster has no member "nobody"', done.stderr)
 
 
 class CertificateTest(unittest.TestCase):

@@ -18,6 +18,7 @@ namespace {
 using boost::property_tree::ptree;
 
 constexpr Duration kLimit = seconds(3);
+constexpr Duration kLogInLimit = seconds(10);
 
 // All values of the tree are texts, so it does not matter whether a number came quoted, as 64-bit
 // ones do.
@@ -186,6 +187,32 @@ Result<std::vector<ListedMember>> list_members(const HttpClient& http,
     members.error().message = endpoint.to_string() + ": " + members.error().message;
   }
   return members;
+}
+
+Result<HttpClient> log_in(ClientTls tls, const std::string& user,
+                          const std::vector<io::Address>& endpoints) {
+  HttpClient http(std::move(tls));
+  if (user.empty()) return http;
+  const std::size_t colon = user.find(':');
+  ptree asked;
+  asked.put("name", user.substr(0, colon));
+  asked.put("password", colon == std::string::npos ? "" : user.substr(colon + 1));
+  std::ostringstream body;
+  boost::property_tree::write_json(body, asked, false);
+  Error last{ErrorCode::kIo, "no endpoint was given"};
+  for (const io::Address& endpoint : endpoints) {
+    const auto answer =
+        http.request(endpoint, HttpMethod::kPost, "/v3/auth/authenticate", body.str(), kLogInLimit);
+    if (answer && answer->status == 200) {
+      const ptree given = TRY(parse_json(answer->body));
+      http.set_token(text(given, "token"));
+      return http;
+    }
+    last = answer ? Error{ErrorCode::kInvalid, error_of(answer->body)} : answer.error();
+    last.message = endpoint.to_string() + ": " + last.message;
+    if (answer && answer->status < 500) break;
+  }
+  return Failure(last);
 }
 
 std::string error_of(std::string_view json) {

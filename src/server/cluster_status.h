@@ -66,6 +66,11 @@ Result<std::vector<ListedMember>> parse_member_list(std::string_view json);
 // The members as the first endpoint that answers lists them; the last failure if none does.
 Result<std::vector<ListedMember>> list_members(const HttpClient& http,
                                                const std::vector<io::Address>& endpoints);
+// A client of a cluster that shows the token of `user` (NAME:PASSWORD; empty: nobody), which the
+// first endpoint that answers has given. Errors: kInvalid if the cluster does not take them, the
+// last failure if none answers.
+Result<HttpClient> log_in(ClientTls tls, const std::string& user,
+                          const std::vector<io::Address>& endpoints);
 // What a gateway's error page says in words, or the page itself.
 std::string error_of(std::string_view json);
 

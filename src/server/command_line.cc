@@ -65,6 +65,7 @@ std::expected<std::vector<io::Address>, Usage> parse_plain_endpoints(std::string
 struct ClusterFlags {
   std::string endpoints = "127.0.0.1:2379";
   ClientTls tls;
+  std::string user;
 
   void add_to(CLI::App& app, const std::string& what_for) {
     app.add_option("--endpoints", endpoints, what_for)->capture_default_str();
@@ -79,10 +80,16 @@ struct ClusterFlags {
                  "Believe every certificate: whoever answers may be somebody else.");
   }
 
+  void add_user_to(CLI::App& app) {
+    app.add_option("--user", user,
+                   "NAME:PASSWORD of a user with the role root, where users are enabled.")
+        ->envname("CONCLAVE_USER");
+  }
+
   std::expected<ClusterOptions, Usage> options() const {
     auto parsed = parse_endpoints("--endpoints", endpoints, tls.is_given() ? "https" : "http");
     if (!parsed) return std::unexpected(parsed.error());
-    return ClusterOptions{.endpoints = std::move(*parsed), .tls = tls};
+    return ClusterOptions{.endpoints = std::move(*parsed), .tls = tls, .user = user};
   }
 };
 
@@ -119,6 +126,7 @@ std::expected<ReplaceOptions, Usage> parse_replace_options(std::vector<std::stri
   ReplaceOptions options;
   replace->add_option("member", options.member, "Name or id of the member.")->required();
   flags.add_to(*replace, "Members that run, as host:port,...");
+  flags.add_user_to(*replace);
   if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
   auto cluster = flags.options();
   if (!cluster) return std::unexpected(cluster.error());
@@ -136,6 +144,7 @@ std::expected<SnapshotSaveOptions, Usage> parse_snapshot_save_options(
   SnapshotSaveOptions options;
   app.add_option("file", options.file, "Where to.")->required();
   flags.add_to(app, "Members to ask, as host:port,...; the first that can gives it.");
+  flags.add_user_to(app);
   app.add_flag(
       "--stale", options.stale,
       "Takes what the member has, which may be old, without asking the others: for what is "

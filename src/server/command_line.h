@@ -24,6 +24,7 @@ int print(const Usage& usage);
 struct ClusterOptions {
   std::vector<io::Address> endpoints;
   ClientTls tls;
+  std::string user;  // NAME:PASSWORD; empty: nobody
 };
 
 struct StatusOptions {

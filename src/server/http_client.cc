@@ -29,11 +29,13 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kMaxAnswerBytes = 8 * 1024 * 1024;
 
-http::request<http::string_body> make_request(const io::Address& server, http::verb verb,
-                                              std::string_view path, std::string_view body) {
+http::request<http::string_body> make_request(const io::Address& server, const std::string& token,
+                                              http::verb verb, std::string_view path,
+                                              std::string_view body) {
   http::request<http::string_body> request(verb, boost::string_view(path.data(), path.size()), 11);
   request.set(http::field::host, server.to_string());
   request.set(http::field::connection, "close");
+  if (!token.empty()) request.set(http::field::authorization, token);
   if (verb == http::verb::post) request.set(http::field::content_type, "application/json");
   request.body() = body;
   request.prepare_payload();
@@ -212,7 +214,7 @@ Result<HttpAnswer> HttpClient::stream(
     const io::Address& server, std::string_view path, std::string_view body,
     Duration first_patience, Duration patience,
     const std::function<Result<void>(std::string_view)>& take) const {
-  Exchange exchange{make_request(server, http::verb::post, path, body), take, {}, {}, {}};
+  Exchange exchange{make_request(server, token_, http::verb::post, path, body), take, {}, {}, {}};
   return run(tls_, server, exchange, Patience{.each = patience, .first = first_patience});
 }
 
@@ -221,7 +223,7 @@ Result<HttpAnswer> HttpClient::request(const io::Address& server, HttpMethod met
                                        Duration limit) const {
   const auto verb = method == HttpMethod::kPost ? http::verb::post : http::verb::get;
   const std::function<Result<void>(std::string_view)> keep;
-  Exchange exchange{make_request(server, verb, path, body), keep, {}, {}, {}};
+  Exchange exchange{make_request(server, token_, verb, path, body), keep, {}, {}, {}};
   return run(tls_, server, exchange, Patience{.each = limit, .first = limit, .is_for_all = true});
 }
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/result.h"
 #include "base/time.h"
@@ -35,6 +36,9 @@ class HttpClient {
  public:
   explicit HttpClient(ClientTls tls = {}) : tls_(std::move(tls)) {}
 
+  // The token of a user, shown with every request from here on; empty: none.
+  void set_token(std::string token) { token_ = std::move(token); }
+
   // kIo if there is no complete answer within `limit`, connecting included, or if the server is not
   // to be trusted; kInvalid for files that make no sense. `body` is sent as JSON.
   Result<HttpAnswer> request(const io::Address& server, HttpMethod method, std::string_view path,
@@ -50,6 +54,7 @@ class HttpClient {
 
  private:
   ClientTls tls_;
+  std::string token_;
 };
 
 }  // namespace conclave::server

@@ -62,8 +62,13 @@ std::string initial_cluster(const std::vector<ListedMember>& members, const List
 int run_member(const std::vector<std::string>& arguments) {
   const auto options = parse_replace_options(arguments);
   if (!options) return print(options.error());
-  const HttpClient http(options->cluster.tls);
-  const auto members = list_members(http, options->cluster.endpoints);
+  const auto& [endpoints, tls, user] = options->cluster;
+  const auto http = log_in(tls, user, endpoints);
+  if (!http) {
+    fmt::print(stderr, "conclave member replace: {}\n", http.error().message);
+    return 1;
+  }
+  const auto members = list_members(*http, endpoints);
   if (!members) {
     fmt::print(stderr, "conclave member replace: {}\n", members.error().message);
     return 1;
@@ -74,7 +79,7 @@ int run_member(const std::vector<std::string>& arguments) {
                options->member);
     return 1;
   }
-  const auto replaced = replace(http, *leaving, options->cluster.endpoints);
+  const auto replaced = replace(*http, *leaving, endpoints);
   if (!replaced) {
     fmt::print(stderr, "conclave member replace: {}\n", replaced.error().message);
     return 1;

@@ -82,9 +82,11 @@ int run_save(const std::vector<std::string>& arguments) {
   io::Loop loop;
   io::PosixDisk disk(loop);
   int exit_code = 1;
-  const HttpClient http(options->cluster.tls);
-  for (const io::Address& endpoint : options->cluster.endpoints) {
-    const auto saved = save_from(http, endpoint, *options, disk);
+  const auto& [endpoints, tls, user] = options->cluster;
+  const auto http = log_in(tls, user, endpoints);
+  if (!http) return failed("save", http.error());
+  for (const io::Address& endpoint : endpoints) {
+    const auto saved = save_from(*http, endpoint, *options, disk);
     if (!saved) {
       exit_code = failed(
           "save", Error{saved.error().code, endpoint.to_string() + ": " + saved.error().message});

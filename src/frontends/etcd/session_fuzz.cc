@@ -97,6 +97,11 @@ struct Canned {
     return api::AuthResponse{"token", {"root"}, {{2, "a", "b"}}, true, 7};
   }
   api::Answer operator()(const api::StatusRequest&) const { return api::StatusResponse{}; }
+  // Another front-end's: without a service no session asks for them.
+  template <class Native>
+  api::Answer operator()(const Native&) const {
+    CHECK(false, "a request that no method has");
+  }
   api::Answer operator()(const api::HealthRequest&) const { return api::HealthResponse{}; }
   api::Answer operator()(const api::MetricsRequest&) const { return api::MetricsResponse{"m"}; }
 };
