@@ -52,6 +52,15 @@ class Idempotency(harness.ClusterTest):
                 self.assert_same(first, put(other, key, 'a', named(key, 1)))
             self.assertEqual(self.version(key), 2)
 
+    def test_an_id_is_of_one_kind_of_request(self):
+        leader = self.cluster.leader()
+        lease = rpc.LeaseStub(leader.channel)
+        lease.LeaseGrant(rpc.LeaseGrantRequest(TTL=60), metadata=named('kinds', 1), timeout=5)
+        with self.assertRaises(grpc.RpcError) as refused:
+            put(leader, 'kinds', 'v', named('kinds', 1))
+        self.assertEqual(refused.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+        self.assertEqual(self.version('kinds'), 0)
+
     def test_another_sequence_is_another_write(self):
         leader = self.cluster.leader()
         for sequence in (1, 2, 7, 3):

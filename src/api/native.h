@@ -96,6 +96,9 @@ struct LeaveRequest {
   Bytes name;
   LeaseId lease = 0;
   bool wait = false;  // answered once all have left that it was opened for
+  // If not 0: only if nobody has entered with this lease since that revision, so that it may be
+  // repeated.
+  Revision unless_after = 0;
 
   bool operator==(const LeaveRequest&) const = default;
 };

@@ -89,6 +89,8 @@ void Group::authenticate(ClientCall client, api::Request request) {
     return write(client, std::move(request));
   }
   if (std::holds_alternative<api::Authenticate>(op)) return read(client, std::move(request));
+  // Looked at here too, as hashing is dear: else anybody could keep the lane busy.
+  if (auto denied = denial(request)) return answer(client, std::move(*denied));
   if (auto* add = std::get_if<api::UserAdd>(&op)) {
     if (add->no_password) return write(client, std::move(request));
     Bytes password = std::move(add->password);

@@ -20,12 +20,18 @@ bool is_native(const api::Request& request) {
 }  // namespace
 
 void Group::lock(ClientCall client, api::Request request) {
+  // What a procedure asks for later is asked in the name alone.
+  const bool is_old = request.token && request.identity.revision < store_.auth().revision();
+  if (is_old && store_.auth().is_enabled()) {
+    return answer(client, api::Error{api::ErrorCode::kAuthOldRevision, {}});
+  }
   std::optional<Instant> deadline;
   if (request.timeout_ms) {
     const std::uint64_t timeout_ms = std::min(*request.timeout_ms, limits::kMaxLockTimeoutMs);
     deadline = shared_.clock.now() + milliseconds(static_cast<std::int64_t>(timeout_ms));
   }
-  if (locks_.waiting() + native_waits_.waiting() >= limits::kMaxLockWaiters) {
+  const std::size_t native = native_waits_.waiting() + native_waits_.undoing();
+  if (locks_.waiting() + native >= limits::kMaxLockWaiters) {
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
   }
   if (is_native(request)) {

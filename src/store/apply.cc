@@ -73,6 +73,41 @@ struct Effect {
   std::optional<LogIndex>& diverged_at;
 };
 
+// Whether a kept answer is one to this kind of request.
+struct Fits {
+  bool operator()(const PutOp&) const { return is<api::PutResponse>(); }
+  bool operator()(const api::DeleteRangeRequest&) const { return is<api::DeleteRangeResponse>(); }
+  bool operator()(const api::TxnRequest&) const { return is<api::TxnResponse>(); }
+  bool operator()(const api::CompactRequest&) const { return is<api::CompactResponse>(); }
+  bool operator()(const api::LeaseGrantRequest&) const { return is<api::LeaseGrantResponse>(); }
+  bool operator()(const api::LeaseRevokeRequest&) const { return is<api::LeaseRevokeResponse>(); }
+  bool operator()(const api::LeaseKeepAliveRequest&) const {
+    return is<api::LeaseKeepAliveResponse>();
+  }
+  bool operator()(const api::AcquireRequest&) const { return is<api::AcquireResponse>(); }
+  bool operator()(const api::ReleaseRequest&) const { return is<api::ReleaseResponse>(); }
+  bool operator()(const api::EnterRequest&) const { return is<api::EnterResponse>(); }
+  bool operator()(const api::LeaveRequest&) const { return is<api::LeaveResponse>(); }
+  template <class Other>  // has no id
+  bool operator()(const Other&) const {
+    return false;
+  }
+
+  template <class Answer>
+  bool is() const {
+    return std::holds_alternative<Answer>(answer);
+  }
+
+  const api::Answer& answer;
+};
+
+// The key that was created then, if one was.
+bool is_there(const Mvcc& mvcc, const api::AcquireResponse& acquired) {
+  if (acquired.key.empty()) return true;
+  const Record* record = mvcc.find(Keyspace::kEtcd, acquired.key, mvcc.revision());
+  return record != nullptr && record->create == acquired.token;
+}
+
 // One batch being applied.
 class BatchApplication {
  public:
@@ -82,7 +117,7 @@ class BatchApplication {
   Result<void> apply(const Command& command) {
     const bool is_ours =
         command.origin.member == self_ && command.origin.incarnation == incarnation_;
-    if (const auto denied = denial(state_, command.identity, command.body)) {
+    if (const auto denied = denial(state_, command)) {
       if (is_ours) answer(command.origin, error(*denied));
       return {};
     }
@@ -110,13 +145,27 @@ class BatchApplication {
         return {};
       }
       case RequestIds::Known::kAnswered:
-        if (is_ours) answer(command.origin, TRY(decode_response(*seen.response)));
+        if (is_ours) answer(command.origin, again(command, TRY(decode_response(*seen.response))));
         return {};
       case RequestIds::Known::kTooOld:
         if (is_ours) answer(command.origin, error(api::ErrorCode::kRequestIdTooOld));
         return {};
     }
     CHECK(false, "request id state {}", static_cast<int>(seen.known));
+  }
+
+  // The first answer, to the same id. What was another request is not answered with it; and nobody
+  // is told that he holds a lock by an answer of a time when he did.
+  api::Response again(const Command& command, api::Response first) const {
+    const bool is_error = std::holds_alternative<api::Error>(first.answer);
+    if (!is_error && !std::visit(Fits{first.answer}, command.body)) {
+      return error(api::ErrorCode::kInvalidRequestId);
+    }
+    const auto* acquired = std::get_if<api::AcquireResponse>(&first.answer);
+    if (acquired != nullptr && !is_there(state_.mvcc, *acquired)) {
+      return error(api::ErrorCode::kLockLost);
+    }
+    return first;
   }
 
   // Nobody gets an answer that was another user's by using the same name.

@@ -270,6 +270,33 @@ TEST(KeyRanges, ArePutTogether) {
   EXPECT_TRUE(ranges.covers("a", Bytes("\0", 1)));
 }
 
+TEST_F(AuthTest, NobodyHasNoRequestIds) {
+  api::Request request = parse_request("grant 5 60");
+  request.id = api::RequestId{"x", 1};
+  EXPECT_EQ(text_of(run(request).answer), "ok");
+  enable();
+  EXPECT_EQ(text_of(run(request).answer), code(api::ErrorCode::kUserEmpty));
+  request.id = api::RequestId{Bytes("x\0writer", 8), 1};
+  EXPECT_TRUE(Store::validate(request, Limits{})) << "it would be another user's";
+}
+
+// A fence tells who holds the lock, or that nobody does.
+TEST_F(AuthTest, AFenceNeedsTheRightToReadTheLock) {
+  enable();
+  EXPECT_EQ(ask("root", "put b/1 v"), "ok");
+  const auto fenced = [this](const std::string& user, const Bytes& key) {
+    api::Request request{api::TxnRequest{}, std::nullopt, std::nullopt};
+    request.fence = api::Fence{key, 1};
+    request.identity = who(user);
+    return text_of(run(request).answer);
+  };
+  EXPECT_EQ(fenced("reader", "b"), code(api::ErrorCode::kFenced));
+  EXPECT_EQ(fenced("reader", "b/1"), code(api::ErrorCode::kFenced));
+  EXPECT_EQ(fenced("writer", "b"), code(api::ErrorCode::kPermissionDenied));
+  EXPECT_EQ(fenced("reader", "z"), code(api::ErrorCode::kPermissionDenied));
+  EXPECT_EQ(fenced("", "b"), code(api::ErrorCode::kUserEmpty));
+}
+
 TEST_F(AuthTest, PermissionsWithoutAKeyOrEndGiveNoRight) {
   enable();
   add_role("odd", Permission::kReadWrite, "", Bytes("\0", 1));

@@ -17,13 +17,6 @@ Revision created_at(const Mvcc& mvcc, BytesView key) {
   return record == nullptr ? 0 : record->create;
 }
 
-// The lock that a key would hold.
-std::optional<BytesView> lock_of(BytesView key) {
-  const std::size_t slash = key.rfind('/');
-  if (slash == BytesView::npos) return std::nullopt;
-  return key.substr(0, slash);
-}
-
 // In a text for people.
 std::string shown(BytesView key) {
   std::string text(key);
@@ -44,6 +37,12 @@ std::string why(BytesView key, Revision token, Revision highest) {
 }
 
 }  // namespace
+
+std::optional<BytesView> lock_of(BytesView key) {
+  const std::size_t slash = key.rfind('/');
+  if (slash == BytesView::npos) return std::nullopt;
+  return key.substr(0, slash);
+}
 
 std::optional<api::Error> Fences::refusal(const Mvcc& mvcc, BytesView key, Revision token) {
   if (holds(mvcc, key, token)) return std::nullopt;

@@ -26,6 +26,9 @@
 
 namespace conclave::store {
 
+// The lock that a key would hold; nullopt: none.
+std::optional<BytesView> lock_of(BytesView key);
+
 class Fences {
  public:
   // nullopt: the fence holds. kFenced, with a text that names the key, the token and the highest.

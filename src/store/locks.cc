@@ -342,8 +342,11 @@ void Locks::leave(Number number, Waiter& waiter) {
 // A removal only if it was certainly not done and nobody is cut off: by the time a leader is found
 // the client may hold the lock with that key, at another member.
 bool Locks::may_repeat(Step step, api::ErrorCode code) {
-  if (step == Step::kWithdrawing) return code == ErrorCode::kTooManyRequests;
-  return (step == Step::kLooking || step == Step::kConfirming) && is_for_the_moment(code);
+  const bool is_refused_for_now =
+      code == ErrorCode::kTooManyRequests || code == ErrorCode::kAuthOldRevision;
+  if (step == Step::kWithdrawing) return is_refused_for_now;
+  const bool is_read = step == Step::kLooking || step == Step::kConfirming;
+  return is_read && (is_refused_for_now || is_for_the_moment(code));
 }
 
 void Locks::on_response(api::CallId call, api::Response response) {

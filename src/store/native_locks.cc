@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/watch_limits.h"
 #include "store/locks.h"
 #include "store/operations.h"
 
@@ -77,6 +78,9 @@ api::Answer acquire(Mvcc& mvcc, const api::AcquireRequest& op) {
   const LockQueue queue = queue_of(mvcc, op.name);
   if (const Record* own = find(mvcc, key)) return acquire_again(mvcc, op, queue, *own);
   if (has_conflict(queue, key)) return api::Error{ErrorCode::kLockConflict, {}};
+  if (queue.places().size() >= limits::kMaxLockQueue) {
+    return api::Error{ErrorCode::kTooManyRequests, {}};
+  }
   std::vector<LockQueue::Place> places = queue.places();
   places.push_back({key, mvcc.revision() + 1});
   const std::uint32_t ahead = small(LockQueue(std::move(places)).ahead_of(queue.places().size()));
@@ -136,7 +140,7 @@ api::Answer enter(Mvcc& mvcc, const api::EnterRequest& op) {
   const bool was_opened = barrier.door != nullptr && (barrier.others > 0 || barrier.own != nullptr);
   const bool is_open = was_opened || barrier.others + 1 >= op.count;
   Mvcc::Write write(mvcc);
-  if (barrier.own == nullptr) write.put(Keyspace::kEtcd, own, {}, op.lease);
+  write.put(Keyspace::kEtcd, own, {}, op.lease);  // again, too: LeaveRequest::unless_after
   if (is_open && barrier.door == nullptr) {
     write.put(Keyspace::kEtcd, barrier_door(op.name), {}, 0);
   } else if (!is_open && barrier.door != nullptr) {
@@ -148,6 +152,9 @@ api::Answer enter(Mvcc& mvcc, const api::EnterRequest& op) {
 api::Answer leave(Mvcc& mvcc, const api::LeaveRequest& op) {
   const Bytes own = barrier_key(op.name, op.lease);
   const Barrier barrier = barrier_of(mvcc, op.name, own);
+  if (op.unless_after != 0 && barrier.own != nullptr && barrier.own->mod > op.unless_after) {
+    return api::LeaveResponse{small(barrier.others + 1), 0};
+  }
   const bool is_last = barrier.others == 0;
   const bool stays_open = barrier.door != nullptr && !is_last;
   const api::LeaveResponse response{small(barrier.others), stays_open ? barrier.door->create : 0};

@@ -5,10 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <vector>
 
 #include "base/rng.h"
+#include "base/watch_limits.h"
 #include "store/replica.h"
 #include "store/transcript.h"
 
@@ -133,17 +135,64 @@ TEST_F(NativeLocks, AnswersAreKeptForRequestIds) {
   EXPECT_EQ(db.run_once("c", 4, "leave b 1"), "5 leave 0 0");
 }
 
+// What was another request is not answered with it, whichever the two are.
+TEST_F(NativeLocks, AnIdIsOfOneRequest) {
+  const std::array<std::string_view, 9> lines = {
+      "put k v",   "del k",       "txn [ ] [ put k v ] [ ]", "compact 1", "grant 77 60",
+      "revoke 77", "acquire m 1", "release l/1 2",           "leave b 1"};
+  std::uint64_t sequence = 10;
+  for (const std::string_view first : lines) {
+    for (const std::string_view second : lines) {
+      const std::string answer = db.run_once("pairs", ++sequence, first);
+      const bool is_error = answer.starts_with("error");
+      const std::string expected =
+          first == second || is_error ? answer : "error invalid_request_id";
+      EXPECT_EQ(db.run_once("pairs", sequence, second), expected) << first << " then " << second;
+    }
+  }
+}
+
+TEST_F(NativeLocks, ARepetitionDoesNotGrantWhatIsGone) {
+  EXPECT_EQ(db.run_once("c", 1, "acquire l 1"), "2 acquire l/1 2 0 1");
+  db.run("revoke 1");
+  EXPECT_EQ(db.run("acquire l 2"), "4 acquire l/2 4 0 1");
+  EXPECT_EQ(db.run_once("c", 1, "acquire l 1"), "error lock_lost");
+}
+
+TEST_F(NativeLocks, WhoHasEnteredAgainIsNotTakenOut) {
+  const api::Response entered = db.run(parse_request("enter b 1 3"));
+  api::Request undo = parse_request("leave b 1");
+  std::get<api::LeaveRequest>(undo.body).unless_after = entered.header.revision;
+  db.run("enter b 1 3");
+  EXPECT_EQ(to_text(db.run(undo)), "3 leave 1 0");
+  EXPECT_EQ(db.run("enter b 2 3"), "4 enter closed 2");
+  std::get<api::LeaveRequest>(undo.body).unless_after = 3;
+  EXPECT_EQ(to_text(db.run(undo)), "5 leave 1 0");
+  EXPECT_EQ(to_text(db.run(undo)), "5 leave 1 0") << "it may be repeated";
+}
+
+TEST_F(NativeLocks, AQueueHasABound) {
+  for (std::size_t i = 0; i < 3; ++i) {
+    db.run(fmt::format("acquire l 1 owner=o{}", i));
+  }
+  for (std::size_t i = 3; i < limits::kMaxLockQueue; ++i) {
+    db.run(fmt::format("put l/by-hand{} v", i));
+  }
+  EXPECT_EQ(db.run("acquire l 2"), "error too_many_requests");
+  EXPECT_TRUE(db.run("acquire l 1 owner=o1").find("acquire") != std::string::npos);
+}
+
 TEST_F(NativeLocks, ABarrierOpensWhenAllAreThere) {
   EXPECT_EQ(db.run("enter b 1 3"), "2 enter closed 1");
-  EXPECT_EQ(db.run("enter b 1 3"), "2 enter closed 1") << "counted once";
-  EXPECT_EQ(db.run("enter b 2 3"), "3 enter closed 2");
-  EXPECT_EQ(db.run("enter b 3 3"), "4 enter open 3");
-  EXPECT_EQ(db.run("enter b 1 3"), "4 enter open 3");
-  EXPECT_EQ(db.run("leave b 1"), "5 leave 2 4");
-  EXPECT_EQ(db.run("leave b 2"), "6 leave 1 4");
-  EXPECT_EQ(db.run("leave b 3"), "7 leave 0 0");
-  EXPECT_EQ(db.run("range b/ b0"), "7 range 0");
-  EXPECT_EQ(db.run("enter b 1 3"), "8 enter closed 1") << "and again";
+  EXPECT_EQ(db.run("enter b 1 3"), "3 enter closed 1") << "counted once";
+  EXPECT_EQ(db.run("enter b 2 3"), "4 enter closed 2");
+  EXPECT_EQ(db.run("enter b 3 3"), "5 enter open 3");
+  EXPECT_EQ(db.run("enter b 1 3"), "6 enter open 3");
+  EXPECT_EQ(db.run("leave b 1"), "7 leave 2 5");
+  EXPECT_EQ(db.run("leave b 2"), "8 leave 1 5");
+  EXPECT_EQ(db.run("leave b 3"), "9 leave 0 0");
+  EXPECT_EQ(db.run("range b/ b0"), "9 range 0");
+  EXPECT_EQ(db.run("enter b 1 3"), "10 enter closed 1") << "and again";
 }
 
 TEST_F(NativeLocks, WhoLeavesABarrierThatNeverOpenedWaitsForNobody) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/watch_limits.h"
 #include "store/native_locks.h"
 
 namespace conclave::store {
@@ -26,7 +27,7 @@ bool is_of_interest(const api::WatchEvents& news, BytesView door) {
 
 bool is_certainly_not_done(const api::Error& error) {
   return error.code == ErrorCode::kNoLeader || error.code == ErrorCode::kTooManyRequests ||
-         error.code == ErrorCode::kAuthOldRevision;
+         error.code == ErrorCode::kAuthOldRevision || error.code == ErrorCode::kNoSpace;
 }
 
 }  // namespace
@@ -78,9 +79,16 @@ void NativeWaits::close_connection(std::uint64_t connection) {
 }
 
 void NativeWaits::expire(Instant now) {
+  std::size_t undos = 0;
   for (const Number number : std::exchange(repeated_, {})) {
     if (const auto room = rooms_.find(number); room != rooms_.end()) look(number, room->second);
-    if (const auto undo = undone_.find(number); undo != undone_.end()) submit(number, undo->second);
+    const auto undo = undone_.find(number);
+    if (undo == undone_.end()) continue;
+    if (++undos <= limits::kMaxUndosAtOnce) {
+      submit(number, undo->second);
+    } else {
+      repeated_.insert(number);
+    }
   }
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
     const Number number = deadlines_.begin()->second;
@@ -116,15 +124,13 @@ void NativeWaits::leave(Number number, Waiter& waiter) {
 
 void NativeWaits::undo(Number number, const Waiter& waiter) {
   if (waiter.kind == Kind::kLeave || has_companion(number, waiter)) return;
-  Undo undo{api::LeaveRequest{waiter.name, waiter.lease, false}, waiter.user};
+  const api::Revision taken = waiter.header.revision;
+  Undo undo{api::LeaveRequest{waiter.name, waiter.lease, false, taken}, waiter.user, taken};
   if (waiter.kind == Kind::kAcquire) {
     undo.request = api::ReleaseRequest{waiter.acquired.key, waiter.acquired.token, false, 0};
   }
   const Number undoing = next_++;
   submit(undoing, undo);
-  if (auto* release = std::get_if<api::ReleaseRequest>(&undo.request)) {
-    release->unless_after = waiter.header.revision;
-  }
   undone_.emplace(undoing, std::move(undo));
 }
 
@@ -135,19 +141,19 @@ void NativeWaits::submit(Number number, const Undo& undo) {
   effects_.calls.push_back({number, std::move(request)});
 }
 
-// Repeated until it is known that it was done, and not done twice: of a release the repetition says
-// what it is about. Who leaves a barrier twice might leave it after having come back.
+// Repeated until it is known that it was done, and not done twice: a release that may have been
+// done says with its repetition what it is about, and who leaves a barrier always does.
 void NativeWaits::undone(Number number, const api::Response& response) {
   const auto undo = undone_.find(number);
   const auto* error = std::get_if<api::Error>(&response.answer);
-  const bool is_release = std::holds_alternative<api::ReleaseRequest>(undo->second.request);
-  const bool is_repeated = error != nullptr && (is_certainly_not_done(*error) ||
-                                                (is_release && error->code == ErrorCode::kTimeout));
-  if (is_repeated) {
-    repeated_.insert(number);
-  } else {
+  const bool is_unknown = error != nullptr && error->code == ErrorCode::kTimeout;
+  if (error == nullptr || !(is_unknown || is_certainly_not_done(*error))) {
     undone_.erase(undo);
+    return;
   }
+  auto* release = std::get_if<api::ReleaseRequest>(&undo->second.request);
+  if (release != nullptr && is_unknown) release->unless_after = undo->second.taken;
+  repeated_.insert(number);
 }
 
 // Whether another client waits to enter with the same lease, and so with the same key.

@@ -79,6 +79,7 @@ class NativeWaits {
   struct Undo {
     std::variant<api::ReleaseRequest, api::LeaveRequest> request;
     std::string user;
+    api::Revision taken = 0;  // what is undone was done at this revision, or before
   };
   struct Room {
     Bytes name;

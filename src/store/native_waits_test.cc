@@ -279,7 +279,7 @@ TEST_F(Waiting, OneOfTwoClientsWithALeaseGoesAndTheOtherStillEnters) {
   ask(2, "enter b 1 2");
   withdraw(1);
   ask(3, "enter b 3 2");
-  EXPECT_EQ(heard(), " 3: 3 enter open 2; 2: 3 enter open 2;");
+  EXPECT_EQ(heard(), " 3: 4 enter open 2; 2: 4 enter open 2;");
   expect_nobody();
 }
 

@@ -1,5 +1,6 @@
 #include "store/permissions.h"
 
+#include "store/fences.h"
 #include "store/locks.h"
 
 namespace conclave::store {
@@ -71,6 +72,13 @@ class Judge {
   MaybeError operator()(const api::HashKvRequest&) const { return admin(); }
   MaybeError operator()(const api::DefragmentRequest&) const { return admin(); }
   MaybeError operator()(const api::SnapshotRequest&) const { return admin(); }
+  // It may name a lock, or a key that holds one.
+  MaybeError fence(BytesView key) const {
+    if (auto denied = read_lock(key)) return denied;
+    const auto lock = lock_of(key);
+    const bool is_key = lock && state_.mvcc.find(Keyspace::kEtcd, key, state_.mvcc.revision());
+    return is_key ? read_lock(*lock) : std::nullopt;
+  }
   // As in etcd 3.4, everybody may compact, grant leases and keep them alive, and ask for members,
   // leases, alarms and the status; and what members want of each other is no client's.
   template <class Other>
@@ -85,9 +93,13 @@ class Judge {
   MaybeError write(BytesView key, BytesView range_end = {}) const {
     return state_.auth.check(who_, key, range_end, Access::kWrite);
   }
-  MaybeError keys_of(BytesView name, LeaseId lease) const {
+  MaybeError read_lock(BytesView name) const {
     const api::RangeRequest keys = lock_keys(name);
-    if (auto denied = read(keys.key, keys.range_end)) return denied;
+    return read(keys.key, keys.range_end);
+  }
+  MaybeError keys_of(BytesView name, LeaseId lease) const {
+    if (auto denied = read_lock(name)) return denied;
+    const api::RangeRequest keys = lock_keys(name);
     if (auto denied = write(keys.key, keys.range_end)) return denied;
     return all_of_lease(lease, Access::kWrite);
   }
@@ -108,14 +120,24 @@ class Judge {
 
 }  // namespace
 
-MaybeError denial(const StoreState& state, const api::Identity& who, const Command::Body& command) {
+MaybeError denial(const StoreState& state, const Command& command) {
   if (!state.auth.is_enabled()) return std::nullopt;
-  return std::visit(Judge(state, who), command);
+  // The answers that are kept for ids are somebody's.
+  if (command.id && command.identity.user.empty()) return api::ErrorCode::kUserEmpty;
+  const Judge judge(state, command.identity);
+  if (command.fence) {
+    if (auto denied = judge.fence(command.fence->key)) return denied;
+  }
+  return std::visit(judge, command.body);
 }
 
-MaybeError denial(const StoreState& state, const api::Identity& who, const api::Body& request) {
+MaybeError denial(const StoreState& state, const api::Request& request) {
   if (!state.auth.is_enabled()) return std::nullopt;
-  return std::visit(Judge(state, who), request);
+  const Judge judge(state, request.identity);
+  if (request.fence) {
+    if (auto denied = judge.fence(request.fence->key)) return denied;
+  }
+  return std::visit(judge, request.body);
 }
 
 }  // namespace conclave::store

@@ -14,10 +14,9 @@
 
 namespace conclave::store {
 
-// Why `who` may not have it done; nullopt: it may.
-std::optional<api::ErrorCode> denial(const StoreState& state, const api::Identity& who,
-                                     const Command::Body& command);
-std::optional<api::ErrorCode> denial(const StoreState& state, const api::Identity& who,
-                                     const api::Body& request);
+// Why who asks may not have it done; nullopt: it may. With a fence it needs to read what that tells
+// of: the keys of the lock.
+std::optional<api::ErrorCode> denial(const StoreState& state, const Command& command);
+std::optional<api::ErrorCode> denial(const StoreState& state, const api::Request& request);
 
 }  // namespace conclave::store

@@ -296,12 +296,14 @@ api::EnterRequest decode_enter(Decoder& in) {
 void encode(Encoder& out, const api::LeaveRequest& leave) {
   out.bytes(leave.name);
   out.number(leave.lease);
+  out.number(leave.unless_after);
 }
 
 api::LeaveRequest decode_leave(Decoder& in) {
   api::LeaveRequest leave;
   leave.name = in.bytes();
   leave.lease = in.number();
+  leave.unless_after = in.number();
   return leave;
 }
 

@@ -46,7 +46,7 @@ std::optional<Stamp> Store::next_lease_deadline() const {
 const Auth& Store::auth() const { return state_->auth; }
 
 std::optional<api::Error> Store::denial(const api::Request& request) const {
-  const auto code = store::denial(*state_, request.identity, request.body);
+  const auto code = store::denial(*state_, request);
   if (!code) return std::nullopt;
   return api::Error{*code, {}};
 }

@@ -397,6 +397,8 @@ std::string to_text(api::ErrorCode code) {
       return "no_election_leader";
     case api::ErrorCode::kDeadlineExceeded:
       return "deadline_exceeded";
+    case api::ErrorCode::kTooManyRequests:
+      return "too_many_requests";
     case api::ErrorCode::kPermissionDenied:
       return "permission_denied";
     case api::ErrorCode::kStopped:

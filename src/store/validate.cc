@@ -180,6 +180,10 @@ MaybeError check_id(const std::optional<api::RequestId>& id) {
   if (id->client.size() > limits::kMaxRequestIdBytes) {
     return refuse(ErrorCode::kInvalidRequestId, "the client's name is too long");
   }
+  // With a user's name behind it (BatchApplication::client_of) there is one.
+  if (id->client.find('\0') != Bytes::npos) {
+    return refuse(ErrorCode::kInvalidRequestId, "the client's name has a NUL");
+  }
   return std::nullopt;
 }
 

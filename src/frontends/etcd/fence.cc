@@ -16,6 +16,10 @@ bool is_fence(BytesView name) { return name == api::kFenceHeader || name == kGat
 
 bool changes_something(const api::Request& request) {
   const api::Route route = api::route_of(request);
+  const auto* auth = std::get_if<api::AuthRequest>(&request.body);
+  if (auth != nullptr && route == api::Route::kAuth) {
+    return !std::holds_alternative<api::Authenticate>(auth->op);
+  }
   return route == api::Route::kWrite || route == api::Route::kMemberChange ||
          std::holds_alternative<api::MoveLeaderRequest>(request.body);
 }

@@ -294,7 +294,7 @@ std::expected<api::Request, GrpcStatus> GrpcSession::request_of(const Http2Strea
           GrpcStatus{GrpcCode::kInternal, fmt::format("malformed time-out: {}", *timeout)});
     }
   }
-  if (const auto text = stream.headers.find(kRequestIdHeader); text && is_write(request.body)) {
+  if (const auto text = stream.headers.find(kRequestIdHeader); text && takes_id(request)) {
     auto id = parse_request_id(*text);
     if (!id) return std::unexpected(status_of(id.error()));
     request.id = std::move(*id);

@@ -319,7 +319,7 @@ void HttpSession::call_gateway(const Http1Request& request, Effects& effects) {
                            effects.send);
     }
   }
-  if (const auto text = metadata(request, kRequestIdHeader); text && is_write(wanted.body)) {
+  if (const auto text = metadata(request, kRequestIdHeader); text && takes_id(wanted)) {
     auto id = parse_request_id(*text);
     if (!id) return http_.respond(error_page(status_of(id.error())), effects.send);
     wanted.id = std::move(*id);

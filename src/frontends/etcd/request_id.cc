@@ -27,6 +27,7 @@ std::expected<api::RequestId, api::Error> parse_request_id(BytesView text) {
   const BytesView number = text.substr(slash + 1);
   if (client.empty()) return invalid("the client is empty");
   if (client.size() > limits::kMaxRequestIdBytes) return invalid("the client is too long");
+  if (client.find('\0') != BytesView::npos) return invalid("the client has a NUL");
 
   api::RequestId id;
   const char* end_of_number = number.data() + number.size();
@@ -38,7 +39,9 @@ std::expected<api::RequestId, api::Error> parse_request_id(BytesView text) {
   return id;
 }
 
-bool is_write(const api::Body& body) {
+bool takes_id(const api::Request& request) {
+  const api::Body& body = request.body;
+  if (request.fence) return false;
   return std::holds_alternative<api::PutRequest>(body) ||
          std::holds_alternative<api::DeleteRangeRequest>(body) ||
          std::holds_alternative<api::TxnRequest>(body) ||

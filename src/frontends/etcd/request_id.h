@@ -14,7 +14,8 @@ inline constexpr BytesView kRequestIdHeader = "conclave-request-id";
 // failure: what is wrong.
 std::expected<api::RequestId, api::Error> parse_request_id(BytesView text);
 
-// A request id only means something with a write.
-bool is_write(const api::Body& body);
+// A request id only means something with a write; and who asks about a fence (which came with the
+// message) asks how things are now.
+bool takes_id(const api::Request& request);
 
 }  // namespace conclave::etcd
