@@ -540,6 +540,24 @@ class ClusterTest(unittest.TestCase):
         cls.cluster.stop()
 
 
+class LeaseTest(ClusterTest):
+    """With leases, at the first member; and a name for each test."""
+
+    members = 1
+
+    def setUp(self):
+        self.member = self.cluster.members[0]
+        self.name = self.id().rsplit('.', 1)[1].encode()
+
+    def grant(self, ttl=60):
+        stub = rpc.LeaseStub(self.member.channel)
+        return stub.LeaseGrant(rpc.LeaseGrantRequest(TTL=ttl), timeout=5).ID
+
+    def revoke(self, lease):
+        stub = rpc.LeaseStub(self.member.channel)
+        stub.LeaseRevoke(rpc.LeaseRevokeRequest(ID=lease), timeout=5)
+
+
 class _Result(unittest.TestResult):
     """One line per test; the logs of a failed test's cluster; counts."""
 

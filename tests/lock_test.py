@@ -61,21 +61,10 @@ def post(member, path, timeout=5, **fields):
     return harness.post(member, path, fields, timeout)
 
 
-class LockCase(harness.ClusterTest):
-    members = 1
-
+class LockCase(harness.LeaseTest):
     def setUp(self):
-        self.member = self.cluster.members[0]
+        super().setUp()
         self.services = Services(self.member.channel)
-        self.name = self.id().rsplit('.', 1)[1].encode()
-
-    def grant(self, ttl=60):
-        lease = rpc.LeaseStub(self.member.channel)
-        return lease.LeaseGrant(rpc.LeaseGrantRequest(TTL=ttl), timeout=5).ID
-
-    def revoke(self, lease):
-        stub = rpc.LeaseStub(self.member.channel)
-        stub.LeaseRevoke(rpc.LeaseRevokeRequest(ID=lease), timeout=5)
 
     def key(self, lease):
         return b'%s/%x' % (self.name, lease)

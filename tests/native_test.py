@@ -62,21 +62,10 @@ class Services:
         return self._method(method).future(MESSAGES[method + 'Request'](**fields), timeout=timeout)
 
 
-class NativeCase(harness.ClusterTest):
-    members = 1
-
+class NativeCase(harness.LeaseTest):
     def setUp(self):
-        self.member = self.cluster.members[0]
+        super().setUp()
         self.services = Services(self.member.channel)
-        self.name = self.id().rsplit('.', 1)[1].encode()
-
-    def grant(self, ttl=60):
-        lease = rpc.LeaseStub(self.member.channel)
-        return lease.LeaseGrant(rpc.LeaseGrantRequest(TTL=ttl), timeout=5).ID
-
-    def revoke(self, lease):
-        stub = rpc.LeaseStub(self.member.channel)
-        stub.LeaseRevoke(rpc.LeaseRevokeRequest(ID=lease), timeout=5)
 
     def acquire(self, lease, services=None, **fields):
         services = services or self.services
