@@ -98,6 +98,26 @@ TEST(Command, APutAsBytes) {
   EXPECT_TRUE(batch.empty());
 }
 
+// Of conclave.v1: the kind and what stands behind the head that all commands have.
+TEST(Command, NativeRequestsAsBytes) {
+  const Origin origin{NodeId{1}, 2, 3};
+  const auto bytes_of = [&](std::string_view line) {
+    return hex(encode_command(origin, parse_request(line)));
+  };
+  const std::string put = bytes_of("put k v");
+  for (const auto& [line, expected] : {
+           std::pair{"acquire l 7 of=3 owner=o try", "08 00016c07016f020301"},
+           std::pair{"release l/7 9", "09 00036c2f37090000"},
+           std::pair{"enter b 7 2", "0a 0001620702"},
+           std::pair{"leave b 7", "0b 0001620700"},
+       }) {
+    const std::string bytes = bytes_of(line);
+    EXPECT_EQ(bytes.substr(0, 2), "05");
+    EXPECT_EQ(bytes.substr(4, 34), put.substr(4, 34)) << "from whom";
+    EXPECT_EQ(bytes.substr(2, 2) + " " + bytes.substr(38), expected) << line;
+  }
+}
+
 TEST(Command, DecodesWhatWasEncoded) {
   const Origin origin{NodeId{2}, 99, 1u << 20};
   const Bytes bytes = encode_command(origin, parse_request("put k v lease=7 prev ignore_lease"));
