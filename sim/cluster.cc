@@ -187,9 +187,9 @@ Result<void> Cluster::start_with(std::size_t member, node::Options options) {
   starting.failure.reset();
   starting.stopped = false;
   starting.stopped_because.reset();
-  Result<std::unique_ptr<node::Node>> node = node::Node::start(
-      std::move(options), *starting.clock, *starting.disk, fabric_.host(host(member)),
-      [](const std::string& peer) { return etcd::make_session({}, peer); });
+  Result<std::unique_ptr<node::Node>> node =
+      node::Node::start(std::move(options), *starting.clock, *starting.disk,
+                        fabric_.host(host(member)), etcd::make_sessions({}));
   if (!node) return not_started(member, node.error());
   starting.node = std::move(*node);
   return {};

@@ -24,6 +24,7 @@ TESTS = [
     'bad_input_test.py',
     'members_test.py',
     'maintenance_test.py',
+    'fairness_test.py',
     'consensus_test.py',
     'differential_test.py',
     'etcdctl_test.py',

@@ -44,8 +44,8 @@ void Group::serve_locks() {
   for (auto& [client, response] : locks.replies) {
     answer(ClientCall{client.connection, client.call}, std::move(response));
   }
-  for (auto& [id, request] : locks.calls) {
-    submit_for_locks(ClientCall{kLocksConnection, id}, std::move(request));
+  for (auto& [client, id, request] : locks.calls) {
+    submit_for_locks(ClientCall{kLocksConnection, id, client.connection}, std::move(request));
   }
   store::Observers::Effects observers = observers_.take_effects();
   for (auto& [id, request] : observers.calls) {

@@ -99,10 +99,8 @@ class Serving {
     session_options.max_request_bytes = config_.max_request_bytes;
     session_options.etcd_version = kEtcdVersion;
     session_options.conclave_version = kVersion;
-    auto make_session = [session_options](const std::string& peer) {
-      return etcd::make_session(session_options, peer);
-    };
-    auto started = node::Node::start(std::move(options), clock_, disk_, network_, make_session);
+    auto started = node::Node::start(std::move(options), clock_, disk_, network_,
+                                     etcd::make_sessions(std::move(session_options)));
     if (!started) {
       LOG(kError, "cannot start: {}", started.error().message);
       return end(exit_code_of(started.error()));

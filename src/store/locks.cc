@@ -163,7 +163,8 @@ void Locks::call(Number number, Waiter& waiter, Step step, api::Body body) {
   waiter.step = step;
   waiter.expects = next_++;
   expected_.emplace(waiter.expects, number);
-  effects_.calls.push_back({waiter.expects, {std::move(body), std::nullopt, std::nullopt}});
+  effects_.calls.push_back(
+      {waiter.client, waiter.expects, {std::move(body), std::nullopt, std::nullopt}});
 }
 
 void Locks::grant(Number number, Waiter& waiter) {

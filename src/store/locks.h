@@ -32,6 +32,7 @@ class Locks {
  public:
   struct Effects {
     struct Call {
+      FeedId client;  // on whose behalf
       api::CallId id = 0;
       api::Request request;
     };

@@ -70,7 +70,7 @@ class Locked : public ::testing::Test {
     for (auto& [client, response] : effects.replies) {
       replies += fmt::format(" {}:{}", client.connection, text_of(response));
     }
-    for (const auto& [id, request] : effects.calls) locks.on_response(id, db.run(request));
+    for (const auto& [client, id, request] : effects.calls) locks.on_response(id, db.run(request));
     for (const std::uint64_t feed : effects.closed) {
       hub.request(db.store, {kOurs, feed}, api::WatchFeedClosed{});
     }

@@ -88,12 +88,16 @@ void WatchHub::create(const Store& store, FeedId id, const api::WatchCreate& wan
       KeyRange::of(wanted.key.empty() ? kSmallestKey : BytesView(wanted.key), wanted.range_end);
   const bool is_empty = !range.single && !range.unbounded && range.end <= range.key;
   if (is_empty) return refuse(Reason::kEmptyRange);
-  if (watches() >= limits_.watches) return refuse(Reason::kTooMany);
+  const auto connection = connections_.find(id.connection);
+  const bool has_too_many =
+      connection != connections_.end() && connection->second >= limits_.connection_watches;
+  if (watches() >= limits_.watches || has_too_many) return refuse(Reason::kTooMany);
   const std::uint32_t feed_index = feed_of(id);
   Feed& feed = feed_slots_[feed_index];
   const auto watch_id = choose_id(feed, wanted.id);
   if (!watch_id) return refuse(Reason::kIdInUse);
 
+  ++connections_[id.connection];
   const std::uint32_t index = watchers_.add();
   Watcher& watcher = watchers_[index];
   watcher.range = index_.take(range);
@@ -211,7 +215,10 @@ void WatchHub::remove(std::uint32_t index) {
   unlink(index);
   if (watcher.progress) progress_.erase(index);
   index_.release(watcher.range);
-  feed_slots_[watcher.feed].watchers.erase(watcher.id);
+  Feed& feed = feed_slots_[watcher.feed];
+  const auto connection = connections_.find(feed.id.connection);
+  if (--connection->second == 0) connections_.erase(connection);
+  feed.watchers.erase(watcher.id);
   watchers_.remove(index);
 }
 

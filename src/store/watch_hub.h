@@ -50,6 +50,7 @@ class WatchHub {
 
   struct Limits {
     std::size_t watches = 0;
+    std::size_t connection_watches = SIZE_MAX;  // of one connection
     // Of one step, about: changes matched, matches found, watches told, bytes told.
     std::size_t changes = 4'096;
     std::size_t matches = 65'536;
@@ -192,9 +193,10 @@ class WatchHub {
   Slab<Watcher> watchers_;
   Slab<Feed> feed_slots_;
   absl::btree_map<FeedId, std::uint32_t> feeds_;
-  std::array<Cursor, WatchIndex::kLists> cursors_;  // the head first
-  std::deque<std::uint32_t> waiting_;               // some may have left
-  std::deque<std::uint32_t> large_;                 // whose next revision has very many changes
+  absl::btree_map<std::uint64_t, std::size_t> connections_;  // how many watches each has
+  std::array<Cursor, WatchIndex::kLists> cursors_;           // the head first
+  std::deque<std::uint32_t> waiting_;                        // some may have left
+  std::deque<std::uint32_t> large_;  // whose next revision has very many changes
   absl::btree_set<std::pair<Revision, std::uint32_t>> future_;  // at the head, and begin later
   absl::btree_set<std::uint32_t> progress_;                     // who asked to be notified
   std::optional<std::uint32_t> progress_at_;                    // where notifying goes on

@@ -100,4 +100,11 @@ std::unique_ptr<api::Session> make_session(const SessionOptions& options, const 
   return std::make_unique<EtcdSession>(options, peer);
 }
 
+api::SessionFactory make_sessions(SessionOptions options) {
+  options.all_buffers = std::make_shared<wire::Http2Buffers>();
+  return [options = std::move(options)](const std::string& peer) {
+    return make_session(options, peer);
+  };
+}
+
 }  // namespace conclave::etcd

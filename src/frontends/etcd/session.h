@@ -9,6 +9,10 @@
 #include "base/limits.h"
 #include "base/time.h"
 
+namespace conclave::wire {
+struct Http2Buffers;
+}
+
 namespace conclave::etcd {
 
 struct SessionOptions {
@@ -21,6 +25,8 @@ struct SessionOptions {
   std::string conclave_version = "0.1.0";
   // A connection that has not completed a request's bytes in this time is closed.
   Duration request_deadline = milliseconds(limits::kClientIdleHeaderMs);
+  // What all sessions hold of requests that are still arriving; null: each counts for itself.
+  std::shared_ptr<wire::Http2Buffers> all_buffers = {};
 
   std::size_t max_message_bytes() const {
     return max_request_bytes + limits::kRequestOverheadBytes;
@@ -29,5 +35,7 @@ struct SessionOptions {
 
 // Effects say when to close. `peer` names the client for logs.
 std::unique_ptr<api::Session> make_session(const SessionOptions& options, const std::string& peer);
+// Makes the sessions of one member, which have one bound for what they hold together.
+api::SessionFactory make_sessions(SessionOptions options);
 
 }  // namespace conclave::etcd
