@@ -207,15 +207,13 @@ Result<void> Cluster::start_with(std::size_t member, node::Options options) {
   starting.failure.reset();
   starting.stopped = false;
   starting.stopped_because.reset();
+  static const native::NativeService kNative;
+  etcd::SessionOptions sessions;
+  sessions.service = &kNative;
   Result<std::unique_ptr<node::Node>> node = node::Node::start(
       std::move(options), *starting.clock, *starting.disk,
       node::Networks{.peers = fabric_.host(host(member)), .clients = fabric_.host(host(member))},
-      [](const std::string& peer, const api::ClientIdentity&) {
-        static const native::NativeService kNative;
-        etcd::SessionOptions session;
-        session.service = &kNative;
-        return etcd::make_session(session, peer);
-      });
+      etcd::make_sessions(std::move(sessions)));
   if (!node) return not_started(member, node.error());
   starting.node = std::move(*node);
   return {};

@@ -265,6 +265,76 @@ TEST_P(BothEngines, AFollowerOnASlowLinkGetsItsSnapshotWhileWritesGoOn) {
       seconds(15), [&] { return cluster.node(late).stats().snapshots_installed >= 1; }));
 }
 
+// Leaders need their own disks for nothing, and notice all the same: whatever is wrong with one,
+// another member leads within two election timeouts.
+constexpr Duration kTwoElectionTimeouts = seconds(2);
+
+bool another_leads(const Cluster& cluster, std::size_t than) {
+  return cluster.leader().has_value() && *cluster.leader() != than;
+}
+
+TEST_P(BothEngines, ALeaderWhoseDiskHangsLeadsNoMore) {
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    SCOPED_TRACE(seed);
+    Cluster cluster(seed, {.engine = GetParam()});
+    for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
+    ASSERT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.leader().has_value(); }));
+    Registers workload(cluster, seed, 3, 1'000'000);
+    cluster.run_for(milliseconds(static_cast<std::int64_t>(2'000 + 97 * seed)));
+    ASSERT_TRUE(cluster.leader().has_value());
+    const std::size_t leader = *cluster.leader();
+    cluster.disk(leader).hang(io::Lane::kLog, std::nullopt);
+    ASSERT_TRUE(
+        cluster.run_until(kTwoElectionTimeouts, [&] { return another_leads(cluster, leader); }));
+    EXPECT_FALSE(cluster.node(leader).group().engine().is_leader());
+    EXPECT_EQ(cluster.node(leader).stats().disk_hand_overs, 1u);
+    const std::uint64_t answered = workload.answered();
+    cluster.run_for(seconds(2));
+    EXPECT_GT(workload.answered(), answered + 10);
+    EXPECT_TRUE(another_leads(cluster, leader)) << "it came back";
+    expect_linearizable(workload.history(), seed);
+  }
+}
+
+TEST_P(BothEngines, ALeaderWhoseDiskIsFullLeadsNoMore) {
+  Cluster cluster(8, {.engine = GetParam(), .segment_bytes = 64 << 10});
+  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
+  ASSERT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.leader().has_value(); }));
+  ASSERT_TRUE(put_values(cluster, 5, 10'000, seconds(10)));
+  const std::size_t leader = *cluster.leader();
+  cluster.disk(leader).set_capacity(cluster.disk(leader).used_bytes());
+  const auto is_full = [&] { return cluster.node(leader).stats().disk_full; };
+  put_values(cluster, 40, 10'000, seconds(1));
+  ASSERT_TRUE(cluster.run_until(seconds(5), is_full));
+  ASSERT_TRUE(
+      cluster.run_until(kTwoElectionTimeouts, [&] { return another_leads(cluster, leader); }));
+  EXPECT_EQ(cluster.node(leader).stats().disk_hand_overs, 1u);
+  EXPECT_TRUE(put_values(cluster, 20, 10'000, seconds(30))) << "the others have room";
+  EXPECT_TRUE(another_leads(cluster, leader)) << "it came back";
+}
+
+// Nobody has room: once all have told each other so, leading moves nowhere.
+TEST_P(BothEngines, WhereAllDisksAreFullTheLeaderStays) {
+  Cluster cluster(8, {.engine = GetParam(), .segment_bytes = 64 << 10});
+  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
+  ASSERT_TRUE(cluster.run_until(seconds(10), [&] { return cluster.leader().has_value(); }));
+  ASSERT_TRUE(put_values(cluster, 5, 10'000, seconds(10)));
+  for (std::size_t i = 0; i < 3; ++i) {
+    cluster.disk(i).set_capacity(cluster.disk(i).used_bytes());
+  }
+  put_values(cluster, 40, 10'000, seconds(5));
+  cluster.run_for(seconds(5));
+  const auto hand_overs = [&] {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < 3; ++i) sum += cluster.node(i).stats().disk_hand_overs;
+    return sum;
+  };
+  const std::uint64_t before = hand_overs();
+  EXPECT_LE(before, 10u);
+  cluster.run_for(seconds(20));
+  EXPECT_EQ(hand_overs(), before);
+}
+
 INSTANTIATE_TEST_SUITE_P(ClusterTest, BothEngines,
                          testing::Values(node::Consensus::kRaft, node::Consensus::kPaxos),
                          [](const auto& engine) { return std::string(name_of(engine.param)); });

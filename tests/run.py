@@ -25,6 +25,7 @@ TESTS = [
     'members_test.py',
     'maintenance_test.py',
     'import_test.py',
+    'fairness_test.py',
     'consensus_test.py',
     'differential_test.py',
     'etcdctl_test.py',

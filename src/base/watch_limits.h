@@ -13,7 +13,11 @@ inline constexpr std::size_t kMaxWatches = 4'000'000;
 // Creations, cancellations and the like that have not been looked at; beyond it a stream ends with
 // "too many requests".
 inline constexpr std::size_t kMaxWaitingWatchRequests = 100'000;
-inline constexpr std::size_t kWatchRequestsPerTurn = 2'000;
+inline constexpr std::size_t kMaxWaitingWatchBytes = 64 * kMiB;
+inline constexpr std::size_t kWatchRequestsPerTurn = 500;
+// Of one connection, a share of the member's.
+inline constexpr std::size_t kMaxConnectionWatches = 1'000'000;
+inline constexpr std::size_t kMaxUserWatches = 2'000'000;
 // Events that a stream, or the connection below all its streams, has not taken. Beyond it a watch
 // falls behind, and is told from the history later.
 inline constexpr std::size_t kMaxUnsentStreamEvents = 256 * kKiB;

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "node/group.h"
+#include "node/request_size.h"
 
 namespace conclave::node {
 namespace {
@@ -49,11 +50,14 @@ void Group::identify_later(ClientCall client, api::Request request) {
   if (auto error = store::Store::validate(request, store_limits)) {
     return answer(client, std::move(*error));
   }
-  if (reads_.waiting() >= limits::kMaxInflightReads) {
+  if (!reads_.has_room(client)) {
+    ++counters_.requests_refused;
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
   }
   const Instant until = deadline(request);
-  reads_.add({client, std::move(request), until});
+  const std::size_t bytes = bytes_of(request.body);
+  reads_.add(
+      {.client = client, .request = std::move(request), .deadline = until, .bytes = bytes});
   want_turn();
 }
 

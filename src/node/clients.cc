@@ -1,7 +1,9 @@
 #include "node/clients.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "base/fair_limits.h"
 #include "base/limits.h"
 #include "base/log.h"
 
@@ -15,11 +17,9 @@ struct Clients::Client : io::ConnectionHandler {
         session(clients.make_session_(connection->peer_name(),
                                       api::ClientIdentity{connection->peer_common_name()})) {}
 
-  void on_bytes(BytesView bytes) override {
-    owner.tell(*this, [&] { session->on_bytes(bytes, effects); });
-  }
+  void on_bytes(BytesView bytes) override { owner.take_input(*this, bytes); }
   void on_drained() override {
-    if (std::exchange(paused, false)) connection->pause_reading(false);
+    if (std::exchange(is_slow, false)) owner.resume(*this);
     owner.tell(*this, [&] { session->on_drained(effects); });
   }
   void on_closed(const Error&) override {
@@ -36,7 +36,11 @@ struct Clients::Client : io::ConnectionHandler {
   bool full = false;     // somebody waits for has_room_
   bool dirty = false;
   bool submitting = false;  // a loop that takes calls from `effects` is on the stack
-  bool paused = false;
+  Bytes input;              // that its session has yet to see, from `input_taken` on
+  std::size_t input_taken = 0;
+  bool is_fed = false;   // it is in Clients::fed_
+  bool is_slow = false;  // it has much to send: not read from, nor its input looked at
+  bool paused = false;   // reading
   bool closing = false;
   bool gone = false;  // destroyed at the next flush
 };
@@ -83,6 +87,63 @@ void Clients::tell(Client& client, Event&& event) {
   client.effects.unsent = client.connection->unsent_bytes();
   event();
   after_session(client);
+}
+
+// The first piece at once; the rest waits for its turns among others that sent as much, and until
+// then nothing more is read.
+void Clients::take_input(Client& client, BytesView bytes) {
+  if (client.input.empty() && bytes.size() <= limits::kInputPieceBytes) {
+    return tell(client, [&] { client.session->on_bytes(bytes, client.effects); });
+  }
+  client.input.append(bytes);
+  if (client.input.size() == bytes.size()) feed_piece(client, limits::kInputPieceBytes);
+  resume(client);
+}
+
+// Shows its session up to `max_bytes` of its input; how many.
+std::size_t Clients::feed_piece(Client& client, std::size_t max_bytes) {
+  const BytesView piece = BytesView(client.input).substr(client.input_taken, max_bytes);
+  tell(client, [&] { client.session->on_bytes(piece, client.effects); });
+  client.input_taken += piece.size();
+  if (client.input_taken == client.input.size()) {
+    client.input_taken = 0;
+    client.input = Bytes();
+  }
+  return piece.size();
+}
+
+// Lets a connection go on: with its input first, then with reading.
+void Clients::resume(Client& client) {
+  const bool has_input = !client.input.empty();
+  const bool paused = has_input || client.is_slow;
+  if (std::exchange(client.paused, paused) != paused) client.connection->pause_reading(paused);
+  if (!has_input || client.is_slow || std::exchange(client.is_fed, true)) return;
+  fed_.push_back(client.id);
+  want_feed();
+}
+
+void Clients::want_feed() {
+  if (std::exchange(feed_wanted_, true)) return;
+  clock_.post([this, alive = std::weak_ptr<char>(alive_)] {
+    if (!alive.expired()) feed();
+  });
+}
+
+// One turn of the loop for those that have sent much.
+void Clients::feed() {
+  feed_wanted_ = false;
+  std::size_t left = limits::kInputBytesPerTurn;
+  while (left > 0 && !fed_.empty()) {
+    const auto found = connections_.find(fed_.front());
+    fed_.pop_front();
+    if (found == connections_.end() || found->second->gone) continue;
+    Client& client = *found->second;
+    client.is_fed = false;
+    if (client.is_slow) continue;
+    left -= feed_piece(client, std::min(left, limits::kInputPieceBytes));
+    if (!client.gone) resume(client);
+  }
+  if (!fed_.empty()) want_feed();
 }
 
 void Clients::count_held(Client& client) {
@@ -216,9 +277,9 @@ void Clients::flush() {
       }
       client.connection->close_after_send();
     }
-    if (!client.paused && client.connection->unsent_bytes() >= limits::kSendAheadBytes) {
-      client.paused = true;
-      client.connection->pause_reading(true);
+    if (!client.is_slow && client.connection->unsent_bytes() >= limits::kSendAheadBytes) {
+      client.is_slow = true;
+      resume(client);
     }
   }
 }

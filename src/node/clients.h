@@ -3,6 +3,7 @@
 // sessions, requests come out and go to the node; answers go back the same way. Knows no protocol.
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -61,6 +62,11 @@ class Clients {
   void accept(std::unique_ptr<io::Connection> connection);
   template <class Event>
   void tell(Client& client, Event&& event);
+  void take_input(Client& client, BytesView bytes);
+  std::size_t feed_piece(Client& client, std::size_t max_bytes);
+  void resume(Client& client);
+  void want_feed();
+  void feed();
   void after_session(Client& client);
   void count_held(Client& client);
   Room room_of(const Client& client) const;
@@ -84,6 +90,8 @@ class Clients {
   std::size_t held_bytes_ = 0;        // of all connections
   std::vector<std::uint64_t> dirty_;  // connections with something to send or to destroy
   bool flush_wanted_ = false;
+  std::deque<std::uint64_t> fed_;  // connections with input that waits for its turn
+  bool feed_wanted_ = false;
   std::shared_ptr<char> alive_;
 };
 

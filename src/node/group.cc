@@ -4,9 +4,11 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/fair_limits.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/watch_limits.h"
+#include "node/request_size.h"
 
 namespace conclave::node {
 namespace {
@@ -54,10 +56,14 @@ Group::Group(GroupId id, GroupState state, Shared shared)
               shared_.options.seed ^ id.value),
       reads_(first_read_id(shared_.options, shared_.incarnation)),
       applied_membership_(engine_.snapshot_meta(store_.applied_index()).membership.decided()),
-      watches_({.watches = limits::kMaxWatches}, store_,
-               [this](store::FeedId feed, api::Revision revision, const api::WatchNews& news) {
-                 return tell_watch(feed, revision, news);
-               }),
+      watches_(
+          {.watches = limits::kMaxWatches,
+           .connection_watches = limits::kMaxConnectionWatches,
+           .user_watches = limits::kMaxUserWatches},
+          store_,
+          [this](store::FeedId feed, api::Revision revision, const api::WatchNews& news) {
+            return tell_watch(feed, revision, news);
+          }),
       observers_([this](store::FeedId feed, api::Revision revision, const api::WatchNews& news) {
         return tell_watch(feed, revision, news);
       }),
@@ -118,6 +124,7 @@ void Group::want_turn() {
 void Group::turn() {
   turn_wanted_ = false;
   if (stopped_) return;
+  adapt_window();
   propose_writes();
   propose_change();
   keep_time();
@@ -243,15 +250,17 @@ bool Group::is_corrupt() const { return corrupt_ || store_.is_raised(store::Alar
 
 void Group::write(ClientCall client, api::Request request) {
   ++counters_.writes_received;
+  client.user = user_flow(request.identity.user);
   const auto* alarm = std::get_if<api::AlarmRequest>(&request.body);
   if (alarm != nullptr && alarm->type == api::AlarmType::kNone) {
     return answer(client, api::AlarmResponse{});  // there is none of that kind to lift
   }
-  if (std::optional<api::Error> error = refusal(request)) {
+  if (std::optional<api::Error> error = refusal(client, request)) {
     const bool wants_space = error->code == api::ErrorCode::kNoSpace;
     if (wants_space && is_over_quota(shared_.options.quota_bytes)) {
       raise_alarm(store::Alarm::kNoSpace);
     }
+    if (error->code == api::ErrorCode::kTooManyRequests) ++counters_.requests_refused;
     ++counters_.writes_failed;
     return answer(client, std::move(*error));
   }
@@ -262,12 +271,13 @@ void Group::write(ClientCall client, api::Request request) {
     ++counters_.writes_failed;
     return answer(client, api::Error{api::ErrorCode::kRequestTooLarge, {}});
   }
-  writes_.add(client, std::move(command), request.id.has_value(), deadline(request));
+  writes_.add(client, std::move(command), request.id.has_value(), deadline(request),
+              operations_of(request.body));
   want_turn();
 }
 
 // Why a write cannot even be tried now.
-std::optional<api::Error> Group::refusal(const api::Request& request) const {
+std::optional<api::Error> Group::refusal(ClientCall client, const api::Request& request) const {
   using api::ErrorCode;
   const store::Limits store_limits{.max_txn_ops = shared_.options.max_txn_ops};
   if (auto error = store::Store::validate(request, store_limits)) return error;
@@ -276,8 +286,7 @@ std::optional<api::Error> Group::refusal(const api::Request& request) const {
   // What keeps leases alive has a share of its own: others would lose their locks to a flood.
   const bool is_renewal = std::holds_alternative<api::LeaseKeepAliveRequest>(request.body);
   const std::size_t share = is_renewal ? 2 : 1;
-  if (writes_.waiting() >= share * limits::kMaxInflightWrites ||
-      writes_.waiting_bytes() >= share * limits::kMaxInflightWriteBytes) {
+  if (!writes_.has_room(client, share)) {
     return api::Error{ErrorCode::kTooManyRequests, {}};
   }
   const bool has_no_space =
@@ -287,6 +296,19 @@ std::optional<api::Error> Group::refusal(const api::Request& request) const {
   }
   if (no_space_ || shared_.log.is_full()) return api::Error{ErrorCode::kNoSpace, "disk full"};
   return std::nullopt;
+}
+
+// A round is over when the write is that was sent last when it began.
+void Group::adapt_window() {
+  if (round_ && writes_.is_waiting(round_->last_sent)) return;
+  const Instant now = shared_.clock.now();
+  if (round_) {
+    window_.round_over(writes_.done_cost() - round_->done_cost, now - round_->began, now);
+    writes_.set_window(window_.cost());
+    round_.reset();
+  }
+  if (!writes_.is_waiting(writes_.last_sent())) return;
+  round_ = Round{writes_.last_sent(), writes_.done_cost(), now};
 }
 
 void Group::propose_writes() {
@@ -311,7 +333,7 @@ std::optional<consensus::Position> Group::propose(Bytes entry) {
 
 // One log entry of this member's waiting writes. False: nothing more can be proposed now.
 bool Group::propose_own() {
-  if (!writes_.has_unsent()) return false;
+  if (!writes_.may_send()) return false;
   const Epoch epoch = engine_.epoch();
   std::vector<std::uint64_t> calls;
   store::BatchEncoder batch;
@@ -323,7 +345,7 @@ bool Group::propose_own() {
     calls.push_back(write.call);
     batch.add(write.command);
   }
-  if (batch.empty()) return writes_.has_unsent();
+  if (batch.empty()) return writes_.may_send();
   const Stamp stamp = cluster_clock_.stamp(epoch, shared_.clock.now(), store_.stamp());
   if (propose(batch.finish(epoch, stamp))) return true;
   writes_.put_back(calls);
@@ -358,7 +380,7 @@ void Group::forward_writes() {
   const NodeId leader = engine_.leader();
   if (!leader || leader == shared_.options.self) return;
   const Epoch epoch = engine_.epoch();
-  while (writes_.has_unsent()) {
+  while (writes_.may_send()) {
     ForwardSender::Frame frame;
     frame.number = forward_sender_.next_number(epoch);
     peer::v1::Forward message = forward_frame(epoch, frame.number);
@@ -466,13 +488,17 @@ void Group::read(ClientCall client, api::Request request) {
     ++counters_.reads_failed;
     return answer(client, api::Error{api::ErrorCode::kCorrupt, {}});
   }
-  if (reads_.waiting() >= limits::kMaxInflightReads) {
+  client.user = user_flow(request.identity.user);
+  if (!reads_.has_room(client)) {
+    ++counters_.requests_refused;
     ++counters_.reads_failed;
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
   }
   const bool is_local = api::route_of(request) == api::Route::kLocalRead;
   const Instant until = deadline(request);
-  Reads::Read read{client, std::move(request), until};
+  const std::size_t bytes = bytes_of(request.body);
+  Reads::Read read{
+      .client = client, .request = std::move(request), .deadline = until, .bytes = bytes};
   if (is_local) {
     reads_.add_due(std::move(read));
   } else {
@@ -531,10 +557,17 @@ void Group::serve_reads() {
       .keys = limits::kReadSlicesPerTurn * limits::kReadSliceKeys,
       .bytes = limits::kReadSlicesPerTurn * limits::kReadSliceBytes,
   };
-  while (budget.keys > 0 && budget.bytes > 0) {
+  std::size_t left = limits::kReadCostPerTurn;
+  while (left > 0 && budget.keys > 0 && budget.bytes > 0) {
     std::optional<Reads::Read> read = reads_.next_due();
     if (!read) break;
+    const Flow flow = flow_of(read->client);
+    const store::RangeReader::Budget before = budget;
     serve(*std::move(read), budget);
+    const std::size_t used =
+        before.bytes - budget.bytes + (before.keys - budget.keys) * limits::kKeyCost;
+    reads_.charge(flow, used);
+    take_off(left, limits::kRequestCost + used);
   }
   go_on_with_long_read();
   if (reads_.has_due() || reads_.has_postponed() || long_read_) want_turn();
@@ -627,9 +660,10 @@ void Group::go_on_with_long_read() {
   const ClientCall client = long_read_->client;
   // The procedures of locks and elections take an answer as a whole.
   const bool takes_parts = !is_of_a_procedure(client.connection);
-  store::RangeReader::Budget slice{limits::kReadSliceKeys, limits::kReadSliceBytes};
+  store::RangeReader::Budget slice{limits::kLongReadKeys, limits::kLongReadBytes};
   api::RangeResponse& part = long_read_->part;
   const bool is_whole = long_read_->reader->step(slice, part);
+  reads_.charge_long(flow_of(client), limits::kLongReadBytes);
   api::Header names = header();
   names.revision = long_read_->reader->store_revision();
   if (is_whole) {
@@ -646,7 +680,7 @@ void Group::go_on_with_long_read() {
 }
 
 void Group::on_room(std::uint64_t connection) {
-  reads_.has_room(connection);
+  reads_.on_room(connection);
   want_turn();
 }
 
@@ -671,13 +705,19 @@ void Group::on_peer_connected(NodeId peer) {
   if (peer == engine_.leader()) resend_forwards();
 }
 
+void Group::set_full_disks(std::set<NodeId> members) {
+  full_disks_ = std::move(members);
+  no_space_ = !engine_.membership().voters.reached(
+      [this](NodeId member) { return !full_disks_.contains(member); });
+}
+
 bool Group::hand_over_leadership() {
   if (!engine_.is_leader()) return false;
   const consensus::EngineStatus status = engine_.status();
   const consensus::PeerStatus* best = nullptr;
   for (const consensus::PeerStatus& peer : status.peers) {
     const bool able = peer.recently_active && engine_.membership().is_voter(peer.id) &&
-                      !engine_.membership().is_witness(peer.id);
+                      !engine_.membership().is_witness(peer.id) && !full_disks_.contains(peer.id);
     if (able && (best == nullptr || peer.match > best->match)) best = &peer;
   }
   if (best == nullptr || !engine_.transfer(best->id)) return false;
@@ -735,6 +775,8 @@ Stats Group::stats() const {
   stats.store_bytes = store_.size_bytes();
   stats.store_bytes_in_use = store_.size_in_use_bytes();
   stats.writes_waiting = writes_.waiting();
+  stats.writes_queued = writes_.queued();
+  stats.write_window = window_.cost();
   stats.corrupt = is_corrupt();
   stats.watches = watches_.watches();
   stats.watches_late = watches_.late();

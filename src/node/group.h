@@ -14,19 +14,24 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "api/request.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/rng.h"
+#include "base/watch_limits.h"
 #include "consensus/output.h"
 #include "io/clock.h"
 #include "io/disk.h"
+#include "node/admission_window.h"
 #include "node/auto_compaction.h"
 #include "node/cluster_clock.h"
 #include "node/engine.h"
+#include "node/fair_queue.h"
 #include "node/forwarding.h"
+#include "node/in_flight.h"
 #include "node/options.h"
 #include "node/peers.h"
 #include "node/reads.h"
@@ -119,12 +124,12 @@ class Group {
   void on_peer_connected(NodeId peer);
   void tick();
 
-  // A quorum of members cannot write for lack of disk space: refuse new writes (false: accept
-  // again).
-  void set_no_space(bool no_space) { no_space_ = no_space; }
+  // Members that cannot write for lack of disk space. If a quorum needs one of them, new writes are
+  // refused.
+  void set_full_disks(std::set<NodeId> members);
 
-  // Hands leadership to the voter that is furthest. False if this member does not lead or nobody
-  // can take it.
+  // Hands leadership to the voter that is furthest, of those whose disk has room. False if this
+  // member does not lead or nobody can take it.
   bool hand_over_leadership();
 
   // The membership of the last entry that was applied.
@@ -157,6 +162,11 @@ class Group {
     api::Response response;
     Instant deadline;
   };
+  struct WatchWork {
+    ClientCall feed;
+    // Empty: the feed has room. Feed 0: the connection is gone.
+    std::optional<api::WatchRequest> request;
+  };
   struct ForwardedFrame {
     Epoch epoch;
     std::vector<Bytes> commands;
@@ -167,6 +177,7 @@ class Group {
   void turn();
 
   // Stages of a turn, in this order.
+  void adapt_window();
   void propose_writes();
   bool propose_own();
   bool propose_forwarded();
@@ -208,6 +219,7 @@ class Group {
   void raise_alarm(store::Alarm alarm);
   void lift_no_space_alarms();
   void set_alarm(NodeId member, store::Alarm alarm, bool raised);
+  void add_watch_work(WatchWork work);
   void serve_watches();
   void serve_watch_request(ClientCall feed, api::WatchRequest& request);
   template <class Asked>
@@ -260,11 +272,11 @@ class Group {
   LogIndex keep_from(LogIndex snapshot) const;
   void expire();
   void resend_forwards();
-  void leave_leadership_if_disk_hangs();
+  void leave_leadership_without_disk();
 
   // Members disagree about the state, or did: nothing is answered until somebody has looked.
   bool is_corrupt() const;
-  std::optional<api::Error> refusal(const api::Request& request) const;
+  std::optional<api::Error> refusal(ClientCall client, const api::Request& request) const;
   void answer(ClientCall client, api::Answer answer);
   void answer(ClientCall client, api::Response response);
   Instant deadline(const api::Request& request) const;
@@ -274,6 +286,14 @@ class Group {
   store::Store store_;
   Engine engine_;
   Writes writes_;
+  // How many of them may be under way at once, and since when the way of one is timed.
+  struct Round {
+    std::uint64_t last_sent = 0;
+    std::uint64_t done_cost = 0;
+    Instant began;
+  };
+  AdmissionWindow window_;
+  std::optional<Round> round_;
   Reads reads_;
   ForwardSender forward_sender_;
   ForwardReceiver forward_receiver_;
@@ -319,12 +339,11 @@ class Group {
   Instant next_backup_at_;
   std::map<store::Alarm, Instant> alarms_set_at_;  // by this member
   // Watches, and what waits for the next turn.
-  struct WatchWork {
-    ClientCall feed;
-    // Empty: the feed has room. Feed 0: the connection is gone.
-    std::optional<api::WatchRequest> request;
-  };
-  std::deque<WatchWork> watch_work_;
+  FairQueue<WatchWork> watch_work_{limits::kFairQuantum};
+  InFlight watch_requests_{{.requests = limits::kMaxWaitingWatchRequests,
+                            .bytes = limits::kMaxWaitingWatchBytes,
+                            .connection_requests = limits::kMaxWaitingWatchRequests / 2,
+                            .connection_bytes = limits::kMaxWaitingWatchBytes / 4}};
   store::WatchHub watches_;
   Instant notify_watches_at_;
   store::Locks locks_;
@@ -356,7 +375,9 @@ class Group {
 
   std::uint64_t ticks_ = 0;
   NodeId last_leader_;
+  std::set<NodeId> full_disks_;
   bool no_space_ = false;
+  Instant hand_over_again_;
   // This member's state differs from the leader's, and the alarm is not raised yet.
   bool corrupt_ = false;
   Instant publish_again_;

@@ -76,8 +76,8 @@ void Group::serve_locks(std::uint64_t connection, store::Locks::Effects effects)
   for (auto& [client, response] : effects.replies) {
     answer(ClientCall{client.connection, client.call}, std::move(response));
   }
-  for (auto& [id, request] : effects.calls) {
-    submit_for_locks(ClientCall{connection, id}, std::move(request));
+  for (auto& [client, id, request] : effects.calls) {
+    submit_for_locks(ClientCall{connection, id, client.connection}, std::move(request));
   }
   watch_for_locks(connection, effects.closed, effects.watches);
   if (!effects.watches.empty()) want_turn();

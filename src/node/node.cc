@@ -144,19 +144,17 @@ void Node::every_second() {
   report_disk();
 }
 
-// Tells the others whether this disk is full, and works out whether enough disks have room for a
-// quorum.
+// Tells the others whether this disk is full, and the group whose disks are.
 void Node::report_disk() {
   peer::v1::Report report;
   report.set_disk_full(log_->is_full());
   peers_.broadcast(FrameType::kReport, report.SerializeAsString());
-  const auto& membership = group_->engine().membership();
-  const auto has_room = [this](NodeId id) {
-    if (id == options_.self) return !log_->is_full();
-    const auto found = disk_full_.find(id);
-    return found == disk_full_.end() || !found->second;
-  };
-  group_->set_no_space(!membership.voters.reached(has_room));
+  std::set<NodeId> full;
+  for (const auto& [member, is_full] : disk_full_) {
+    if (is_full) full.insert(member);
+  }
+  if (log_->is_full()) full.insert(options_.self);
+  group_->set_full_disks(std::move(full));
 }
 
 // Who the others are: those the engine sends to and those the store names. Also those of the

@@ -89,10 +89,10 @@ TEST_F(ReadsTest, AReadOfAFullConnectionWaitsUntilThereIsRoom) {
   ASSERT_EQ(expired.size(), 1u);
   EXPECT_EQ(expired[0].client.call, 2u);
   EXPECT_TRUE(expired[0].held);
-  reads_.has_room(1);
+  reads_.on_room(1);
   EXPECT_EQ(ready(0), Calls{1});
   EXPECT_EQ(reads_.waiting(), 1u);
-  reads_.has_room(2);
+  reads_.on_room(2);
   EXPECT_EQ(ready(0), Calls{3});
   EXPECT_EQ(reads_.waiting(), 0u);
 }

@@ -52,6 +52,10 @@ struct Stats {
   std::uint64_t writes_applied = 0;  // commands of this member's clients
   std::uint64_t writes_failed = 0;   // refused or timed out
   std::uint64_t writes_waiting = 0;
+  std::uint64_t writes_queued = 0;     // of those that wait, kept back so that all get their share
+  std::uint64_t write_window = 0;      // of those that are not kept back, by cost
+  std::uint64_t requests_refused = 0;  // told "too many requests" on arrival
+  std::uint64_t disk_hand_overs = 0;   // of leadership, since this member's disk took nothing
   std::uint64_t reads_served = 0;
   std::uint64_t reads_failed = 0;
   std::uint64_t barriers = 0;

@@ -15,8 +15,6 @@ namespace {
 constexpr std::size_t kKeepBytes = 16 * limits::kMiB;
 // Of the log since the last snapshot, beyond which a snapshot is due however large the store is.
 constexpr std::uint64_t kMaxLogBytes = 512 * limits::kMiB;
-// A leader whose disk takes longer than this for one append lets somebody else lead.
-constexpr Duration kDiskPatience = seconds(3);
 // Takes a few percent of the time.
 constexpr std::int64_t kReclaimPerSecond = 200'000;
 
@@ -35,11 +33,11 @@ void Group::tick() {
     compact_by_itself();
     publish_self();
     maybe_take_snapshot();
-    leave_leadership_if_disk_hangs();
     lift_no_space_alarms();
     tokens_.expire(shared_.clock.now());
   }
   follow_members();
+  leave_leadership_without_disk();
   reads_.retry();
   const Duration tick = shared_.options.tick;
   store_.reclaim(static_cast<std::size_t>(1 + kReclaimPerSecond * tick.ns / seconds(1).ns),
@@ -58,7 +56,10 @@ void Group::expire() {
   const Instant now = shared_.clock.now();
   for (const Writes::Expired& write : writes_.expire(now)) {
     ++counters_.writes_failed;
-    const auto code = write.fate_unknown ? api::ErrorCode::kTimeout : api::ErrorCode::kNoLeader;
+    // One that its connection's share did not reach in all that time was one too many.
+    const auto unsent =
+        engine_.leader() ? api::ErrorCode::kTooManyRequests : api::ErrorCode::kNoLeader;
+    const auto code = write.fate_unknown ? api::ErrorCode::kTimeout : unsent;
     answer(write.client, api::Error{code, {}});
   }
   expire_changes(now);
@@ -72,18 +73,27 @@ void Group::expire() {
   }
   // Those that others made room for.
   for (const std::uint64_t connection : reads_.full_connections()) {
-    if (shared_.room_for(connection) != Room::kNone) reads_.has_room(connection);
+    if (shared_.room_for(connection) != Room::kNone) reads_.on_room(connection);
   }
 }
 
-// A leader does not need its own disk to commit, so nothing else would notice that it hangs.
-void Group::leave_leadership_if_disk_hangs() {
-  const bool hangs = !appends_since_.empty() && !shared_.log.is_full() &&
-                     shared_.clock.now() - appends_since_.front() > kDiskPatience;
-  if (hangs && hand_over_leadership()) {
-    LOG(kWarn, "the disk has taken nothing for {} s: handing leadership over",
-        kDiskPatience.ns / 1'000'000'000);
-  }
+// A leader does not need its own disk to commit, so nothing else would notice that it hangs, for an
+// election timeout; and one whose disk is full refuses writes that the others have room for.
+void Group::leave_leadership_without_disk() {
+  if (!engine_.is_leader()) return;
+  const Instant now = shared_.clock.now();
+  const Duration election_timeout =
+      shared_.options.tick * std::int64_t{shared_.options.election_ticks};
+  const bool is_full = shared_.log.is_full();
+  const bool hangs =
+      !is_full && !appends_since_.empty() && now - appends_since_.front() >= election_timeout;
+  const bool others_have_room = is_full && !no_space_;
+  if ((!hangs && !others_have_room) || now < hand_over_again_) return;
+  if (!hand_over_leadership()) return;
+  hand_over_again_ = now + election_timeout;
+  ++counters_.disk_hand_overs;
+  LOG(kWarn, "the disk {}: handing leadership over",
+      is_full ? "is full" : "has taken nothing for an election timeout");
 }
 
 // --- the member's own commands ------------------------------------------------------

@@ -7,10 +7,20 @@
 #include "node/group.h"
 
 namespace conclave::node {
+namespace {
+
+std::size_t bytes_of(const std::optional<api::WatchRequest>& request) {
+  if (!request) return 0;
+  const auto* create = std::get_if<api::WatchCreate>(&*request);
+  return create == nullptr ? 0 : create->key.size() + create->range_end.size();
+}
+
+}  // namespace
 
 void Group::watch(ClientCall feed, api::WatchRequest request) {
   const bool is_closing = std::holds_alternative<api::WatchFeedClosed>(request);
-  if (watch_work_.size() >= limits::kMaxWaitingWatchRequests && !is_closing) {
+  if (!watch_requests_.has_room({feed.connection}) && !is_closing) {
+    ++counters_.requests_refused;
     request = api::WatchFeedClosed{};
     shared_.clock.post([this, feed, alive = std::weak_ptr<char>(alive_)] {
       if (alive.expired()) return;
@@ -18,26 +28,29 @@ void Group::watch(ClientCall feed, api::WatchRequest request) {
                          api::WatchFeedEnded{api::Error{api::ErrorCode::kTooManyRequests, {}}});
     });
   }
-  watch_work_.push_back({feed, std::move(request)});
-  want_turn();
+  add_watch_work({feed, std::move(request)});
 }
 
-void Group::on_watch_room(ClientCall feed) {
-  watch_work_.push_back({feed, std::nullopt});
-  want_turn();
-}
+void Group::on_watch_room(ClientCall feed) { add_watch_work({feed, std::nullopt}); }
 
 void Group::on_watcher_gone(std::uint64_t connection) {
-  watch_work_.push_back({ClientCall{connection, 0}, api::WatchFeedClosed{}});
+  add_watch_work({ClientCall{connection, 0}, api::WatchFeedClosed{}});
   locks_.close_connection(connection);
   native_waits_.close_connection(connection);
+}
+
+void Group::add_watch_work(WatchWork work) {
+  const std::size_t bytes = bytes_of(work.request);
+  const Flow flow = work.feed.connection;
+  watch_requests_.add({flow}, bytes);
+  watch_work_.push(flow, std::move(work), limits::kOperationCost + bytes);
   want_turn();
 }
 
 void Group::serve_watches() {
   for (std::size_t left = limits::kWatchRequestsPerTurn; left > 0 && !watch_work_.empty(); --left) {
-    WatchWork work = std::move(watch_work_.front());
-    watch_work_.pop_front();
+    WatchWork work = watch_work_.pop();
+    watch_requests_.remove({work.feed.connection}, bytes_of(work.request));
     if (!work.request) {
       observers_.has_room(feed_id(work.feed));
       watches_.has_room(feed_id(work.feed));

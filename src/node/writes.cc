@@ -1,21 +1,24 @@
 #include "node/writes.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
 
 namespace conclave::node {
 
-void Writes::add(ClientCall client, Bytes command, bool idempotent, Instant deadline) {
-  unsent_.push_back(next_call());
-  waiting_bytes_ += command.size();
+void Writes::add(ClientCall client, Bytes command, bool idempotent, Instant deadline,
+                 std::size_t operations) {
+  const std::uint64_t cost =
+      limits::kRequestCost + command.size() + operations * limits::kOperationCost;
+  const Flow flow = flow_of(client);
+  unsent_.push(flow, next_call(), cost);
+  in_flight_.add(sharer_of(client), command.size());
   slots_.push_back(Slot{.client = client,
                         .command = std::move(command),
                         .deadline = deadline,
+                        .cost = cost,
                         .sent = {},
                         .idempotent = idempotent});
-  ++waiting_;
 }
 
 Writes::Slot* Writes::find(std::uint64_t call) {
@@ -31,9 +34,17 @@ bool Writes::is_waiting(std::uint64_t call) const {
 void Writes::end(Slot& slot) {
   CHECK(!slot.ended);
   slot.ended = true;
-  waiting_bytes_ -= slot.command.size();
+  in_flight_.remove(sharer_of(slot.client), slot.command.size());
   slot.command = Bytes();
-  --waiting_;
+  if (!slot.sent) return;
+  sent_cost_ -= slot.cost;
+  done_cost_ += slot.cost;
+}
+
+void Writes::unsend(std::uint64_t call, Slot& slot) {
+  slot.sent = {};
+  sent_cost_ -= slot.cost;
+  again_.insert(call);
 }
 
 void Writes::drop_ended() {
@@ -43,45 +54,53 @@ void Writes::drop_ended() {
   }
 }
 
+bool Writes::may_send() const {
+  if (!again_.empty()) return true;
+  if (unsent_.empty()) return false;
+  return sent_cost_ < (unsent_.has_fresh() ? 2 * window_ : window_);
+}
+
+std::uint64_t Writes::next_unsent() { return again_.empty() ? unsent_.front() : *again_.begin(); }
+
+void Writes::pop_unsent() {
+  if (again_.empty()) {
+    unsent_.pop();
+  } else {
+    again_.erase(again_.begin());
+  }
+}
+
 std::vector<Writes::Sent> Writes::take_unsent(Epoch epoch, std::size_t max_bytes) {
   std::vector<Sent> taken;
   std::size_t bytes = 0;
-  while (!unsent_.empty()) {
-    const std::uint64_t call = unsent_.front();
+  while (may_send()) {
+    const std::uint64_t call = next_unsent();
     Slot* slot = find(call);
     if (slot != nullptr) {
       if (!taken.empty() && bytes + slot->command.size() > max_bytes) break;
       bytes += slot->command.size();
       slot->sent = epoch;
+      sent_cost_ += slot->cost;
+      last_sent_ = call;
       taken.push_back(Sent{call, slot->command});
     }
-    unsent_.pop_front();
+    pop_unsent();
   }
   return taken;
 }
 
-void Writes::sort_unsent() { std::ranges::sort(unsent_); }
-
 void Writes::put_back(const std::vector<std::uint64_t>& calls) {
   for (const std::uint64_t call : calls) {
     Slot* slot = find(call);
-    if (slot == nullptr || !slot->sent) continue;
-    slot->sent = {};
-    unsent_.push_back(call);
+    if (slot != nullptr && slot->sent) unsend(call, *slot);
   }
-  sort_unsent();
 }
 
 void Writes::put_back_before(Epoch applied) {
-  bool moved = false;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];
-    if (slot.ended || !slot.sent || slot.sent >= applied) continue;
-    slot.sent = {};
-    unsent_.push_back(first_ + i);
-    moved = true;
+    if (!slot.ended && slot.sent && slot.sent < applied) unsend(first_ + i, slot);
   }
-  if (moved) sort_unsent();
 }
 
 std::optional<ClientCall> Writes::finish(std::uint64_t call) {
@@ -101,25 +120,26 @@ std::vector<Writes::Expired> Writes::expire(Instant now) {
     end(slot);
   }
   drop_ended();
+  if (!expired.empty()) {
+    const auto is_over = [this](std::uint64_t call) { return !is_waiting(call); };
+    unsent_.erase_if(is_over);
+    std::erase_if(again_, is_over);
+  }
   return expired;
 }
 
 std::vector<ClientCall> Writes::forget_sent() {
   std::vector<ClientCall> forgotten;
-  bool moved = false;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];
     if (slot.ended || !slot.sent) continue;
     if (slot.idempotent) {
-      slot.sent = {};
-      unsent_.push_back(first_ + i);
-      moved = true;
+      unsend(first_ + i, slot);
     } else {
       forgotten.push_back(slot.client);
       end(slot);
     }
   }
-  if (moved) sort_unsent();
   drop_ended();
   return forgotten;
 }

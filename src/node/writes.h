@@ -7,18 +7,26 @@
 // has certainly not happened and never will (store::Store's epoch fence), so it is sent again: a
 // change of leader costs waiting clients time and not their answer.
 //
+// Only so many are sent and not applied at the same time (a window, by cost). The others wait in a
+// fair queue, so that a client waits for what is in the window and for its own requests, and not
+// for those of another that floods the member. Writes of one connection are sent in order.
+//
 // Pure: no clock, no I/O.
 
 #include <compare>
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <set>
+#include <tuple>
 #include <vector>
 
 #include "api/session.h"
 #include "base/bytes.h"
 #include "base/ids.h"
 #include "base/time.h"
+#include "node/fair_queue.h"
+#include "node/in_flight.h"
 
 namespace conclave::node {
 
@@ -33,9 +41,23 @@ inline bool is_of_a_procedure(std::uint64_t connection) { return connection >= k
 struct ClientCall {
   std::uint64_t connection = 0;
   api::CallId call = 0;
+  // For shares and limits, and not part of what names it.
+  std::uint64_t on_behalf_of = 0;  // another connection; 0: of nobody else
+  Flow user = 0;                   // user_flow(); 0: nobody said
 
-  auto operator<=>(const ClientCall&) const = default;
+  friend bool operator==(const ClientCall& a, const ClientCall& b) {
+    return a.connection == b.connection && a.call == b.call;
+  }
+  friend std::strong_ordering operator<=>(const ClientCall& a, const ClientCall& b) {
+    return std::tie(a.connection, a.call) <=> std::tie(b.connection, b.call);
+  }
 };
+
+// Whose share a call is part of.
+inline Flow flow_of(const ClientCall& client) {
+  return client.on_behalf_of == 0 ? client.connection : client.on_behalf_of;
+}
+inline Sharer sharer_of(const ClientCall& client) { return {flow_of(client), client.user}; }
 
 class Writes {
  public:
@@ -48,17 +70,33 @@ class Writes {
     bool fate_unknown = false;  // it was sent; otherwise it certainly did not happen
   };
 
+  // What may be sent and not applied, by cost; twice as much for a connection that had nothing
+  // waiting.
+  void set_window(std::uint64_t cost) { window_ = cost; }
+
   // The number that the next add() will use: it is part of the command.
   std::uint64_t next_call() const { return first_ + slots_.size(); }
-  // `idempotent`: the command carries a request id, so sending it again is harmless.
-  void add(ClientCall client, Bytes command, bool idempotent, Instant deadline);
+  // `idempotent`: the command carries a request id, so sending it again is harmless. `operations`:
+  // how many the command has.
+  void add(ClientCall client, Bytes command, bool idempotent, Instant deadline,
+           std::size_t operations = 1);
+  // Whether this client may add another one; `share`: times the limits.
+  bool has_room(const ClientCall& client, std::size_t share) const {
+    return in_flight_.has_room(sharer_of(client), share);
+  }
 
-  std::size_t waiting() const { return waiting_; }
-  std::size_t waiting_bytes() const { return waiting_bytes_; }
-  bool has_unsent() const { return !unsent_.empty(); }
+  std::size_t waiting() const { return in_flight_.requests(); }
+  std::size_t waiting_bytes() const { return in_flight_.bytes(); }
+  // Of those that wait, the ones that the window keeps back.
+  std::size_t queued() const { return unsent_.size(); }
+  // The write that was sent last; of all that were sent, what has ended, by cost.
+  std::uint64_t last_sent() const { return last_sent_; }
+  std::uint64_t done_cost() const { return done_cost_; }
+  // There are unsent writes, and they may be sent now.
+  bool may_send() const;
 
-  // Unsent writes in order of arrival, up to about `max_bytes` of commands (at least one); now sent
-  // in `epoch`.
+  // Unsent writes, in the order of their shares, up to about `max_bytes` of commands (at least
+  // one, if may_send()); now sent in `epoch`.
   std::vector<Sent> take_unsent(Epoch epoch, std::size_t max_bytes);
   // These did not reach a log: unsent again.
   void put_back(const std::vector<std::uint64_t>& calls);
@@ -78,6 +116,7 @@ class Writes {
     ClientCall client;
     Bytes command;
     Instant deadline;
+    std::uint64_t cost = 0;
     Epoch sent;  // none: unsent
     bool idempotent = false;
     bool ended = false;
@@ -85,14 +124,22 @@ class Writes {
 
   Slot* find(std::uint64_t call);
   void end(Slot& slot);
+  void unsend(std::uint64_t call, Slot& slot);
   void drop_ended();
-  void sort_unsent();
+  std::uint64_t next_unsent();
+  void pop_unsent();
 
   std::uint64_t first_ = 1;  // call number of slots_.front()
   std::deque<Slot> slots_;   // in order of arrival; ended ones go once they reach the front
-  std::deque<std::uint64_t> unsent_;
-  std::size_t waiting_ = 0;
-  std::size_t waiting_bytes_ = 0;  // of their commands
+  FairQueue<std::uint64_t> unsent_{limits::kFairQuantum};
+  // Sent once, and unsent again: before all others, in order of arrival.
+  std::set<std::uint64_t> again_;
+  std::uint64_t window_ = limits::kAdmittedCost;
+  std::uint64_t sent_cost_ = 0;
+  std::uint64_t done_cost_ = 0;
+  std::uint64_t last_sent_ = 0;
+  InFlight in_flight_{
+      {.requests = limits::kMaxInflightWrites, .bytes = limits::kMaxInflightWriteBytes}};
 };
 
 }  // namespace conclave::node

@@ -16,8 +16,12 @@ class WritesTest : public ::testing::Test {
  protected:
   std::uint64_t add(const std::string& command, bool idempotent = false,
                     Instant deadline = kLater) {
+    return add_from(1, command, idempotent, deadline);
+  }
+  std::uint64_t add_from(std::uint64_t connection, const std::string& command,
+                         bool idempotent = false, Instant deadline = kLater) {
     const std::uint64_t call = writes_.next_call();
-    writes_.add(ClientCall{1, call}, command, idempotent, deadline);
+    writes_.add(ClientCall{connection, call}, command, idempotent, deadline);
     return call;
   }
   std::string take(std::uint64_t epoch, std::size_t max_bytes = kPlenty) {
@@ -108,6 +112,60 @@ TEST_F(WritesTest, BytesAreCountedUntilAWriteEnds) {
   EXPECT_EQ(writes_.waiting_bytes(), 2u);
   writes_.expire(Instant{10});
   EXPECT_EQ(writes_.waiting_bytes(), 0u);
+}
+
+// What a small write costs, about.
+constexpr std::uint64_t kSmall = limits::kRequestCost + limits::kOperationCost + 1;
+
+TEST_F(WritesTest, SoManyAreUnderWayAtOnce) {
+  writes_.set_window(10 * kSmall);
+  const auto first = add("f");
+  for (int i = 0; i < 19; ++i) add("f");
+  EXPECT_EQ(take(1).size(), 2 * 10u);
+  EXPECT_FALSE(writes_.may_send());
+  EXPECT_EQ(writes_.queued(), 10u);
+  writes_.finish(first);
+  EXPECT_TRUE(writes_.may_send());
+  EXPECT_EQ(take(1), "f ");
+}
+
+TEST_F(WritesTest, AQuietConnectionWaitsForNobodysQueue) {
+  writes_.set_window(10 * kSmall);
+  for (int i = 0; i < 100; ++i) add("flood");
+  take(1);
+  EXPECT_FALSE(writes_.may_send());
+  add_from(2, "quiet");
+  EXPECT_EQ(take(1), "quiet ");
+}
+
+TEST_F(WritesTest, ExpiredOnesTakeNoPlaceInTheWindow) {
+  writes_.set_window(1);
+  add("a", false, Instant{10});
+  add("b", false, Instant{10});
+  add("c");
+  EXPECT_EQ(take(1), "a ");
+  writes_.expire(Instant{10});
+  EXPECT_EQ(writes_.queued(), 1u);
+  EXPECT_EQ(take(1), "c ");
+}
+
+TEST_F(WritesTest, WhatWasSentBeforeIsSentAgainWhateverTheWindow) {
+  writes_.set_window(10 * kSmall);
+  for (const char each : {'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'}) add(std::string(1, each));
+  const std::string sent = take(1);
+  EXPECT_EQ(sent, "a b c d e f g h i ");
+  add("j");
+  writes_.set_window(1);
+  writes_.put_back_before(Epoch{2});
+  EXPECT_EQ(take(2), sent);
+}
+
+// Locks' requests are part of the shares of those who ask for them.
+TEST_F(WritesTest, ACallCanBeOnBehalfOfAnotherConnection) {
+  for (int i = 0; i < 8; ++i) add("f");
+  writes_.add(ClientCall{kLocksConnection, 7, 1}, "lock", false, kLater);
+  writes_.add(ClientCall{kLocksConnection, 8, 2}, "other", false, kLater);
+  EXPECT_EQ(take(1), "f f f f f f f other f lock ");
 }
 
 TEST_F(WritesTest, NumbersAreNeverReused) {

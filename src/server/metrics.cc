@@ -88,6 +88,17 @@ void add_consensus(Page& page, const node::Stats& stats) {
              number(stats.applied.value));
   page.gauge("etcd_server_proposals_pending", "Writes of clients that wait at this member.",
              number(stats.writes_waiting));
+  page.gauge("conclave_writes_queued",
+             "Of them, those kept back so that each connection gets its share.",
+             number(stats.writes_queued));
+  page.gauge("conclave_write_window_bytes",
+             "The others: what may be on its way through the log at once, by cost.",
+             number(stats.write_window));
+  page.counter("conclave_requests_refused_total", "Complete requests told \"too many requests\".",
+               number(stats.requests_refused));
+  page.counter("conclave_disk_hand_overs_total",
+               "Times that this member gave up leading since its disk did not take the log.",
+               number(stats.disk_hand_overs));
   page.counter("etcd_server_proposals_failed_total",
                "Writes of clients that were refused or timed out.", number(stats.writes_failed));
   page.gauge("conclave_epoch", "The engine's epoch (Raft: term).", number(engine.epoch.value));

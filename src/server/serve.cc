@@ -133,15 +133,11 @@ class Serving {
     session_options.etcd_version = kEtcdVersion;
     session_options.conclave_version = kConclaveVersion;
     session_options.service = &native_service_;
-    auto make_session = [session_options, has_names = config_.certificates_name_users](
-                            const std::string& peer, const api::ClientIdentity& identity) {
-      etcd::SessionOptions of_client = session_options;
-      if (has_names) of_client.common_name = identity.common_name;
-      return etcd::make_session(of_client, peer);
-    };
+    session_options.certificates_name_users = config_.certificates_name_users;
     auto started = node::Node::start(
         std::move(options), clock_, disk_,
-        node::Networks{.peers = *peer_network_, .clients = *client_network_}, make_session);
+        node::Networks{.peers = *peer_network_, .clients = *client_network_},
+        etcd::make_sessions(std::move(session_options)));
     if (!started) {
       LOG(kError, "cannot start: {}", started.error().message);
       return end(exit_code_of(started.error()));

@@ -24,7 +24,9 @@ struct Effect {
     return txn(state.mvcc, op, wants_answer);
   }
   api::Answer operator()(const api::CompactRequest& op) const { return compact(state.mvcc, op); }
-  api::Answer operator()(const api::LeaseGrantRequest& op) const { return grant(state, op); }
+  api::Answer operator()(const api::LeaseGrantRequest& op) const {
+    return grant(state, op, user);
+  }
   api::Answer operator()(const api::LeaseRevokeRequest& op) const { return revoke(state, op); }
   api::Answer operator()(const api::LeaseKeepAliveRequest& op) const {
     return keep_alive(state, op);
@@ -69,6 +71,7 @@ struct Effect {
   }
 
   StoreState& state;
+  BytesView user;  // who asks; empty: nobody said
   bool wants_answer;
   std::optional<LogIndex>& diverged_at;
 };
@@ -182,8 +185,10 @@ class BatchApplication {
       auto refusal = state_.fences.refusal(state_.mvcc, command.fence->key, command.fence->token);
       if (refusal) return respond(*std::move(refusal));
     }
+    const BytesView user =
+        state_.auth.is_enabled() ? BytesView(command.identity.user) : BytesView();
     api::Answer answer =
-        std::visit(Effect{state_, wants_answer, result_.diverged_at}, command.body);
+        std::visit(Effect{state_, user, wants_answer, result_.diverged_at}, command.body);
     return respond(std::move(answer));
   }
 

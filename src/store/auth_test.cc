@@ -233,6 +233,28 @@ TEST_F(AuthTest, ALeaseIsEndedByWhoMayDeleteItsKeys) {
   EXPECT_EQ(about("root", api::LeaseRevokeRequest{5}), "ok");
 }
 
+TEST_F(AuthTest, ALeaseIsOfTheUserWhoAskedForIt) {
+  ask("writer", "grant 1 60");
+  enable();
+  const std::uint64_t hash_before = replica.store.hash();
+  EXPECT_EQ(replica.through_snapshot(64, [] {})->hash(), hash_before) << "of nobody";
+  EXPECT_EQ(ask("writer", "grant 2 60"), "ok");
+  EXPECT_EQ(ask("reader", "grant 3 60"), "ok");
+  auto loaded = replica.through_snapshot(64, [] {});
+  ASSERT_TRUE(loaded.has_value());
+  EXPECT_EQ(loaded->hash(), replica.store.hash());
+
+  Replica others = Replica(*std::move(loaded));
+  replica.stamp = others.stamp;
+  std::swap(replica.store, others.store);
+  EXPECT_EQ(ask("root", "revoke 2"), "ok");
+  EXPECT_EQ(ask("root", "grant 2 60"), "ok");
+  std::swap(replica.store, others.store);
+  EXPECT_EQ(ask("root", "revoke 2"), "ok");
+  EXPECT_EQ(ask("writer", "grant 2 60"), "ok");
+  EXPECT_NE(replica.store.hash(), others.store.hash()) << "the same leases, of others";
+}
+
 TEST_F(AuthTest, ARefusedRequestIdIsNotRememberedAndNobodyGetsAnothersAnswer) {
   enable();
   api::Request put = parse_request("put a 1");

@@ -26,9 +26,12 @@ std::int64_t seconds_left(const LeaseTerm& lease, Stamp now) {
 
 }  // namespace
 
-api::Answer grant(StoreState& state, const api::LeaseGrantRequest& op) {
+api::Answer grant(StoreState& state, const api::LeaseGrantRequest& op, BytesView user) {
   if (state.leases.contains(op.id)) return api::Error{api::ErrorCode::kLeaseExists, {}};
-  state.leases.grant(op.id, op.ttl_s, state.stamp);
+  if (!user.empty() && state.leases.count_of(user) >= kMaxUserLeases) {
+    return api::Error{api::ErrorCode::kTooManyRequests, {}};
+  }
+  state.leases.grant(op.id, op.ttl_s, state.stamp, user);
   state.lease_counts.grant(op.ttl_s);
   return api::LeaseGrantResponse{.id = op.id, .ttl_s = op.ttl_s};
 }

@@ -14,8 +14,12 @@ namespace conclave::store {
 // etcd's limit: about 285 years.
 inline constexpr std::int64_t kMaxLeaseTtlSeconds = 9'000'000'000;
 
-// kLeaseExists.
-api::Answer grant(StoreState& state, const api::LeaseGrantRequest& op);
+// Of one user, so that one who leaks them does not fill the store for the others. Part of what the
+// log means: whoever changes it has members that disagree.
+inline constexpr std::uint64_t kMaxUserLeases = 2'000'000;
+
+// kLeaseExists; kTooManyRequests: the user has too many.
+api::Answer grant(StoreState& state, const api::LeaseGrantRequest& op, BytesView user);
 // Deletes the lease's keys at one revision. kLeaseNotFound.
 api::Answer revoke(StoreState& state, const api::LeaseRevokeRequest& op);
 // A ttl of 0 says that there is no such lease, or that its time is over.

@@ -1,5 +1,9 @@
 #include "store/lease_table.h"
 
+#include <xxhash.h>
+
+#include <span>
+
 #include "base/check.h"
 #include "store/hash.h"
 #include "store/lease.h"
@@ -13,8 +17,10 @@ constexpr std::uint64_t kAttachmentBytes = 56;
 
 std::uint64_t hash_of(const LeaseTerm& term) {
   const std::uint64_t words[] = {static_cast<std::uint64_t>(term.id),
-                                 static_cast<std::uint64_t>(term.ttl_s), term.deadline.ms};
-  return hash_words(words);
+                                 static_cast<std::uint64_t>(term.ttl_s), term.deadline.ms,
+                                 XXH3_64bits(term.user.data(), term.user.size())};
+  // As it was before leases had users.
+  return hash_words(std::span(words).first(term.user.empty() ? 3 : 4));
 }
 
 // REQUIRES: the ttl is in the range that the store grants; so nothing overflows.
@@ -25,7 +31,11 @@ Stamp after(Stamp now, std::int64_t ttl_s) {
 }  // namespace
 
 LeaseTerm LeaseTable::term_of(const Leases::value_type& entry) {
-  return {.id = entry.first, .ttl_s = entry.second.ttl_s, .deadline = entry.second.deadline};
+  const Lease& lease = entry.second;
+  return {.id = entry.first,
+          .ttl_s = lease.ttl_s,
+          .deadline = lease.deadline,
+          .user = lease.user == nullptr ? Bytes() : lease.user->first};
 }
 
 std::optional<LeaseTerm> LeaseTable::find(LeaseId id) const {
@@ -41,7 +51,15 @@ const LeaseTable::Keys& LeaseTable::keys_of(LeaseId id) const {
 }
 
 void LeaseTable::add(const LeaseTerm& term) {
-  Lease lease{.ttl_s = term.ttl_s, .deadline = term.deadline, .settled = snapshots_, .keys = {}};
+  Lease lease{.ttl_s = term.ttl_s,
+              .deadline = term.deadline,
+              .user = nullptr,
+              .settled = snapshots_,
+              .keys = {}};
+  if (!term.user.empty()) {
+    lease.user = &*users_.try_emplace(term.user).first;
+    ++lease.user->second;
+  }
   const bool is_new = leases_.emplace(term.id, std::move(lease)).second;
   CHECK(is_new, "lease {} exists", term.id);
   deadlines_.emplace(term.deadline, term.id);
@@ -49,10 +67,15 @@ void LeaseTable::add(const LeaseTerm& term) {
   size_bytes_ += kLeaseBytes;
 }
 
-void LeaseTable::grant(LeaseId id, std::int64_t ttl_s, Stamp now) {
+std::uint64_t LeaseTable::count_of(BytesView user) const {
+  const auto found = users_.find(user);
+  return found == users_.end() ? 0 : found->second;
+}
+
+void LeaseTable::grant(LeaseId id, std::int64_t ttl_s, Stamp now, BytesView user) {
   CHECK(id != 0);
   CHECK(ttl_s > 0);
-  add({.id = id, .ttl_s = ttl_s, .deadline = after(now, ttl_s)});
+  add({.id = id, .ttl_s = ttl_s, .deadline = after(now, ttl_s), .user = Bytes(user)});
 }
 
 void LeaseTable::keep_alive(LeaseId id, Stamp now) {
@@ -72,6 +95,8 @@ LeaseTable::Keys LeaseTable::remove(LeaseId id) {
   preserve(*found);
   const LeaseTerm term = term_of(*found);
   Keys keys = std::move(found->second.keys);
+  Users::value_type* user = found->second.user;
+  if (user != nullptr && --user->second == 0) users_.erase(users_.find(user->first));
   leases_.erase(found);
   deadlines_.erase({term.deadline, id});
   sum_ -= hash_of(term);

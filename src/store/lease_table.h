@@ -10,6 +10,8 @@
 #include <absl/container/btree_set.h>
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -24,6 +26,7 @@ struct LeaseTerm {
   LeaseId id = 0;
   std::int64_t ttl_s = 0;
   Stamp deadline;  // its time is over as soon as the stamp has reached it
+  Bytes user;      // who asked for it; empty: nobody said
 };
 
 class LeaseTable {
@@ -46,8 +49,10 @@ class LeaseTable {
   // All leases, the first to expire first.
   const Deadlines& deadlines() const { return deadlines_; }
 
+  // Of those there are, how many this user asked for.
+  std::uint64_t count_of(BytesView user) const;
   // REQUIRES: !contains(id), id != 0, ttl_s > 0.
-  void grant(LeaseId id, std::int64_t ttl_s, Stamp now);
+  void grant(LeaseId id, std::int64_t ttl_s, Stamp now, BytesView user = {});
   // The lease has all of its time again. REQUIRES: contains(id).
   void keep_alive(LeaseId id, Stamp now);
   // Takes the lease out. Its keys are to be deleted before anything else happens.
@@ -67,6 +72,7 @@ class LeaseTable {
 
   // --- snapshots: the leases as they were at begin_snapshot(), although they go on changing ---
 
+  bool has_users() const { return !users_.empty(); }
   void begin_snapshot();
   void end_snapshot();
   // The first lease with an id above `after` (the first of all if nullopt) as it was then; nullopt
@@ -76,9 +82,11 @@ class LeaseTable {
   bool restore(const LeaseTerm& term);
 
  private:
+  using Users = std::map<Bytes, std::uint64_t, std::less<>>;  // names stay where they are
   struct Lease {
     std::int64_t ttl_s = 0;
     Stamp deadline;
+    Users::value_type* user = nullptr;
     // The number of the newest snapshot that needs nothing more of this lease: it came later, or
     // its state of then has been put aside.
     std::uint64_t settled = 0;
@@ -93,6 +101,7 @@ class LeaseTable {
 
   Leases leases_;
   Deadlines deadlines_;
+  Users users_;  // how many leases each has
   std::uint64_t orphans_ = 0;
   std::uint64_t sum_ = 0;
   std::uint64_t size_bytes_ = 0;

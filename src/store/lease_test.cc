@@ -232,6 +232,36 @@ TEST_F(Lease, AnyIdGoesIntoSnapshots) {
   EXPECT_EQ(loaded.store.hash(), replica_.store.hash());
 }
 
+TEST_F(Lease, UsersAreCounted) {
+  LeaseTable table;
+  table.grant(1, 60, Stamp{1}, "ann");
+  table.grant(2, 60, Stamp{1}, "ann");
+  table.grant(3, 60, Stamp{1});
+  EXPECT_EQ(table.count_of("ann"), 2u);
+  EXPECT_EQ(table.count_of("bob"), 0u);
+  table.remove(2);
+  table.remove(3);
+  EXPECT_EQ(table.count_of("ann"), 1u);
+  EXPECT_EQ(table.find(1)->user, "ann");
+  table.remove(1);
+  EXPECT_FALSE(table.has_users());
+}
+
+TEST_F(Lease, AUserHasOnlySoMany) {
+  StoreState state{Limits{}};
+  const auto granted = [&](LeaseId id, BytesView user) {
+    const api::Answer answer = grant(state, {.ttl_s = 60, .id = id}, user);
+    return std::holds_alternative<api::LeaseGrantResponse>(answer);
+  };
+  const auto many = static_cast<LeaseId>(kMaxUserLeases);
+  for (LeaseId id = 1; id <= many; ++id) state.leases.grant(id, 60, Stamp{1}, "ann");
+  EXPECT_FALSE(granted(many + 1, "ann"));
+  EXPECT_TRUE(granted(many + 1, "bob"));
+  EXPECT_TRUE(granted(many + 2, ""));
+  revoke(state, {.id = 1});
+  EXPECT_TRUE(granted(many + 3, "ann"));
+}
+
 // While a snapshot waits, most of them change; it passes over each of those once.
 TEST_F(Lease, ASnapshotOfManyThatChangeIsNotQuadratic) {
   constexpr int kLeases = 60'000;

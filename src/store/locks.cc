@@ -188,7 +188,7 @@ void Locks::call(Number number, Waiter& waiter, Step step, api::Body body) {
   api::Request request{std::move(body), std::nullopt, std::nullopt};
   if (writes_first(step)) request.fence = waiter.fence;
   request.identity.user = waiter.user;
-  effects_.calls.push_back({waiter.expects, std::move(request)});
+  effects_.calls.push_back({waiter.client, waiter.expects, std::move(request)});
 }
 
 void Locks::grant(Number number, Waiter& waiter) {

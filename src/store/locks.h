@@ -34,6 +34,7 @@ class Locks {
  public:
   struct Effects {
     struct Call {
+      FeedId client;  // on whose behalf; connection 0: of several
       api::CallId id = 0;
       api::Request request;
     };

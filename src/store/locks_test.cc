@@ -64,7 +64,7 @@ class Locked : public ::testing::Test {
   }
   // Answers what has been asked, and leaves what is asked then.
   void answer() {
-    for (const auto& [id, request] : locks.take_effects().calls) {
+    for (const auto& [client, id, request] : locks.take_effects().calls) {
       locks.on_response(id, db.run(request));
     }
   }
@@ -87,7 +87,7 @@ class Locked : public ::testing::Test {
     for (auto& [client, response] : effects.replies) {
       replies += fmt::format(" {}:{}", client.connection, text_of(response));
     }
-    for (const auto& [id, request] : effects.calls) locks.on_response(id, db.run(request));
+    for (const auto& [client, id, request] : effects.calls) locks.on_response(id, db.run(request));
     for (const std::uint64_t feed : effects.closed) {
       hub.request(db.store, {kOurs, feed}, api::WatchFeedClosed{});
     }
@@ -358,7 +358,7 @@ class SharedKey : public Locked {
     return std::move(calls.at(0));
   }
   void answer_with(api::ErrorCode code) {
-    for (const auto& [id, request] : locks.take_effects().calls) {
+    for (const auto& [client, id, request] : locks.take_effects().calls) {
       locks.on_response(id, {{}, api::Error{code, {}}});
     }
   }

@@ -61,7 +61,7 @@ void NativeWaits::request(FeedId client, api::Request request, std::optional<Ins
   CHECK(by_client_.emplace(client, number).second);
   if (deadline) deadlines_.emplace(*deadline, number);
   request.timeout_ms.reset();
-  effects_.calls.push_back({number, std::move(request)});
+  effects_.calls.push_back({client, number, std::move(request)});
   waiters_.emplace(number, std::move(waiter));
 }
 
@@ -138,7 +138,7 @@ void NativeWaits::submit(Number number, const Undo& undo) {
   api::Request request{api::LeaveRequest{}, std::nullopt, std::nullopt};
   std::visit([&request](const auto& body) { request.body = body; }, undo.request);
   request.identity.user = undo.user;
-  effects_.calls.push_back({number, std::move(request)});
+  effects_.calls.push_back({FeedId{}, number, std::move(request)});
 }
 
 // Repeated until it is known that it was done, and not done twice: a release that may have been
@@ -212,7 +212,7 @@ void NativeWaits::look(Number number, Room& room) {
   keys.keys_only = true;
   api::Request request{std::move(keys), std::nullopt, std::nullopt};
   request.identity.user = room.user;
-  effects_.calls.push_back({number, std::move(request)});
+  effects_.calls.push_back({FeedId{}, number, std::move(request)});
 }
 
 // --- what came of it ----------------------------------------------------------------

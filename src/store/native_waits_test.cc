@@ -65,7 +65,7 @@ class Waiting : public ::testing::Test {
       for (auto& [client, response] : effects.replies) {
         replies += fmt::format(" {}: {};", client.connection, to_text(response));
       }
-      for (const auto& [id, request] : effects.calls) {
+      for (const auto& [client, id, request] : effects.calls) {
         asked_by.insert(request.identity.user);
         waits.on_response(id, answer(request));
       }

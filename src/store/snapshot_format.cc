@@ -8,6 +8,7 @@ namespace {
 
 // The lowest that can say it all, for the sake of older builds.
 std::uint8_t version_of(const SnapshotHead& head) {
+  if (head.has_lease_users) return kSnapshotLeaseUsersVersion;
   if (!head.auth.is_blank()) return kSnapshotAuthVersion;
   if (head.leases > 0 || head.compacted > 0) return kSnapshotLeasesVersion;
   if (has_witness(head.facts.members)) return kSnapshotWitnessVersion;
@@ -42,7 +43,7 @@ void encode(Encoder& out, const SnapshotHead& head) {
 SnapshotHead decode_head(Decoder& in) {
   SnapshotHead head;
   const std::uint8_t version = in.u8();
-  if (version < kSnapshotVersion || version > kSnapshotAuthVersion) in.fail();
+  if (version < kSnapshotVersion || version > kSnapshotLeaseUsersVersion) in.fail();
   head.index = LogIndex{in.varint()};
   head.epoch = Epoch{in.varint()};
   head.stamp = Stamp{in.varint()};
@@ -60,6 +61,7 @@ SnapshotHead decode_head(Decoder& in) {
   if (version >= kSnapshotMembersVersion) decode_founding(in, head.facts);
   if (version >= kSnapshotLeasesVersion) head.leases = in.varint();
   if (version >= kSnapshotAuthVersion) head.auth = Auth::decode(in);
+  head.has_lease_users = version >= kSnapshotLeaseUsersVersion;
   const bool may_have_witness = version >= kSnapshotWitnessVersion;
   const bool must_have_witness = version == kSnapshotWitnessVersion;
   const bool has = has_witness(head.facts.members);
@@ -99,6 +101,7 @@ void encode(Encoder& out, const LeaseTerm& lease) {
   out.number(lease.id);
   out.number(lease.ttl_s);
   out.varint(lease.deadline.ms);
+  if (!lease.user.empty()) out.bytes(lease.user);
 }
 
 LeaseTerm decode_lease(Decoder& in) {
@@ -106,6 +109,7 @@ LeaseTerm decode_lease(Decoder& in) {
   lease.id = in.number();
   lease.ttl_s = in.number();
   lease.deadline = Stamp{in.varint()};
+  if (!in.finished()) lease.user = Bytes(in.bytes());
   return lease;
 }
 

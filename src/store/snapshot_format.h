@@ -27,6 +27,8 @@ inline constexpr std::uint8_t kSnapshotWitnessVersion = 3;
 inline constexpr std::uint8_t kSnapshotLeasesVersion = 4;
 // Has users and roles, and whatever of the above there is.
 inline constexpr std::uint8_t kSnapshotAuthVersion = 5;
+// Has leases that users asked for.
+inline constexpr std::uint8_t kSnapshotLeaseUsersVersion = 6;
 // Far above any record; a longer frame is damage and must not be waited for.
 inline constexpr std::uint64_t kMaxFrameBytes = 256ull << 20;
 
@@ -54,6 +56,7 @@ struct SnapshotHead {
   std::uint64_t request_id_uses = 0;
   ClusterFacts facts;
   std::uint64_t leases = 0;  // how many follow
+  bool has_lease_users = false;
   Auth auth;
 };
 

@@ -106,7 +106,8 @@ struct SnapshotLoader::State {
   Result<void> load_lease(Decoder& in) {
     TRY(close_client());
     const LeaseTerm lease = decode_lease(in);
-    if (!in.finished()) return corrupt("a lease cannot be decoded");
+    const bool may_have_user = lease.user.empty() || head.has_lease_users;
+    if (!in.finished() || !may_have_user) return corrupt("a lease cannot be decoded");
     const bool is_in_order =
         seen.bases == 0 && seen.changes == 0 && (!last_lease || lease.id > *last_lease);
     if (!is_in_order || !store->leases.restore(lease)) return corrupt("a lease cannot be");

@@ -29,6 +29,7 @@ SnapshotHead head_of(const StoreState& store) {
           .request_id_uses = store.request_ids.uses(),
           .facts = store.facts,
           .leases = store.leases.count(),
+          .has_lease_users = store.leases.has_users(),
           .auth = store.auth};
 }
 

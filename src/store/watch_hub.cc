@@ -104,19 +104,26 @@ void WatchHub::create(const Store& store, FeedId id, const api::WatchCreate& wan
     return;
   }
   if (is_empty) return refuse(Reason::kEmptyRange);
-  if (watches() >= limits_.watches) return refuse(Reason::kTooMany);
+  const auto connection = connections_.find(id.connection);
+  const std::uint32_t user = number_of(wanted.identity.user);
+  const bool has_too_many =
+      (connection != connections_.end() && connection->second >= limits_.connection_watches) ||
+      (user != 0 && user_watches_[user] >= limits_.user_watches);
+  if (watches() >= limits_.watches || has_too_many) return refuse(Reason::kTooMany);
   const std::uint32_t feed_index = feed_of(id);
   Feed& feed = feed_slots_[feed_index];
   const auto watch_id = choose_id(feed, wanted.id);
   if (!watch_id) return refuse(Reason::kIdInUse);
 
+  ++connections_[id.connection];
+  ++user_watches_[user];
   const std::uint32_t index = watchers_.add();
   Watcher& watcher = watchers_[index];
   watcher.range = index_.take(range);
   watcher.id = *watch_id;
   watcher.next = wanted.start_revision == 0 ? now + 1 : wanted.start_revision;
   watcher.feed = feed_index;
-  watcher.user = number_of(wanted.identity.user);
+  watcher.user = user;
   watcher.no_put = wanted.no_put;
   watcher.no_delete = wanted.no_delete;
   watcher.prev_kv = wanted.prev_kv;
@@ -154,7 +161,10 @@ std::uint32_t WatchHub::number_of(const std::string& user) {
   if (user.empty()) return 0;
   const auto [place, is_new] =
       user_numbers_.try_emplace(user, static_cast<std::uint32_t>(users_.size()));
-  if (is_new) users_.push_back(user);
+  if (is_new) {
+    users_.push_back(user);
+    user_watches_.push_back(0);
+  }
   return place->second;
 }
 
@@ -262,7 +272,11 @@ void WatchHub::remove(std::uint32_t index) {
   unlink(index);
   if (watcher.progress) progress_.erase(index);
   index_.release(watcher.range);
-  feed_slots_[watcher.feed].watchers.erase(watcher.id);
+  Feed& feed = feed_slots_[watcher.feed];
+  const auto connection = connections_.find(feed.id.connection);
+  if (--connection->second == 0) connections_.erase(connection);
+  --user_watches_[watcher.user];
+  feed.watchers.erase(watcher.id);
   watchers_.remove(index);
 }
 

@@ -53,6 +53,8 @@ class WatchHub {
 
   struct Limits {
     std::size_t watches = 0;
+    std::size_t connection_watches = SIZE_MAX;  // of one connection
+    std::size_t user_watches = SIZE_MAX;        // of one user
     // Of one step, about: changes matched, watches looked at for them, watches told, bytes told.
     std::size_t changes = 4'096;
     std::size_t matches = 65'536;
@@ -199,15 +201,17 @@ class WatchHub {
   Slab<Watcher> watchers_;
   Slab<Feed> feed_slots_;
   absl::btree_map<FeedId, std::uint32_t> feeds_;
-  std::array<Cursor, WatchIndex::kLists> cursors_;  // the head first
-  std::deque<std::uint32_t> waiting_;               // some may have left
-  std::deque<std::uint32_t> large_;                 // whose next revision has very many changes
+  absl::btree_map<std::uint64_t, std::size_t> connections_;  // how many watches each has
+  std::array<Cursor, WatchIndex::kLists> cursors_;           // the head first
+  std::deque<std::uint32_t> waiting_;                        // some may have left
+  std::deque<std::uint32_t> large_;  // whose next revision has very many changes
   absl::btree_set<std::pair<Revision, std::uint32_t>> future_;  // at the head, and begin later
   absl::btree_set<std::uint32_t> progress_;                     // who asked to be notified
   std::optional<std::uint32_t> progress_at_;                    // where notifying goes on
   absl::btree_set<FeedId> progress_asked_;                      // feeds
   // Names stay, as there are not many.
   std::vector<std::string> users_ = {""};
+  std::vector<std::size_t> user_watches_ = {0};
   absl::btree_map<std::string, std::uint32_t> user_numbers_;
   std::uint64_t rights_ = 0;  // the digest of users and roles when rights were looked at
   std::size_t behind_ = 0;

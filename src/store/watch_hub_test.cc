@@ -96,6 +96,25 @@ class Watched {
   }
 };
 
+TEST(WatchHub, AConnectionAndAUserHaveOnlySoMany) {
+  Watched member({.watches = 1'000, .connection_watches = 3, .user_watches = 4});
+  const auto watch = [&](FeedId feed, const std::string& user) {
+    api::WatchCreate create;
+    create.key = "a";
+    create.identity.user = user;
+    const std::size_t before = member.hub.watches();
+    member.hub.request(member.db.store, feed, create);
+    return member.hub.watches() > before;
+  };
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(watch(kFeed, "ann"));
+  EXPECT_FALSE(watch(kFeed, "bob")) << "one more of the connection";
+  EXPECT_TRUE(watch(kOther, "ann"));
+  EXPECT_FALSE(watch(kOther, "ann")) << "one more of the user";
+  EXPECT_TRUE(watch(kOther, ""));
+  member.hub.close_connection(kFeed.connection);
+  EXPECT_TRUE(watch(kFeed, "ann"));
+}
+
 TEST(WatchHub, TellsChangesOfAKeyFromNowOn) {
   Watched member;
   member.put("put a 1");

@@ -277,7 +277,7 @@ Http2Server::Http2Server(const Http2Options& options)
                                         options_.connection_window_bytes);
 }
 
-Http2Server::~Http2Server() = default;
+Http2Server::~Http2Server() { count_buffered(0, buffered_bytes_); }
 
 void Http2Server::receive(BytesView bytes) {
   if (finished()) return;
@@ -323,20 +323,33 @@ void Http2Server::receive_body(Http2Stream& stream, BytesView chunk) {
     nghttp2_session_consume_stream(session_->nghttp2, stream.id_, chunk.size());
   }
   if (stream.body_too_large || stream.finished_) return;
-  const std::size_t window = static_cast<std::size_t>(options_.stream_window_bytes);
-  const std::size_t limit = options_.max_body_bytes + (stream.long_lived ? window : 0);
-  if (stream.body.size() + chunk.size() > limit ||
-      buffered_bytes_ + chunk.size() > options_.max_buffered_bytes) {
-    stream.body_too_large = true;
-  } else {
+  if (may_buffer(stream, chunk.size())) {
     stream.body.append(chunk);
-    buffered_bytes_ += chunk.size();
+    count_buffered(chunk.size(), 0);
+  } else {
+    stream.body_too_large = true;
   }
   tell(stream);
 }
 
+bool Http2Server::may_buffer(const Http2Stream& stream, std::size_t bytes) const {
+  const std::size_t window = static_cast<std::size_t>(options_.stream_window_bytes);
+  const std::size_t limit = options_.max_body_bytes + (stream.long_lived ? window : 0);
+  if (stream.body.size() + bytes > limit) return false;
+  const std::size_t buffered = buffered_bytes_ + bytes;
+  if (buffered > options_.max_buffered_bytes) return false;
+  const Http2Buffers* all = options_.all_buffers.get();
+  return all == nullptr || all->bytes + bytes <= all->max_bytes ||
+         (buffered <= limits::kLittleBufferedBytes && all->bytes + bytes <= 2 * all->max_bytes);
+}
+
+void Http2Server::count_buffered(std::size_t more, std::size_t less) {
+  buffered_bytes_ += more - less;
+  if (options_.all_buffers) options_.all_buffers->bytes += more - less;
+}
+
 void Http2Server::consume(Http2Stream& stream, std::size_t bytes) {
-  buffered_bytes_ -= bytes;
+  count_buffered(0, bytes);
   if (bytes == stream.body.size()) {
     reuse(stream.body);
   } else {

@@ -174,6 +174,25 @@ TEST_F(Http2ServerTest, OneConnectionBuffersSoMuch) {
   EXPECT_EQ(cut, 1);
 }
 
+// Whoever holds little may have it; the flood that fills the rest is cut.
+TEST_F(Http2ServerTest, AllConnectionsTogetherBufferSoMuch) {
+  const auto all = std::make_shared<Http2Buffers>();
+  all->max_bytes = 3 * limits::kLittleBufferedBytes;
+  all->bytes = all->max_bytes;  // others'
+  start({.max_body_bytes = 2 * limits::kLittleBufferedBytes, .all_buffers = all});
+  int cut = 0;
+  on_stream_ = [&](Http2Stream& stream) { cut += stream.body_too_large ? 1 : 0; };
+  post(Bytes(limits::kLittleBufferedBytes / 2, 'x'), true);
+  pump();
+  EXPECT_EQ(cut, 0);
+  EXPECT_EQ(all->bytes, all->max_bytes + limits::kLittleBufferedBytes / 2);
+  post(Bytes(limits::kLittleBufferedBytes, 'x'), true);
+  pump();
+  EXPECT_GE(cut, 1);
+  server_.reset();
+  EXPECT_EQ(all->bytes, all->max_bytes) << "a connection that ends holds nothing";
+}
+
 TEST_F(Http2ServerTest, AHeaderListBeyondTheLimitIsCut) {
   start({.max_header_bytes = 1000});
   bool cut = false;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/fair_limits.h"
 #include "frontends/etcd/errors.h"
 #include "frontends/etcd/fence.h"
 #include "frontends/etcd/grpc_call.h"
@@ -28,7 +29,9 @@ constexpr std::array<HeaderField, 1> kOkTrailers = {{{"grpc-status", "0"}}};
 
 // How large Effects::send may become now.
 std::size_t send_room(const api::Session::Effects& effects) {
-  return limits::kSendAheadBytes - std::min(limits::kSendAheadBytes, effects.unsent);
+  const std::size_t room =
+      limits::kSendAheadBytes - std::min(limits::kSendAheadBytes, effects.unsent);
+  return std::min(room, limits::kSendPieceBytes);
 }
 
 wire::Http2Options http2_options(const SessionOptions& options) {
@@ -36,6 +39,7 @@ wire::Http2Options http2_options(const SessionOptions& options) {
   wire::Http2Options http2;
   http2.max_body_bytes = options.max_message_bytes() + kMessagePrefixBytes;
   http2.request_deadline = options.request_deadline;
+  http2.all_buffers = options.all_buffers;
   return http2;
 }
 

@@ -10,6 +10,10 @@
 #include "base/limits.h"
 #include "base/time.h"
 
+namespace conclave::wire {
+struct Http2Buffers;
+}
+
 namespace conclave::etcd {
 
 struct SessionOptions {
@@ -20,10 +24,14 @@ struct SessionOptions {
   std::string etcd_version = "3.4.23";
   std::string cluster_version = "3.4.0";
   std::string conclave_version = "0.1.0";
-  // The client's name by its certificate, for requests without a token; empty: it has none.
+  // The client's name by its certificate, for requests without a token; empty: it has none. Set by
+  // make_sessions() where certificates name users.
   std::string common_name = {};
+  bool certificates_name_users = false;
   // A connection that has not completed a request's bytes in this time is closed.
   Duration request_deadline = milliseconds(limits::kClientIdleHeaderMs);
+  // What all sessions hold of requests that are still arriving; null: each counts for itself.
+  std::shared_ptr<wire::Http2Buffers> all_buffers = {};
 
   // Served on the same port, if any; outlives the sessions.
   const api::Service* service = nullptr;
@@ -35,5 +43,7 @@ struct SessionOptions {
 
 // Effects say when to close. `peer` names the client for logs.
 std::unique_ptr<api::Session> make_session(const SessionOptions& options, const std::string& peer);
+// Makes the sessions of one member, which have one bound for what they hold together.
+api::SessionFactory make_sessions(SessionOptions options);
 
 }  // namespace conclave::etcd
