@@ -200,6 +200,7 @@ class Member:
         self.data_dir = os.path.join(cluster.directory, name)
         self.log_path = os.path.join(cluster.directory, name + '.log')
         self.process = None
+        self.environment = {}  # beside this shell's
         self.joins = None  # the --initial-cluster of a member that joins a cluster that is there
         self._channel = None
 
@@ -254,7 +255,7 @@ class Member:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_server_environment(),
+                env=_server_environment() | self.environment,
             )
         return self
 

@@ -3,6 +3,8 @@ frozen leader."""
 
 import os
 import re
+import shutil
+import tempfile
 import threading
 import time
 
@@ -149,6 +151,52 @@ class Stopping(harness.ClusterTest):
         three.start()
         self.cluster.wait_healthy()
         self.assertIn(one.value('minority/k'), (b'v', b'w'))
+
+
+@harness.conclave_only('a leader needs no disk to stay one')
+class HungDisk(harness.ClusterTest):
+    """The leader's disk takes nothing any more and fails nothing either (tests/hung_disk.c)."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = tempfile.mkdtemp(prefix='conclave-hung-')
+        cls.addClassCleanup(shutil.rmtree, cls.directory)
+        preload = os.path.join(cls.directory, 'hung_disk.so')
+        source = os.path.join(os.path.dirname(__file__), 'hung_disk.c')
+        built = harness.run(['cc', '-shared', '-fPIC', '-O2', '-o', preload, source, '-ldl'])
+        assert built.returncode == 0, built.stderr
+        cls.cluster = harness.Cluster(3)
+        for member in cls.cluster.members:
+            member.environment = {'LD_PRELOAD': preload, 'HUNG_DISK_WHILE': cls.switch(member)}
+        cls.cluster.start()
+
+    @classmethod
+    def switch(cls, member):
+        return os.path.join(cls.directory, member.name + '-hangs')
+
+    def test_its_member_leads_no_more_within_two_election_timeouts(self):
+        for _ in range(3):
+            leader = self.cluster.leader()
+            old, others = leader.status().header.member_id, self.cluster.followers()
+            writer = Writer(others[0], 'hung')
+            try:
+                time.sleep(0.3)
+                with open(self.switch(leader), 'w'):
+                    hung_at = time.monotonic()
+                harness.wait_until(
+                    lambda: all(member.status().leader not in (0, old) for member in others),
+                    10,
+                    'another leader',
+                )
+                took = time.monotonic() - hung_at
+                time.sleep(1)
+            finally:
+                writer.finish()
+                os.remove(self.switch(leader))
+            self.assertLess(took, 2 * ELECTION_SECONDS)
+            self.assertEqual(writer.failed, [])
+            self.assertLess(writer.longest_gap(), 2 * ELECTION_SECONDS)
+            self.cluster.wait_healthy()
 
 
 @harness.conclave_only('its log has another form')
