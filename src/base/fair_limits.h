@@ -10,11 +10,11 @@ namespace conclave::limits {
 
 // What a request costs, in bytes, beside its own and its answer's: its share of the loop's time,
 // compared with what a byte takes.
-inline constexpr std::uint64_t kRequestCost = 4 * kKiB;
+inline constexpr std::uint64_t kRequestCost = 8 * kKiB;
 inline constexpr std::uint64_t kOperationCost = 1 * kKiB;  // each of a transaction
 inline constexpr std::uint64_t kKeyCost = 128;             // each that a range looks at
 // What a connection gets before the next one has its turn.
-inline constexpr std::uint64_t kFairQuantum = 32 * kKiB;
+inline constexpr std::uint64_t kFairQuantum = 60 * kKiB;
 
 // Writes of one member that are on their way through the log at the same time, by cost; the others
 // wait in a fair queue. Enough to keep disk and network busy between members that are near, and
@@ -42,10 +42,12 @@ inline constexpr std::size_t kLittleRequestBytes = 64 * kKiB;
 // beyond that, which is enough for any request.
 inline constexpr std::size_t kMaxAllBufferedBytes = 256 * kMiB;
 inline constexpr std::size_t kLittleBufferedBytes = 2 * kMiB;
-// Bytes from clients that sessions look at: of one connection at once, and in a turn of the loop of
-// all connections that have sent more than that.
-inline constexpr std::size_t kInputPieceBytes = 16 * kKiB;
-inline constexpr std::size_t kInputBytesPerTurn = 256 * kKiB;
+// What clients sent is shown to their sessions in such pieces. In a turn of the loop a connection
+// has its share of what its bytes and requests cost, and then others that sent as much have theirs,
+// until all is used up.
+inline constexpr std::size_t kInputPieceBytes = 4 * kKiB;
+inline constexpr std::uint64_t kInputShare = 512 * kKiB;
+inline constexpr std::uint64_t kInputCostPerTurn = 2 * kMiB;
 // Of answers that one connection is given in a turn.
 inline constexpr std::size_t kSendPieceBytes = 128 * kKiB;
 

@@ -38,6 +38,7 @@ struct Clients::Client : io::ConnectionHandler {
   bool submitting = false;  // a loop that takes calls from `effects` is on the stack
   Bytes input;              // that its session has yet to see, from `input_taken` on
   std::size_t input_taken = 0;
+  std::uint64_t asked = 0;  // what its requests cost to take in, beside their bytes
   bool is_fed = false;   // it is in Clients::fed_
   bool is_slow = false;  // it has much to send: not read from, nor its input looked at
   bool paused = false;   // reading
@@ -89,27 +90,32 @@ void Clients::tell(Client& client, Event&& event) {
   after_session(client);
 }
 
-// The first piece at once; the rest waits for its turns among others that sent as much, and until
-// then nothing more is read.
+// A connection's share of a turn at once; the rest waits for its turns among others that sent as
+// much, and until then nothing more is read.
 void Clients::take_input(Client& client, BytesView bytes) {
   if (client.input.empty() && bytes.size() <= limits::kInputPieceBytes) {
     return tell(client, [&] { client.session->on_bytes(bytes, client.effects); });
   }
   client.input.append(bytes);
-  if (client.input.size() == bytes.size()) feed_piece(client, limits::kInputPieceBytes);
+  if (client.input.size() == bytes.size()) feed_share(client);
   resume(client);
 }
 
-// Shows its session up to `max_bytes` of its input; how many.
-std::size_t Clients::feed_piece(Client& client, std::size_t max_bytes) {
-  const BytesView piece = BytesView(client.input).substr(client.input_taken, max_bytes);
-  tell(client, [&] { client.session->on_bytes(piece, client.effects); });
-  client.input_taken += piece.size();
-  if (client.input_taken == client.input.size()) {
+// Shows its session some of its input, piece by piece; what that cost. REQUIRES: there is some.
+std::uint64_t Clients::feed_share(Client& client) {
+  std::uint64_t cost = 0;
+  while (!client.gone && !client.input.empty() && cost < limits::kInputShare) {
+    const BytesView piece =
+        BytesView(client.input).substr(client.input_taken, limits::kInputPieceBytes);
+    const std::uint64_t asked_before = client.asked;
+    tell(client, [&] { client.session->on_bytes(piece, client.effects); });
+    cost += piece.size() + client.asked - asked_before;
+    client.input_taken += piece.size();
+    if (client.input_taken < client.input.size()) continue;
     client.input_taken = 0;
     client.input = Bytes();
   }
-  return piece.size();
+  return cost;
 }
 
 // Lets a connection go on: with its input first, then with reading.
@@ -132,7 +138,7 @@ void Clients::want_feed() {
 // One turn of the loop for those that have sent much.
 void Clients::feed() {
   feed_wanted_ = false;
-  std::size_t left = limits::kInputBytesPerTurn;
+  std::uint64_t left = limits::kInputCostPerTurn;
   while (left > 0 && !fed_.empty()) {
     const auto found = connections_.find(fed_.front());
     fed_.pop_front();
@@ -140,7 +146,7 @@ void Clients::feed() {
     Client& client = *found->second;
     client.is_fed = false;
     if (client.is_slow) continue;
-    left -= feed_piece(client, std::min(left, limits::kInputPieceBytes));
+    left -= std::min(left, feed_share(client));
     if (!client.gone) resume(client);
   }
   if (!fed_.empty()) want_feed();
@@ -185,6 +191,7 @@ void Clients::after_session(Client& client) {
     client.full = false;
     has_room_(client.id);
   }
+  client.asked += client.effects.watches.size() * limits::kRequestCost;
   for (api::Session::Effects::Watch& watch : std::exchange(client.effects.watches, {})) {
     watches_.request(ClientCall{client.id, watch.feed}, std::move(watch.request));
   }
@@ -197,6 +204,7 @@ void Clients::after_session(Client& client) {
   if (!client.submitting) {
     client.submitting = true;
     while (!client.effects.calls.empty()) {
+      client.asked += client.effects.calls.size() * limits::kRequestCost;
       for (api::Session::Effects::Call& call : std::exchange(client.effects.calls, {})) {
         submit_(ClientCall{client.id, call.id}, std::move(call.request));
       }

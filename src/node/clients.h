@@ -63,7 +63,7 @@ class Clients {
   template <class Event>
   void tell(Client& client, Event&& event);
   void take_input(Client& client, BytesView bytes);
-  std::size_t feed_piece(Client& client, std::size_t max_bytes);
+  std::uint64_t feed_share(Client& client);
   void resume(Client& client);
   void want_feed();
   void feed();

@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <map>
 #include <utility>
 
+#include "base/fair_limits.h"
 #include "base/limits.h"
 
 namespace conclave::node {
@@ -29,12 +31,22 @@ class TestClock final : public io::Clock {
 
 class TestConnection final : public io::Connection {
  public:
-  void start(io::ConnectionHandler*) override {}
+  // What the test knows of one that was accepted.
+  struct View {
+    io::ConnectionHandler* handler = nullptr;
+    bool paused = false;
+  };
+
+  explicit TestConnection(View& view) : view_(view) {}
+  void start(io::ConnectionHandler* handler) override { view_.handler = handler; }
   void send(Bytes) override {}
   std::size_t unsent_bytes() const override { return 0; }
-  void pause_reading(bool) override {}
+  void pause_reading(bool paused) override { view_.paused = paused; }
   void close_after_send() override {}
   std::string peer_name() const override { return "test"; }
+
+ private:
+  View& view_;
 };
 
 class TestListener final : public io::Listener {
@@ -55,16 +67,28 @@ class TestNetwork final : public io::Network {
       std::move_only_function<void(Result<std::unique_ptr<io::Connection>>)>) override {
     return nullptr;
   }
-  void accept() { accepted_(std::make_unique<TestConnection>()); }
+  TestConnection::View& accept() {
+    TestConnection::View& view = views_.emplace_back();
+    accepted_(std::make_unique<TestConnection>(view));
+    return view;
+  }
 
  private:
   Accepted accepted_;
+  std::deque<TestConnection::View> views_;  // they outlive the connections
 };
 
+// Each 64 bytes are a request.
 class TestSession final : public api::Session {
  public:
+  static constexpr std::size_t kRequestBytes = 64;
+
   explicit TestSession(std::size_t& held) : held_(held) {}
-  void on_bytes(BytesView, Effects&) override {}
+  void on_bytes(BytesView bytes, Effects& effects) override {
+    for (seen_ += bytes.size(); seen_ >= kRequestBytes; seen_ -= kRequestBytes) {
+      effects.calls.push_back({});
+    }
+  }
   void on_response(api::CallId, api::Response, Effects&) override {}
   bool on_part(api::CallId, const api::Header&, std::vector<api::KeyValue>, Effects&) override {
     return true;
@@ -79,13 +103,14 @@ class TestSession final : public api::Session {
 
  private:
   std::size_t& held_;
+  std::size_t seen_ = 0;
 };
 
 class ClientsTest : public ::testing::Test {
  protected:
   ClientsTest() {
     EXPECT_TRUE(clients_.listen({}));
-    network_.accept();  // connection 1
+    first_ = &network_.accept();  // connection 1
   }
 
   bool tell_event(api::CallId feed) {
@@ -93,7 +118,13 @@ class ClientsTest : public ::testing::Test {
     return clients_.watch_news({1, feed}, {}, api::WatchEvents{.id = 0, .events = events});
   }
 
+  static void send_requests(TestConnection::View& from, std::size_t count) {
+    from.handler->on_bytes(Bytes(count * TestSession::kRequestBytes, 'x'));
+  }
+
   std::size_t held_ = 0;
+  std::map<std::uint64_t, std::size_t> asked_;  // requests of each connection
+  TestConnection::View* first_ = nullptr;
   std::vector<ClientCall> has_room_;
   TestClock clock_;
   TestNetwork network_;
@@ -103,13 +134,50 @@ class ClientsTest : public ::testing::Test {
                    [this](const std::string&, const api::ClientIdentity&) {
                      return std::make_unique<TestSession>(held_);
                    },
-                   [](ClientCall, api::Request) {},
+                   [this](ClientCall client, api::Request) { ++asked_[client.connection]; },
                    [](ClientCall) {},
                    [](std::uint64_t) {},
                    {.request = [](ClientCall, api::WatchRequest) {},
                     .has_room = [this](ClientCall feed) { has_room_.push_back(feed); },
                     .gone = [](std::uint64_t) {}}};
 };
+
+// A share of 64 requests is used up by 4 KiB of them; a turn has four shares.
+constexpr std::size_t kShare = 64;
+static_assert(kShare * limits::kRequestCost == limits::kInputShare);
+static_assert(kShare * TestSession::kRequestBytes == limits::kInputPieceBytes);
+static_assert(4 * limits::kInputShare == limits::kInputCostPerTurn);
+
+TEST_F(ClientsTest, WhoSendsManyRequestsHasItsShareOfEachTurn) {
+  TestConnection::View& second = network_.accept();
+  TestConnection::View& quiet = network_.accept();
+  send_requests(*first_, 10 * kShare);
+  EXPECT_EQ(asked_[1], kShare);
+  EXPECT_TRUE(first_->paused);
+  send_requests(second, 3 * kShare);
+  EXPECT_EQ(asked_[2], kShare);
+  send_requests(quiet, 1);
+  EXPECT_EQ(asked_[3], 1) << "at once";
+  EXPECT_FALSE(quiet.paused);
+  clock_.run_posted();
+  EXPECT_LE(asked_[1] + asked_[2], 2 * kShare + 5 * kShare);
+  EXPECT_EQ(asked_[2], 3 * kShare);
+  EXPECT_FALSE(second.paused);
+  for (int turn = 0; turn < 3; ++turn) clock_.run_posted();
+  EXPECT_EQ(asked_[1], 10 * kShare);
+  EXPECT_FALSE(first_->paused);
+}
+
+TEST_F(ClientsTest, ARequestOfManyBytesIsTakenInAtItsPriceToo) {
+  const std::size_t requests = 3 * limits::kInputCostPerTurn / TestSession::kRequestBytes;
+  send_requests(*first_, requests);
+  for (std::size_t turn = 0; asked_[1] < requests; ++turn) {
+    const std::size_t before = asked_[1];
+    ASSERT_LT(turn, requests);
+    clock_.run_posted();
+    EXPECT_LE(asked_[1] - before, 5 * kShare);
+  }
+}
 
 TEST_F(ClientsTest, AFeedIsToldOnceOfRoomHoweverManyOfItsWatchesWereRefused) {
   held_ = limits::kMaxAllUnsentBytes;

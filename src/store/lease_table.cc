@@ -60,6 +60,7 @@ void LeaseTable::add(const LeaseTerm& term) {
     lease.user = &*users_.try_emplace(term.user).first;
     ++lease.user->second;
   }
+  if (term.id == ended_) ended_ = 0;
   const bool is_new = leases_.emplace(term.id, std::move(lease)).second;
   CHECK(is_new, "lease {} exists", term.id);
   deadlines_.emplace(term.deadline, term.id);
@@ -103,6 +104,7 @@ LeaseTable::Keys LeaseTable::remove(LeaseId id) {
   size_bytes_ -= kLeaseBytes;
   for (const Key& key : keys) size_bytes_ -= kAttachmentBytes + key.key.size();
   orphans_ += keys.size();
+  ended_ = id;
   return keys;
 }
 
@@ -119,7 +121,7 @@ void LeaseTable::attach(LeaseId id, Keyspace keyspace, BytesView key) {
 
 void LeaseTable::detach(LeaseId id, Keyspace keyspace, BytesView key) {
   if (id == 0) return;
-  const auto found = leases_.find(id);
+  const auto found = id == ended_ ? leases_.end() : leases_.find(id);
   if (found == leases_.end()) {
     CHECK(orphans_ > 0);
     --orphans_;
