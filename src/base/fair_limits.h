@@ -25,7 +25,7 @@ inline constexpr std::uint64_t kMaxAdmittedCost = 64 * kMiB;
 // Reads that are carried out in one turn of the loop, by cost (and see kReadSlicesPerTurn).
 inline constexpr std::uint64_t kReadCostPerTurn = 2 * kMiB;
 // Of a range that takes more than a turn: its share of each.
-inline constexpr std::size_t kLongReadKeys = 1'024;
+inline constexpr std::size_t kLongReadKeys = 4'096;
 inline constexpr std::size_t kLongReadBytes = 128 * kKiB;
 
 // Of one connection: requests that have not been answered, writes and reads each, beyond which it

@@ -44,6 +44,16 @@ bool Group::identify(api::Request& request) {
   return true;
 }
 
+// Who asks, for shares. Of a read with a signed token it is not known before that is looked at.
+Flow Group::user_of(const api::Request& request) {
+  if (!store_.auth().is_enabled()) return 0;
+  const bool is_known = !request.token || request.identity.revision != 0;
+  if (is_known) return user_flow(request.identity.user);
+  if (shared_.options.auth.read_token) return 0;
+  const auto identity = identity_of(*request.token);
+  return identity ? user_flow(identity->user) : 0;
+}
+
 // What this member has not applied yet may make the token a valid one.
 void Group::identify_later(ClientCall client, api::Request request) {
   const store::Limits store_limits{.max_txn_ops = shared_.options.max_txn_ops};
@@ -55,7 +65,7 @@ void Group::identify_later(ClientCall client, api::Request request) {
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
   }
   const Instant until = deadline(request);
-  const std::size_t bytes = bytes_of(request.body);
+  const std::size_t bytes = bytes_of(request);
   reads_.add(
       {.client = client, .request = std::move(request), .deadline = until, .bytes = bytes});
   want_turn();

@@ -93,12 +93,27 @@ void Clients::tell(Client& client, Event&& event) {
 // A connection's share of a turn at once; the rest waits for its turns among others that sent as
 // much, and until then nothing more is read.
 void Clients::take_input(Client& client, BytesView bytes) {
-  if (client.input.empty() && bytes.size() <= limits::kInputPieceBytes) {
-    return tell(client, [&] { client.session->on_bytes(bytes, client.effects); });
+  const bool is_first = client.input.empty() && input_left_ > 0;
+  if (is_first && bytes.size() <= limits::kInputPieceBytes) {
+    use_up(show(client, bytes));
+    return;
   }
   client.input.append(bytes);
-  if (client.input.size() == bytes.size()) feed_share(client);
+  if (is_first) use_up(feed_share(client));
   resume(client);
+}
+
+// Of what those that came first may take in in this turn. The next one begins with feed().
+void Clients::use_up(std::uint64_t cost) {
+  input_left_ -= std::min(input_left_, cost);
+  want_feed();
+}
+
+// What it cost.
+std::uint64_t Clients::show(Client& client, BytesView piece) {
+  const std::uint64_t asked_before = client.asked;
+  tell(client, [&] { client.session->on_bytes(piece, client.effects); });
+  return piece.size() + client.asked - asked_before;
 }
 
 // Shows its session some of its input, piece by piece; what that cost. REQUIRES: there is some.
@@ -107,10 +122,9 @@ std::uint64_t Clients::feed_share(Client& client) {
   while (!client.gone && !client.input.empty() && cost < limits::kInputShare) {
     const BytesView piece =
         BytesView(client.input).substr(client.input_taken, limits::kInputPieceBytes);
-    const std::uint64_t asked_before = client.asked;
-    tell(client, [&] { client.session->on_bytes(piece, client.effects); });
-    cost += piece.size() + client.asked - asked_before;
-    client.input_taken += piece.size();
+    const std::size_t size = piece.size();
+    cost += show(client, piece);
+    client.input_taken += size;
     if (client.input_taken < client.input.size()) continue;
     client.input_taken = 0;
     client.input = Bytes();
@@ -138,6 +152,7 @@ void Clients::want_feed() {
 // One turn of the loop for those that have sent much.
 void Clients::feed() {
   feed_wanted_ = false;
+  input_left_ = limits::kInputCostPerTurn;
   std::uint64_t left = limits::kInputCostPerTurn;
   while (left > 0 && !fed_.empty()) {
     const auto found = connections_.find(fed_.front());

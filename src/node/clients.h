@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "api/session.h"
+#include "base/fair_limits.h"
 #include "base/result.h"
 #include "io/clock.h"
 #include "io/network.h"
@@ -64,6 +65,8 @@ class Clients {
   void tell(Client& client, Event&& event);
   void take_input(Client& client, BytesView bytes);
   std::uint64_t feed_share(Client& client);
+  std::uint64_t show(Client& client, BytesView piece);
+  void use_up(std::uint64_t cost);
   void resume(Client& client);
   void want_feed();
   void feed();
@@ -92,6 +95,7 @@ class Clients {
   bool flush_wanted_ = false;
   std::deque<std::uint64_t> fed_;  // connections with input that waits for its turn
   bool feed_wanted_ = false;
+  std::uint64_t input_left_ = limits::kInputCostPerTurn;
   std::shared_ptr<char> alive_;
 };
 

@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "base/fair_limits.h"
 #include "base/limits.h"
@@ -166,6 +167,26 @@ TEST_F(ClientsTest, WhoSendsManyRequestsHasItsShareOfEachTurn) {
   for (int turn = 0; turn < 3; ++turn) clock_.run_posted();
   EXPECT_EQ(asked_[1], 10 * kShare);
   EXPECT_FALSE(first_->paused);
+}
+
+TEST_F(ClientsTest, ATurnIsBoundedHoweverManySendTheirShares) {
+  std::vector<TestConnection::View*> all{first_};
+  while (all.size() < 9) all.push_back(&network_.accept());
+  const auto sum = [this] {
+    std::size_t requests = 0;
+    for (const auto& [connection, count] : asked_) requests += count;
+    return requests;
+  };
+  for (TestConnection::View* each : all) send_requests(*each, 2 * kShare);
+  EXPECT_LE(sum(), 5 * kShare);
+  EXPECT_TRUE(all.back()->paused) << "its turn has not come";
+  for (std::size_t before = 0; sum() < all.size() * 2 * kShare;) {
+    before = sum();
+    clock_.run_posted();
+    EXPECT_GT(sum(), before);
+    EXPECT_LE(sum() - before, 5 * kShare);
+  }
+  for (TestConnection::View* each : all) EXPECT_FALSE(each->paused);
 }
 
 TEST_F(ClientsTest, ARequestOfManyBytesIsTakenInAtItsPriceToo) {

@@ -87,6 +87,17 @@ class FairQueue {
     if (size_ == 0) forget();
   }
 
+  // Likewise those of one flow.
+  template <class IsOver>
+  void erase_if(Flow id, IsOver&& is_over) {
+    const auto found = flows_.find(id);
+    if (found == flows_.end()) return;
+    State& flow = found->second;
+    size_ -= flow.items.remove_if([&](const Entry& entry) { return is_over(entry.item); });
+    if (flow.items.empty() && std::erase(fresh_, &flow) > 0) erase(flow);
+    if (size_ == 0) forget();
+  }
+
  private:
   struct Entry {
     Item item;

@@ -99,6 +99,24 @@ TEST_F(FairQueueTest, DebtsOutliveTheItems) {
   EXPECT_EQ(take(5), "bbAbb");
 }
 
+TEST_F(FairQueueTest, ItemsOfOneFlowCanBeDropped) {
+  push(1, "ax");
+  push(2, "xb");
+  const auto is_x = [](char item) { return item == 'x'; };
+  queue_.erase_if(1, is_x);
+  queue_.erase_if(3, is_x);
+  EXPECT_EQ(queue_.size(), 3u);
+  EXPECT_EQ(take(9), "axb");
+  push(1, "xx");
+  push(2, "b");
+  queue_.erase_if(1, is_x);
+  EXPECT_EQ(take(1), "b") << "who has nothing left is not fresh";
+  push(1, "a");
+  queue_.erase_if(1, [](char) { return true; });
+  EXPECT_TRUE(queue_.empty());
+  EXPECT_FALSE(queue_.has_fresh());
+}
+
 TEST_F(FairQueueTest, ItemsCanBeDropped) {
   push(1, "axa");
   push(2, "xx");

@@ -27,6 +27,9 @@ consensus::EngineConfig engine_config(GroupId id, const Options& options) {
   };
 }
 
+// A disk that takes one so soon is not one that hangs now and then.
+constexpr Duration kQuickAppend = milliseconds(250);
+
 // Sets the ids of leases apart from what else comes from the incarnation.
 constexpr std::uint64_t kLeaseIds = 0x6c6561736573;
 
@@ -178,7 +181,9 @@ void Group::on_persisted(Ticket ticket, const Result<void>& result) {
     stopped_ = true;
     return shared_.fatal(result.error());
   }
-  counters_.persist.add(shared_.clock.now() - appends_since_.front());
+  const Duration took = shared_.clock.now() - appends_since_.front();
+  counters_.persist.add(took);
+  if (took < kQuickAppend) disk_doublings_ = 0;
   appends_since_.pop_front();
   persisted_ = ticket;
   engine_.persisted(ticket);
@@ -225,6 +230,7 @@ bool Group::apply_commands(const consensus::Entry& entry) {
     const std::optional<ClientCall> client = writes_.finish(outcome.origin.call);
     if (!client) continue;
     ++counters_.writes_applied;
+    writes_.charge(flow_of(*client), cost_of(outcome.response.answer));
     if (std::holds_alternative<api::MemberChangeResponse>(outcome.response.answer)) {
       answer_when_settled(*client, std::move(outcome.response));
     } else {
@@ -250,7 +256,7 @@ bool Group::is_corrupt() const { return corrupt_ || store_.is_raised(store::Alar
 
 void Group::write(ClientCall client, api::Request request) {
   ++counters_.writes_received;
-  client.user = user_flow(request.identity.user);
+  client.user = user_of(request);
   const auto* alarm = std::get_if<api::AlarmRequest>(&request.body);
   if (alarm != nullptr && alarm->type == api::AlarmType::kNone) {
     return answer(client, api::AlarmResponse{});  // there is none of that kind to lift
@@ -464,6 +470,7 @@ void Group::on_forward_reply(const peer::v1::ForwardReply& reply) {
   if (reply.incarnation() != shared_.incarnation) return;
   const auto calls = forward_sender_.answered(Epoch{reply.epoch()}, reply.number());
   if (reply.verdict() == peer::v1::ForwardReply::ACCEPTED) return;
+  want_turn();
   const api::ErrorCode code = reply.verdict() == peer::v1::ForwardReply::NO_SPACE
                                   ? api::ErrorCode::kNoSpace
                                   : api::ErrorCode::kTooManyRequests;
@@ -488,7 +495,7 @@ void Group::read(ClientCall client, api::Request request) {
     ++counters_.reads_failed;
     return answer(client, api::Error{api::ErrorCode::kCorrupt, {}});
   }
-  client.user = user_flow(request.identity.user);
+  client.user = user_of(request);
   if (!reads_.has_room(client)) {
     ++counters_.requests_refused;
     ++counters_.reads_failed;
@@ -496,7 +503,7 @@ void Group::read(ClientCall client, api::Request request) {
   }
   const bool is_local = api::route_of(request) == api::Route::kLocalRead;
   const Instant until = deadline(request);
-  const std::size_t bytes = bytes_of(request.body);
+  const std::size_t bytes = bytes_of(request);
   Reads::Read read{
       .client = client, .request = std::move(request), .deadline = until, .bytes = bytes};
   if (is_local) {
@@ -515,36 +522,6 @@ void Group::begin_barrier() {
 }
 
 namespace {
-
-// What an answer that was made at once takes off a turn's budget.
-std::size_t size_of(const std::vector<api::KeyValue>& kvs) {
-  std::size_t bytes = 0;
-  for (const api::KeyValue& kv : kvs) bytes += sizeof(kv) + kv.key.size() + kv.value.size();
-  return bytes;
-}
-
-std::size_t size_of(const std::vector<Bytes>& keys) {
-  std::size_t bytes = 0;
-  for (const Bytes& key : keys) bytes += sizeof(key) + key.size();
-  return bytes;
-}
-
-std::size_t size_of(const api::Answer& answer) {
-  if (const auto* range = std::get_if<api::RangeResponse>(&answer)) return size_of(range->kvs);
-  if (const auto* lease = std::get_if<api::LeaseTimeToLiveResponse>(&answer)) {
-    return size_of(lease->keys);
-  }
-  if (const auto* leases = std::get_if<api::LeaseLeasesResponse>(&answer)) {
-    return leases->ids.size() * sizeof(api::LeaseId);
-  }
-  const auto* txn = std::get_if<api::TxnResponse>(&answer);
-  std::size_t bytes = 0;
-  for (std::size_t i = 0; txn != nullptr && i < txn->results.size(); ++i) {
-    const auto* range = std::get_if<api::RangeResponse>(&txn->results[i].result);
-    if (range != nullptr) bytes += size_of(range->kvs);
-  }
-  return bytes;
-}
 
 void take_off(std::size_t& left, std::size_t used) { left -= std::min(left, used); }
 
@@ -603,7 +580,9 @@ void Group::serve(Reads::Read read, store::RangeReader::Budget& budget) {
   }
   ++counters_.reads_served;
   api::Response response = store_.read(read.request);
-  take_off(budget.bytes, size_of(response.answer));
+  const std::size_t cost = cost_of(response.answer);
+  if (cost > budget.bytes) reads_.charge(flow_of(read.client), cost - budget.bytes);
+  take_off(budget.bytes, cost);
   answer(read.client, std::move(response));
 }
 

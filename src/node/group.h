@@ -273,10 +273,12 @@ class Group {
   void expire();
   void resend_forwards();
   void leave_leadership_without_disk();
+  bool others_are_enough() const;
 
   // Members disagree about the state, or did: nothing is answered until somebody has looked.
   bool is_corrupt() const;
   std::optional<api::Error> refusal(ClientCall client, const api::Request& request) const;
+  Flow user_of(const api::Request& request);
   void answer(ClientCall client, api::Answer answer);
   void answer(ClientCall client, api::Response response);
   Instant deadline(const api::Request& request) const;
@@ -378,6 +380,7 @@ class Group {
   std::set<NodeId> full_disks_;
   bool no_space_ = false;
   Instant hand_over_again_;
+  int disk_doublings_ = 0;  // of the patience with this member's disk
   // This member's state differs from the leader's, and the alarm is not raised yet.
   bool corrupt_ = false;
   Instant publish_again_;

@@ -31,7 +31,9 @@ void Group::lock(ClientCall client, api::Request request) {
     deadline = shared_.clock.now() + milliseconds(static_cast<std::int64_t>(timeout_ms));
   }
   const std::size_t native = native_waits_.waiting() + native_waits_.undoing();
-  if (locks_.waiting() + native >= limits::kMaxLockWaiters) {
+  if (locks_.waiting() + native >= limits::kMaxLockWaiters ||
+      locks_.waiting_bytes() >= limits::kMaxLockWaiterBytes) {
+    ++counters_.requests_refused;
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
   }
   if (is_native(request)) {
@@ -59,8 +61,8 @@ void Group::serve_locks() {
   serve_locks(kLocksConnection, locks_.take_effects());
   serve_locks(kNativeConnection, native_waits_.take_effects());
   store::Observers::Effects observers = observers_.take_effects();
-  for (auto& [id, request] : observers.calls) {
-    submit_for_locks(ClientCall{kObserversConnection, id}, std::move(request));
+  for (auto& [client, id, request] : observers.calls) {
+    submit_for_locks(ClientCall{kObserversConnection, id, client.connection}, std::move(request));
   }
   for (const std::uint64_t feed : observers.has_room) {
     watches_.has_room({kObserversConnection, feed});

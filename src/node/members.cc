@@ -129,7 +129,8 @@ struct ChangeOf {
 void Group::change_members(ClientCall client, const api::Request& request) {
   ++counters_.writes_received;
   const bool full = no_space_ || shared_.log.is_full();
-  if (full || writes_.waiting() >= limits::kMaxInflightWrites) {
+  client.user = user_of(request);
+  if (full || !writes_.has_room(client, 1)) {
     ++counters_.writes_failed;
     const auto code = full ? api::ErrorCode::kNoSpace : api::ErrorCode::kTooManyRequests;
     return answer(client, api::Error{code, {}});

@@ -4,6 +4,8 @@
 #include <variant>
 #include <vector>
 
+#include "base/fair_limits.h"
+
 namespace conclave::node {
 namespace {
 
@@ -32,9 +34,60 @@ struct Size {
   void add(const std::unique_ptr<api::TxnRequest>& txn) {
     if (txn != nullptr) add(*txn);
   }
+  void add(const api::LeaderKey& leader) { bytes += leader.name.size() + leader.key.size(); }
+  void add(const api::AuthRequest& auth) {
+    std::visit([this](const auto& op) { add(op); }, auth.op);
+  }
+  // The others: whatever of it a client may make long.
+  template <class Other>
+  void add(const Other& other) {
+    bytes += sizeof(other);
+    if constexpr (requires { other.name.size(); }) bytes += other.name.size();
+    if constexpr (requires { other.value.size(); }) bytes += other.value.size();
+    if constexpr (requires { other.owner.size(); }) bytes += other.owner.size();
+    if constexpr (requires { other.role.size(); }) bytes += other.role.size();
+    if constexpr (requires { other.password.size(); }) bytes += other.password.size();
+    if constexpr (requires { add(other.leader); }) add(other.leader);
+  }
+};
+
+std::size_t size_of(const std::vector<api::KeyValue>& kvs) {
+  std::size_t bytes = 0;
+  for (const api::KeyValue& kv : kvs) bytes += sizeof(kv) + kv.key.size() + kv.value.size();
+  return bytes;
+}
+
+// What it took to make an answer, or a part of a transaction's.
+struct Cost {
+  std::size_t operator()(const api::RangeResponse& range) const { return size_of(range.kvs); }
+  std::size_t operator()(const api::DeleteRangeResponse& erased) const {
+    return static_cast<std::size_t>(erased.deleted) * limits::kKeyCost + size_of(erased.prev_kvs);
+  }
+  std::size_t operator()(const api::TxnResponse& txn) const {
+    std::size_t cost = 0;
+    for (const auto& each : txn.results) cost += std::visit(*this, each.result);
+    return cost;
+  }
+  std::size_t operator()(const std::unique_ptr<api::TxnResponse>& txn) const {
+    return txn == nullptr ? 0 : (*this)(*txn);
+  }
+  std::size_t operator()(const api::LeaseTimeToLiveResponse& lease) const {
+    std::size_t bytes = 0;
+    for (const Bytes& key : lease.keys) bytes += sizeof(key) + key.size();
+    return bytes;
+  }
+  std::size_t operator()(const api::LeaseLeasesResponse& leases) const {
+    return leases.ids.size() * sizeof(api::LeaseId);
+  }
+  template <class Other>
+  std::size_t operator()(const Other&) const {
+    return 0;
+  }
 };
 
 }  // namespace
+
+std::size_t cost_of(const api::Answer& answer) { return std::visit(Cost{}, answer); }
 
 std::size_t operations_of(const api::Body& body) {
   const auto* txn = std::get_if<api::TxnRequest>(&body);
@@ -44,10 +97,12 @@ std::size_t operations_of(const api::Body& body) {
   return size.operations;
 }
 
-std::size_t bytes_of(const api::Body& body) {
+std::size_t bytes_of(const api::Request& request) {
   Size size;
-  if (const auto* txn = std::get_if<api::TxnRequest>(&body)) size.add(*txn);
-  if (const auto* range = std::get_if<api::RangeRequest>(&body)) size.add(*range);
+  std::visit([&size](const auto& body) { size.add(body); }, request.body);
+  if (request.token) size.bytes += request.token->size();
+  if (request.id) size.bytes += request.id->client.size();
+  if (request.fence) size.bytes += request.fence->key.size();
   return size.bytes;
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// What a request weighs, for limits and shares.
+// What a request and its answer weigh, for limits and shares.
 
 #include <cstddef>
 
@@ -9,7 +9,9 @@ namespace conclave::node {
 
 // Operations of a transaction, with its conditions and those of nested ones; 1 for all others.
 std::size_t operations_of(const api::Body& body);
-// Of keys, ranges' ends and values of a read; other requests have next to nothing: 0.
-std::size_t bytes_of(const api::Body& body);
+// About what it takes in memory.
+std::size_t bytes_of(const api::Request& request);
+// What an answer took beside its request, as a share of a turn: about its bytes, and keys deleted.
+std::size_t cost_of(const api::Answer& answer);
 
 }  // namespace conclave::node

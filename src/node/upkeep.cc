@@ -15,6 +15,8 @@ namespace {
 constexpr std::size_t kKeepBytes = 16 * limits::kMiB;
 // Of the log since the last snapshot, beyond which a snapshot is due however large the store is.
 constexpr std::uint64_t kMaxLogBytes = 512 * limits::kMiB;
+// A minute, with an election timeout of one second.
+constexpr int kMaxDiskDoublings = 6;
 // Takes a few percent of the time.
 constexpr std::int64_t kReclaimPerSecond = 200'000;
 
@@ -78,22 +80,35 @@ void Group::expire() {
 }
 
 // A leader does not need its own disk to commit, so nothing else would notice that it hangs, for an
-// election timeout; and one whose disk is full refuses writes that the others have room for.
+// election timeout; and one whose disk is full refuses writes that the others have room for. If it
+// happens again before the disk was quick once, it may be as slow everywhere: more patience then.
 void Group::leave_leadership_without_disk() {
   if (!engine_.is_leader()) return;
   const Instant now = shared_.clock.now();
   const Duration election_timeout =
       shared_.options.tick * std::int64_t{shared_.options.election_ticks};
   const bool is_full = shared_.log.is_full();
+  const Duration patience = election_timeout * (std::int64_t{1} << disk_doublings_);
   const bool hangs =
-      !is_full && !appends_since_.empty() && now - appends_since_.front() >= election_timeout;
+      !is_full && !appends_since_.empty() && now - appends_since_.front() >= patience;
   const bool others_have_room = is_full && !no_space_;
   if ((!hangs && !others_have_room) || now < hand_over_again_) return;
-  if (!hand_over_leadership()) return;
-  hand_over_again_ = now + election_timeout;
+  if (!others_are_enough() || !hand_over_leadership()) return;
+  if (hangs) disk_doublings_ = std::min(disk_doublings_ + 1, kMaxDiskDoublings);
+  // A successor that cannot get elected must not keep this member from proposing for good.
+  hand_over_again_ = now + election_timeout * 3;
   ++counters_.disk_hand_overs;
   LOG(kWarn, "the disk {}: handing leadership over",
       is_full ? "is full" : "has taken nothing for an election timeout");
+}
+
+// Those who are there and have room can commit without this member.
+bool Group::others_are_enough() const {
+  std::set<NodeId> able;
+  for (const consensus::PeerStatus& peer : engine_.status().peers) {
+    if (peer.recently_active && !full_disks_.contains(peer.id)) able.insert(peer.id);
+  }
+  return engine_.membership().voters.reached([&able](NodeId id) { return able.contains(id); });
 }
 
 // --- the member's own commands ------------------------------------------------------

@@ -34,6 +34,11 @@ void Group::watch(ClientCall feed, api::WatchRequest request) {
 void Group::on_watch_room(ClientCall feed) { add_watch_work({feed, std::nullopt}); }
 
 void Group::on_watcher_gone(std::uint64_t connection) {
+  writes_.drop_unsent(connection);
+  watch_work_.erase_if(connection, [this, connection](const WatchWork& work) {
+    watch_requests_.remove({connection}, bytes_of(work.request));
+    return true;
+  });
   add_watch_work({ClientCall{connection, 0}, api::WatchFeedClosed{}});
   locks_.close_connection(connection);
   native_waits_.close_connection(connection);

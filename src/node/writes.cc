@@ -128,6 +128,16 @@ std::vector<Writes::Expired> Writes::expire(Instant now) {
   return expired;
 }
 
+void Writes::drop_unsent(std::uint64_t connection) {
+  unsent_.erase_if(connection, [this, connection](std::uint64_t call) {
+    Slot* slot = find(call);
+    if (slot != nullptr && slot->client.connection != connection) return false;  // on its behalf
+    if (slot != nullptr) end(*slot);
+    return true;
+  });
+  drop_ended();
+}
+
 std::vector<ClientCall> Writes::forget_sent() {
   std::vector<ClientCall> forgotten;
   for (std::size_t i = 0; i < slots_.size(); ++i) {

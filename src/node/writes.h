@@ -80,6 +80,10 @@ class Writes {
   // how many the command has.
   void add(ClientCall client, Bytes command, bool idempotent, Instant deadline,
            std::size_t operations = 1);
+  // What one that has ended has cost beside its request.
+  void charge(Flow flow, std::uint64_t cost) { unsent_.charge(flow, cost); }
+  // Nobody waits any more for those of this connection that were not sent: they are dropped.
+  void drop_unsent(std::uint64_t connection);
   // Whether this client may add another one; `share`: times the limits.
   bool has_room(const ClientCall& client, std::size_t share) const {
     return in_flight_.has_room(sharer_of(client), share);

@@ -168,6 +168,18 @@ TEST_F(WritesTest, ACallCanBeOnBehalfOfAnotherConnection) {
   EXPECT_EQ(take(1), "f f f f f f f other f lock ");
 }
 
+// Not what was sent, nor what a procedure still has to do for that client.
+TEST_F(WritesTest, UnsentOnesOfAConnectionCanBeDropped) {
+  add("sent");
+  EXPECT_EQ(take(1), "sent ");
+  add("a");
+  add_from(2, "b");
+  writes_.add(ClientCall{kLocksConnection, 7, 1}, "lock", false, kLater);
+  writes_.drop_unsent(1);
+  EXPECT_EQ(writes_.waiting(), 3u);
+  EXPECT_EQ(take(1), "b lock ");
+}
+
 TEST_F(WritesTest, NumbersAreNeverReused) {
   const auto a = add("a");
   writes_.finish(a);

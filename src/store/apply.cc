@@ -25,7 +25,7 @@ struct Effect {
   }
   api::Answer operator()(const api::CompactRequest& op) const { return compact(state.mvcc, op); }
   api::Answer operator()(const api::LeaseGrantRequest& op) const {
-    return grant(state, op, user);
+    return grant(state, op, owner);
   }
   api::Answer operator()(const api::LeaseRevokeRequest& op) const { return revoke(state, op); }
   api::Answer operator()(const api::LeaseKeepAliveRequest& op) const {
@@ -71,7 +71,7 @@ struct Effect {
   }
 
   StoreState& state;
-  BytesView user;  // who asks; empty: nobody said
+  BytesView owner;  // of a lease that is granted; empty: nobody
   bool wants_answer;
   std::optional<LogIndex>& diverged_at;
 };
@@ -185,10 +185,10 @@ class BatchApplication {
       auto refusal = state_.fences.refusal(state_.mvcc, command.fence->key, command.fence->token);
       if (refusal) return respond(*std::move(refusal));
     }
-    const BytesView user =
-        state_.auth.is_enabled() ? BytesView(command.identity.user) : BytesView();
+    const bool is_owned = command.is_owned && state_.auth.is_enabled();
+    const BytesView owner = is_owned ? BytesView(command.identity.user) : BytesView();
     api::Answer answer =
-        std::visit(Effect{state_, user, wants_answer, result_.diverged_at}, command.body);
+        std::visit(Effect{state_, owner, wants_answer, result_.diverged_at}, command.body);
     return respond(std::move(answer));
   }
 

@@ -255,6 +255,24 @@ TEST_F(AuthTest, ALeaseIsOfTheUserWhoAskedForIt) {
   EXPECT_NE(replica.store.hash(), others.store.hash()) << "the same leases, of others";
 }
 
+// Logs of older builds mean what they meant.
+TEST_F(AuthTest, ALeaseOfAnOlderBuildsCommandIsNobodys) {
+  enable();
+  api::Request grant = parse_request("grant 2 60");
+  grant.identity = who("writer");
+  Bytes command = encode_command({Replica::kSelf, Replica::kIncarnation, ++calls}, grant);
+  command[0] = 4;
+  Replica same(*replica.through_snapshot(64, [] {}));
+  same.stamp = replica.stamp;
+  replica.commit(command);
+  grant.identity.user = "both";
+  command = encode_command({Replica::kSelf, Replica::kIncarnation, calls}, grant);
+  command[0] = 4;
+  same.commit(command);
+  EXPECT_EQ(replica.store.lease_count(), 1u);
+  EXPECT_EQ(replica.store.hash(), same.store.hash());
+}
+
 TEST_F(AuthTest, ARefusedRequestIdIsNotRememberedAndNobodyGetsAnothersAnswer) {
   enable();
   api::Request put = parse_request("put a 1");

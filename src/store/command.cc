@@ -27,6 +27,8 @@ constexpr std::uint8_t kWitnessVersion = 3;
 constexpr std::uint8_t kAskedVersion = 4;
 // Of Conclave's own locks and barriers.
 constexpr std::uint8_t kNativeVersion = 5;
+// A grant of a lease by somebody with a name, whose lease it is; in version 4 it is nobody's.
+constexpr std::uint8_t kOwnedVersion = 6;
 // version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
 constexpr std::size_t kBatchHeaderBytes = 1 + 8 + 8;
 
@@ -68,6 +70,7 @@ bool may_be_fenced(CommandKind kind) {
 bool is_version_of(std::uint8_t version, CommandKind kind) {
   if (kind == CommandKind::kAuth) return version == kAskedVersion;
   if (version == kAskedVersion) return kind < CommandKind::kAuth;
+  if (version == kOwnedVersion) return kind == CommandKind::kLeaseGrant;
   if (is_about_leases(kind)) return version == kLeaseVersion;
   if (is_native(kind)) return version == kNativeVersion;
   if (kind == CommandKind::kFoundMembers && version == kWitnessVersion) return true;
@@ -197,6 +200,7 @@ struct RequestEncoder {
   std::uint8_t version_of(CommandKind kind) const {
     if (fence) CHECK(may_be_fenced(kind));
     const bool is_asked = kind == CommandKind::kAuth || identity != api::Identity{};
+    if (kind == CommandKind::kLeaseGrant && !identity.user.empty()) return kOwnedVersion;
     if (fence || is_asked) return kAskedVersion;
     if (is_native(kind)) return kNativeVersion;
     return is_about_leases(kind) ? kLeaseVersion : kCommandVersion;
@@ -487,7 +491,8 @@ Result<Command> decode_command(BytesView bytes) {
   command.origin.member = NodeId{in.fixed64()};
   command.origin.incarnation = in.fixed64();
   command.origin.call = in.varint();
-  const bool is_asked = version == kAskedVersion;
+  command.is_owned = version == kOwnedVersion;
+  const bool is_asked = version == kAskedVersion || command.is_owned;
   const std::uint8_t has = in.flags(is_asked ? kHasId | kHasIdentity | kHasFence : kHasId);
   if ((has & kHasId) != 0) command.id = decode_id(in);
   if ((has & kHasIdentity) != 0) command.identity = decode_identity(in);
@@ -496,6 +501,7 @@ Result<Command> decode_command(BytesView bytes) {
   if ((has & kHasFence) != 0) command.fence = decode_fence(in);
   const bool may_be_plain = static_cast<CommandKind>(kind) == CommandKind::kAuth;
   if (is_asked && (has & (kHasIdentity | kHasFence)) == 0 && !may_be_plain) in.fail();
+  if (command.is_owned && command.identity.user.empty()) in.fail();
   if (command.fence && !may_be_fenced(static_cast<CommandKind>(kind))) in.fail();
   if (in.ok()) command.body = decode_body(static_cast<CommandKind>(kind), version, in);
   if (!in.finished()) {

@@ -34,6 +34,7 @@ struct Command {
   std::optional<RequestIdView> id;
   std::optional<FenceView> fence;
   api::Identity identity;
+  bool is_owned = false;  // a lease that it grants is that user's
   Body body;
 };
 

@@ -241,6 +241,26 @@ TEST(Command, ANamedPutAsBytes) {
   EXPECT_EQ(decode_command(plain)->identity, api::Identity{});
 }
 
+// In version 4, which older builds wrote, a lease that somebody asked for was nobody's.
+TEST(Command, ANamedGrantAsBytes) {
+  api::Request request = parse_request("grant 7 60");
+  const Origin origin{NodeId{2}, 0x1122334455667788, 5};
+  const Bytes plain = encode_command(origin, request);
+  EXPECT_EQ(hex(plain).substr(0, 2), "03");
+  EXPECT_FALSE(decode_command(plain)->is_owned);
+  request.identity = {"ann", 300};
+  Bytes command = encode_command(origin, request);
+  EXPECT_EQ(hex(command),
+            "06" + hex(plain).substr(2, 36) + "02" + "03616e6e" + "ac02" + hex(plain).substr(40));
+  EXPECT_TRUE(decode_command(command)->is_owned);
+  command[0] = 4;
+  ASSERT_TRUE(decode_command(command).has_value());
+  EXPECT_FALSE(decode_command(command)->is_owned);
+  EXPECT_EQ(decode_command(command)->identity, request.identity);
+  request.identity = {"", 300};
+  EXPECT_EQ(hex(encode_command(origin, request)).substr(0, 2), "04");
+}
+
 TEST(Command, ChangesOfUsersAsBytes) {
   const Origin origin{NodeId{2}, 0x1122334455667788, 5};
   const auto encoded = [&](auto change) {

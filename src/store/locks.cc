@@ -114,6 +114,8 @@ void Locks::request(FeedId client, api::Request request, std::optional<Instant> 
     waiter.kind = Kind::kLeader;
     waiter.own.name = std::move(leader->name);
   }
+  waiter.bytes = waiter.own.name.size() + waiter.own.key.size() + waiter.value.size();
+  waiting_bytes_ += waiter.bytes;
   const Number number = next_++;
   Waiter& added = waiters_.emplace(number, std::move(waiter)).first->second;
   CHECK(by_client_.emplace(client, number).second);
@@ -513,6 +515,7 @@ void Locks::erase(Number number) {
     by_client_.erase(waiter.client);
     if (waiter.deadline) deadlines_.erase({*waiter.deadline, number});
   }
+  waiting_bytes_ -= waiter.bytes;
   waiters_.erase(found);
   if (was_withdrawn) let_held_back_enter(key);
 }

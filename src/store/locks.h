@@ -78,6 +78,8 @@ class Locks {
   bool has_effects() const { return !effects_.empty(); }
   Effects take_effects() { return std::exchange(effects_, {}); }
   std::size_t waiting() const { return waiters_.size(); }
+  // Of the names and values they brought.
+  std::size_t waiting_bytes() const { return waiting_bytes_; }
 
  private:
   enum class Kind : std::uint8_t { kLock, kCampaign, kProclaim, kResign, kLeader };
@@ -103,6 +105,7 @@ class Locks {
     api::Revision created = 0;
     api::Revision granted = 0;
     FeedId client;
+    std::size_t bytes = 0;      // of the name and value it brought
     std::uint64_t expects = 0;  // the call, or the feed with its one watch, that takes it on
     std::optional<Instant> deadline;
     std::string user;    // who asks
@@ -155,6 +158,7 @@ class Locks {
   void erase(Number number);
 
   Waiters waiters_;
+  std::size_t waiting_bytes_ = 0;
   Number next_ = 1;                                   // also of calls and feeds
   absl::btree_map<Number, Number> expected_;          // by call or feed
   absl::btree_map<FeedId, Number> by_client_;         // those that are not gone

@@ -125,7 +125,8 @@ void NativeWaits::leave(Number number, Waiter& waiter) {
 void NativeWaits::undo(Number number, const Waiter& waiter) {
   if (waiter.kind == Kind::kLeave || has_companion(number, waiter)) return;
   const api::Revision taken = waiter.header.revision;
-  Undo undo{api::LeaveRequest{waiter.name, waiter.lease, false, taken}, waiter.user, taken};
+  Undo undo{api::LeaveRequest{waiter.name, waiter.lease, false, taken}, waiter.client,
+            waiter.user, taken};
   if (waiter.kind == Kind::kAcquire) {
     undo.request = api::ReleaseRequest{waiter.acquired.key, waiter.acquired.token, false, 0};
   }
@@ -138,7 +139,7 @@ void NativeWaits::submit(Number number, const Undo& undo) {
   api::Request request{api::LeaveRequest{}, std::nullopt, std::nullopt};
   std::visit([&request](const auto& body) { request.body = body; }, undo.request);
   request.identity.user = undo.user;
-  effects_.calls.push_back({FeedId{}, number, std::move(request)});
+  effects_.calls.push_back({undo.client, number, std::move(request)});
 }
 
 // Repeated until it is known that it was done, and not done twice: a release that may have been
@@ -212,7 +213,8 @@ void NativeWaits::look(Number number, Room& room) {
   keys.keys_only = true;
   api::Request request{std::move(keys), std::nullopt, std::nullopt};
   request.identity.user = room.user;
-  effects_.calls.push_back({FeedId{}, number, std::move(request)});
+  const FeedId first = waiters_.at(*room.waiters.begin()).client;  // one look serves all
+  effects_.calls.push_back({first, number, std::move(request)});
 }
 
 // --- what came of it ----------------------------------------------------------------

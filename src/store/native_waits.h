@@ -78,6 +78,7 @@ class NativeWaits {
   };
   struct Undo {
     std::variant<api::ReleaseRequest, api::LeaveRequest> request;
+    FeedId client;  // who took it
     std::string user;
     api::Revision taken = 0;  // what is undone was done at this revision, or before
   };

@@ -56,7 +56,7 @@ void Observers::look(Number number, Observer& observer) {
   expected_.emplace(observer.feed, number);
   api::Request request{first_lock_key(observer.election), std::nullopt, std::nullopt};
   request.identity.user = observer.user;
-  effects_.calls.push_back({observer.feed, std::move(request)});
+  effects_.calls.push_back({observer.client, observer.feed, std::move(request)});
 }
 
 void Observers::watch(Number number, Observer& observer, Step step, api::WatchCreate create) {

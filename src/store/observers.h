@@ -29,6 +29,7 @@ class Observers {
 
   struct Effects {
     struct Call {
+      FeedId client;  // on whose behalf
       api::CallId id = 0;
       api::Request request;
     };

@@ -69,18 +69,27 @@ struct Http1Server::Parser {
 };
 
 Http1Server::Http1Server(const Http1Options& options)
-    : options_(options), parser_(std::make_unique<Parser>(options)) {}
+    : options_(options),
+      parser_(std::make_unique<Parser>(options)),
+      buffered_(options.all_buffers) {}
 Http1Server::~Http1Server() = default;
 
 const Http1Request* Http1Server::request() const { return request_ ? &*request_ : nullptr; }
 
 void Http1Server::receive(BytesView bytes, Bytes& out) {
   if (finished_) return;
+  if (!buffered_.has_room(bytes.size())) return refuse(503, "too many requests", out);
   input_.append(bytes);
   parse(out);
+  count_buffered();
   if (finished_ || ahead().size() <= options_.max_body_bytes + options_.max_header_bytes) return;
   complaint_ = "too much sent ahead";
   finished_ = true;
+}
+
+void Http1Server::count_buffered() {
+  const std::size_t body = request_ ? request_->body.size() : parser_->parser.get().body().size();
+  buffered_.set(input_.size() + body);
 }
 
 void Http1Server::parse(Bytes& out) {

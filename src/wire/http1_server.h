@@ -18,6 +18,7 @@
 #include "base/limits.h"
 #include "base/time.h"
 #include "wire/header_list.h"
+#include "wire/request_buffers.h"
 
 namespace conclave::wire {
 
@@ -25,6 +26,7 @@ struct Http1Options {
   std::uint32_t max_header_bytes = 32 * limits::kKiB;
   std::size_t max_body_bytes = limits::kMaxRequestBytes + limits::kRequestOverheadBytes;
   Duration request_deadline = milliseconds(limits::kClientIdleHeaderMs);
+  std::shared_ptr<RequestBuffers> all_buffers = {};  // of which its requests are a part; may be null
 };
 
 struct Http1Request {
@@ -87,6 +89,7 @@ class Http1Server {
   void parse(Bytes& out);
   void step(Bytes& out);
   void complete();
+  void count_buffered();
   void settle(bool keep_alive, Bytes& out);
   void refuse(int status, std::string why, Bytes& out);
   // Arrived and not parsed yet.
@@ -96,6 +99,7 @@ class Http1Server {
   std::unique_ptr<Parser> parser_;
   Bytes input_;
   std::size_t parsed_ = 0;               // of input_
+  BufferShare buffered_;                 // input_, and the body that has been parsed
   std::optional<Http1Request> request_;  // complete, and waiting for its response
   Instant partial_since_;  // when tick first saw the request incomplete; 0: it has not
   bool stopping_ = false;

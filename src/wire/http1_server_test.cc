@@ -45,6 +45,24 @@ TEST_F(Http1ServerTest, ARequestAndItsResponse) {
   EXPECT_FALSE(server_.finished());
 }
 
+TEST_F(Http1ServerTest, AllConnectionsTogetherBufferSoMuch) {
+  const auto all = std::make_shared<RequestBuffers>();
+  all->bytes = 2 * all->max_bytes;  // others'
+  const std::size_t others = all->bytes;
+  {
+    Http1Server server({.max_body_bytes = 2 * limits::kLittleRequestBytes, .all_buffers = all});
+    Bytes out;
+    server.receive("POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n", out);
+    server.receive(Bytes(limits::kLittleRequestBytes, 'x'), out);
+    EXPECT_EQ(out, "");
+    EXPECT_EQ(all->bytes, others + limits::kLittleRequestBytes);
+    server.receive("x", out);
+    EXPECT_TRUE(out.starts_with("HTTP/1.1 503 ")) << out;
+    EXPECT_TRUE(server.finished());
+  }
+  EXPECT_EQ(all->bytes, others);
+}
+
 TEST_F(Http1ServerTest, IsTheSameAtEachSplit) {
   for (std::size_t split = 0; split <= kPost.size(); ++split) {
     feed(kPost.substr(0, split));

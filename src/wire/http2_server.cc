@@ -258,7 +258,9 @@ struct Http2Callbacks {
 };
 
 Http2Server::Http2Server(const Http2Options& options)
-    : options_(options), session_(std::make_unique<Session>()) {
+    : options_(options),
+      session_(std::make_unique<Session>()),
+      buffered_(options.all_buffers) {
   nghttp2_session_callbacks* callbacks = Http2Callbacks::make();
   nghttp2_option* option = Http2Callbacks::options();
   CHECK(nghttp2_session_server_new2(&session_->nghttp2, callbacks, this, option) == 0);
@@ -277,7 +279,7 @@ Http2Server::Http2Server(const Http2Options& options)
                                         options_.connection_window_bytes);
 }
 
-Http2Server::~Http2Server() { count_buffered(0, buffered_bytes_); }
+Http2Server::~Http2Server() = default;
 
 void Http2Server::receive(BytesView bytes) {
   if (finished()) return;
@@ -325,7 +327,7 @@ void Http2Server::receive_body(Http2Stream& stream, BytesView chunk) {
   if (stream.body_too_large || stream.finished_) return;
   if (may_buffer(stream, chunk.size())) {
     stream.body.append(chunk);
-    count_buffered(chunk.size(), 0);
+    buffered_.set(buffered_.bytes() + chunk.size());
   } else {
     stream.body_too_large = true;
   }
@@ -336,20 +338,11 @@ bool Http2Server::may_buffer(const Http2Stream& stream, std::size_t bytes) const
   const std::size_t window = static_cast<std::size_t>(options_.stream_window_bytes);
   const std::size_t limit = options_.max_body_bytes + (stream.long_lived ? window : 0);
   if (stream.body.size() + bytes > limit) return false;
-  const std::size_t buffered = buffered_bytes_ + bytes;
-  if (buffered > options_.max_buffered_bytes) return false;
-  const Http2Buffers* all = options_.all_buffers.get();
-  return all == nullptr || all->bytes + bytes <= all->max_bytes ||
-         (buffered <= limits::kLittleBufferedBytes && all->bytes + bytes <= 2 * all->max_bytes);
-}
-
-void Http2Server::count_buffered(std::size_t more, std::size_t less) {
-  buffered_bytes_ += more - less;
-  if (options_.all_buffers) options_.all_buffers->bytes += more - less;
+  return buffered_.bytes() + bytes <= options_.max_buffered_bytes && buffered_.has_room(bytes);
 }
 
 void Http2Server::consume(Http2Stream& stream, std::size_t bytes) {
-  count_buffered(0, bytes);
+  buffered_.set(buffered_.bytes() - bytes);
   if (bytes == stream.body.size()) {
     reuse(stream.body);
   } else {

@@ -20,19 +20,12 @@
 #include <vector>
 
 #include "base/bytes.h"
-#include "base/fair_limits.h"
 #include "base/limits.h"
 #include "base/time.h"
 #include "wire/header_list.h"
+#include "wire/request_buffers.h"
 
 namespace conclave::wire {
-
-// Request bytes that several connections of one thread hold together. Beyond `max_bytes` those that
-// hold more than a little get no more of theirs.
-struct Http2Buffers {
-  std::size_t bytes = 0;
-  std::size_t max_bytes = limits::kMaxAllBufferedBytes;
-};
 
 struct Http2Options {
   std::uint32_t max_streams = limits::kMaxStreamsPerConnection;
@@ -40,7 +33,7 @@ struct Http2Options {
   // Body bytes that one stream, and the whole connection, may hold until the owner consumes them.
   std::size_t max_body_bytes = limits::kMaxRequestBytes + limits::kRequestOverheadBytes;
   std::size_t max_buffered_bytes = 64 * limits::kMiB;
-  std::shared_ptr<Http2Buffers> all_buffers = {};  // of which it is a part; may be null
+  std::shared_ptr<RequestBuffers> all_buffers = {};  // of which they are a part; may be null
   std::int32_t stream_window_bytes = 4 * limits::kMiB;
   std::int32_t connection_window_bytes = 16 * limits::kMiB;
   Duration request_deadline = milliseconds(limits::kClientIdleHeaderMs);
@@ -160,7 +153,6 @@ class Http2Server {
   void tell(Http2Stream& stream);
   void receive_body(Http2Stream& stream, BytesView chunk);
   bool may_buffer(const Http2Stream& stream, std::size_t bytes) const;
-  void count_buffered(std::size_t more, std::size_t less);
   void closed(Http2Stream& stream);
   void release(Http2Stream& stream);
   void release_news();
@@ -175,7 +167,7 @@ class Http2Server {
   std::vector<Http2Stream*> news_;
   std::size_t open_streams_ = 0;
   std::size_t held_bytes_ = 0;      // of responses
-  std::size_t buffered_bytes_ = 0;  // of requests
+  BufferShare buffered_;  // of requests
   std::uint32_t resets_ = 0;        // by the client, since the last tick
   std::string complaint_;  // of nghttp2, which tells the client with a GOAWAY or RST_STREAM
   std::string failure_;    // the end: nothing more is read or sent

@@ -176,7 +176,7 @@ TEST_F(Http2ServerTest, OneConnectionBuffersSoMuch) {
 
 // Whoever holds little may have it; the flood that fills the rest is cut.
 TEST_F(Http2ServerTest, AllConnectionsTogetherBufferSoMuch) {
-  const auto all = std::make_shared<Http2Buffers>();
+  const auto all = std::make_shared<RequestBuffers>();
   all->max_bytes = 3 * limits::kLittleBufferedBytes;
   all->bytes = all->max_bytes;  // others'
   start({.max_body_bytes = 2 * limits::kLittleBufferedBytes, .all_buffers = all});
@@ -191,6 +191,15 @@ TEST_F(Http2ServerTest, AllConnectionsTogetherBufferSoMuch) {
   EXPECT_GE(cut, 1);
   server_.reset();
   EXPECT_EQ(all->bytes, all->max_bytes) << "a connection that ends holds nothing";
+  all->bytes = 2 * all->max_bytes;  // many that have a little less than too much
+  start({.max_body_bytes = 2 * limits::kLittleBufferedBytes, .all_buffers = all});
+  cut = 0;
+  post(Bytes(limits::kLittleRequestBytes, 'x'), true);
+  pump();
+  EXPECT_EQ(cut, 0) << "small requests are always taken";
+  post("x", true);
+  pump();
+  EXPECT_EQ(cut, 1);
 }
 
 TEST_F(Http2ServerTest, AHeaderListBeyondTheLimitIsCut) {

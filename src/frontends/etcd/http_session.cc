@@ -126,6 +126,7 @@ wire::Http1Options http1_options(const SessionOptions& options) {
   // Base64 takes four bytes for three.
   http.max_body_bytes = options.max_message_bytes() / 3 * 4;
   http.request_deadline = options.request_deadline;
+  http.all_buffers = options.all_buffers;
   return http;
 }
 

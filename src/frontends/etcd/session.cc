@@ -108,7 +108,7 @@ std::unique_ptr<api::Session> make_session(const SessionOptions& options, const 
 }
 
 api::SessionFactory make_sessions(SessionOptions options) {
-  options.all_buffers = std::make_shared<wire::Http2Buffers>();
+  options.all_buffers = std::make_shared<wire::RequestBuffers>();
   return [options = std::move(options)](const std::string& peer,
                                         const api::ClientIdentity& identity) {
     SessionOptions of_client = options;

@@ -11,7 +11,7 @@
 #include "base/time.h"
 
 namespace conclave::wire {
-struct Http2Buffers;
+struct RequestBuffers;
 }
 
 namespace conclave::etcd {
@@ -31,7 +31,7 @@ struct SessionOptions {
   // A connection that has not completed a request's bytes in this time is closed.
   Duration request_deadline = milliseconds(limits::kClientIdleHeaderMs);
   // What all sessions hold of requests that are still arriving; null: each counts for itself.
-  std::shared_ptr<wire::Http2Buffers> all_buffers = {};
+  std::shared_ptr<wire::RequestBuffers> all_buffers = {};
 
   // Served on the same port, if any; outlives the sessions.
   const api::Service* service = nullptr;
