@@ -15,6 +15,7 @@
 #include "server/import_keys.h"
 #include "server/import_leases.h"
 #include "server/import_plan.h"
+#include "server/import_users.h"
 
 namespace conclave::server {
 
@@ -42,12 +43,6 @@ constexpr std::size_t kMostWaitingEvents = 100'000;
 constexpr int kMostRounds = 10;  // of a cut-over that the source's compaction disturbs
 constexpr Duration kRefresh = seconds(1);
 constexpr Duration kWait = milliseconds(100);
-
-EtcdLogin login_of(const std::string& text) {
-  const std::size_t colon = text.find(':');
-  if (colon == std::string::npos) return {.user = text, .password = {}};
-  return {.user = text.substr(0, colon), .password = text.substr(colon + 1)};
-}
 
 std::string count_of(std::uint64_t number, std::string_view what) {
   return fmt::format("{} {}{}", with_commas(number), what, number == 1 ? "" : "s");
@@ -87,11 +82,10 @@ class Import {
   explicit Import(const ImportOptions& options)
       : options_(options),
         span_{options.prefix},
-        source_(pump_, "source", options.source, login_of(options.source_user),
-                seconds(options.patience_seconds)),
-        target_(pump_, "target", options.target, login_of(options.target_user),
-                seconds(options.patience_seconds)),
+        source_(pump_, "source", options.source, seconds(options.patience_seconds)),
+        target_(pump_, "target", options.target, seconds(options.patience_seconds)),
         leases_(pump_, source_, target_),
+        users_(pump_, source_, target_),
         writer_(target_, leases_),
         switch_(pump_, [this](const std::string& line) { display_.note(line); }) {
     const auto tell = [this](const std::string& trouble) {
@@ -106,6 +100,7 @@ class Import {
   Result<void> run() {
     TRY(look_at_both());
     TRY(copy());
+    TRY(copy_users());
     if (!switch_.is_on()) display_.note(how_to_end());
     TRY(follow(std::nullopt));
     for (int round = 1; round <= kMostRounds; ++round) {
@@ -119,12 +114,15 @@ class Import {
  private:
   Result<void> look_at_both();
   Result<void> check_target(std::uint64_t cluster);
+  Result<bool> copies_users(const std::optional<ImportState>& before);
   Result<void> set_state(Phase phase, std::int64_t revision, std::vector<Change> changes = {});
   std::string how_to_end() const;
 
   Result<void> copy();
   Result<void> write_differences(std::int64_t revision, std::uint64_t keys);
   Result<std::optional<Relation>> next_relation(KeyReader& source, KeyReader& target);
+  Result<void> copy_users();
+  Result<void> check_login(const ImportedUsers& users) const;
 
   Result<void> follow(std::optional<std::int64_t> last);
   Result<bool> follow_once(std::optional<std::int64_t> last);
@@ -142,10 +140,12 @@ class Import {
   EtcdClient source_;
   EtcdClient target_;
   LeaseKeeper leases_;
+  UserCopier users_;
   TargetWriter writer_;
   CutOverSwitch switch_;
   ImportState state_;
-  std::int64_t applied_ = 0;  // the target has everything of the source up to this revision
+  std::int64_t applied_ = 0;    // the target has everything of the source up to this revision
+  bool users_enabled_ = false;  // in the source, when they were copied last
   bool differs_ = false;
   Instant refreshed_;
   // For the display.
@@ -189,6 +189,7 @@ Result<void> Import::check_target(std::uint64_t cluster) {
                       before.source_cluster, printable(before.prefix),
                       before.merge ? "with" : "without"));
     }
+    state_.users = TRY(copies_users(before));
     state_.revision = before.revision;
     writer_.begin_with(*found);
     display_.done(
@@ -203,7 +204,36 @@ Result<void> Import::check_target(std::uint64_t cluster) {
                             "has with --merge",
                             printable(first->key())));
   }
+  state_.users = TRY(copies_users(std::nullopt));
   return {};
+}
+
+// Decided once, when the import begins: from then on what users the target has are the import's.
+Result<bool> Import::copies_users(const std::optional<ImportState>& before) {
+  if (options_.without_users) {
+    if (!before || !before->users) return false;
+    return fail(ErrorCode::kInvalid,
+                "target: the import that was begun there copies users: it goes on without "
+                "--without-users");
+  }
+  const bool in_source = TRY(users_.any_in(source_));
+  if (before && !before->users) {
+    if (!in_source) return false;
+    return fail(ErrorCode::kInvalid,
+                "target: the import that was begun there copies no users: it goes on with "
+                "--without-users");
+  }
+  if (!before && TRY(users_.any_in(target_))) {
+    if (!in_source) return false;
+    return fail(
+        ErrorCode::kInvalid,
+        "target: it has users or roles of its own, as the source has: delete them, or leave "
+        "the source's behind with --without-users");
+  }
+  bool disabled = false;
+  TRY(users_.prepare_target(disabled));
+  if (disabled) display_.note("Users are enabled at the target: disabled until the cut-over");
+  return true;
 }
 
 Result<void> Import::set_state(Phase phase, std::int64_t revision, std::vector<Change> changes) {
@@ -244,6 +274,39 @@ Result<void> Import::copy() {
     applied_ = since;
     return set_state(Phase::kFollowing, applied_);
   }
+}
+
+Result<void> Import::copy_users() {
+  if (!state_.users) return {};
+  const Instant begin = now();
+  const ImportedUsers found = TRY(users_.read_source());
+  TRY(check_login(found));
+  const auto copied = users_.copy(found);
+  if (!copied) {
+    differs_ = copied.error().code == ErrorCode::kMismatch;
+    return Failure(copied.error());
+  }
+  users_enabled_ = found.enabled;
+  if (found.users.empty() && found.roles.empty()) return {};
+  display_.done(fmt::format("Copied {} and {} of users' revision {} in {:.1f} s; users are {}",
+                            count_of(found.users.size(), "user"),
+                            count_of(found.roles.size(), "role"), found.revision,
+                            (now() - begin).seconds(), found.enabled ? "enabled" : "not enabled"));
+  return {};
+}
+
+// Once users are enabled at the target, as they are at the source, the import has to be one of
+// them.
+Result<void> Import::check_login(const ImportedUsers& found) const {
+  if (!found.enabled) return {};
+  const std::string name = login_of(options_.target.user).name;
+  if (name.empty() && !options_.target.tls.certificate.empty()) return {};
+  const auto user = found.users.find(name);
+  if (user != found.users.end() && user->second.roles.contains("root")) return {};
+  return fail(ErrorCode::kInvalid,
+              fmt::format("source: users are enabled there, and will be at the target: --to-user "
+                          "has to name one of them with the role root{}",
+                          name.empty() ? "" : ", which " + name + " is not"));
 }
 
 // nullopt: both are at their ends.
@@ -394,6 +457,7 @@ Result<bool> Import::cut_over() {
   display_.done(fmt::format("Cutting over at revision {} of the source", head.revision));
   TRY(follow(head.revision));
   TRY(leases_.refresh());
+  TRY(copy_users());
   const auto verified = verify(applied_, head.keys);
   if (!verified && verified.error().code == ErrorCode::kNotFound) return false;
   if (!verified) return Failure(verified.error());
@@ -459,6 +523,11 @@ Result<void> Import::verify(std::int64_t revision, std::uint64_t keys) {
 
 Result<void> Import::finish(std::int64_t revision) {
   TRY(leases_.hand_over());
+  // Before the end is written down, as one of them: so it is known that a user can log in.
+  if (state_.users && users_enabled_) {
+    TRY(users_.enable());
+    display_.done("Users are enabled at the target");
+  }
   TRY(writer_.step({}, ""));
   // It is handed over: from here on nothing can fail.
   const Result<Head> head = head_of(source_, span_);

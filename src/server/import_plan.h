@@ -47,6 +47,7 @@ struct ImportState {
   Phase phase = Phase::kCopying;
   std::int64_t revision = 0;  // of the source: what was deleted there up to it is not in the target
   bool merge = false;
+  bool users = false;  // are copied
   Bytes prefix;
 
   bool operator==(const ImportState&) const = default;
