@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -75,13 +76,14 @@ def keep_alive(member, lease):
 class Import:
     """The command, with what it printed."""
 
-    def __init__(self, test, source, target, *flags):
+    def __init__(self, test, source, target, *flags, **environment):
         self.log = os.path.join(target.directory, f'import-{time.monotonic_ns()}.log')
         command = [harness.Options.binary, 'import', 'etcd', '--endpoint', urls(source)]
         command += ['--to', urls(target), *flags]
         with open(self.log, 'wb') as log:
+            env = dict(os.environ, **environment)
             self.process = harness.spawn(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env
             )
         self.killed = False
         test.addCleanup(self.kill)
@@ -603,16 +605,37 @@ class Users(ImportTest):
         self.assertIn('permission denied', said.stderr)
 
     def test_survive_its_end_and_a_target_where_they_are_enabled_already(self):
-        source, target = self.clusters(source_flags=['--bcrypt-cost', '4'])
+        """The source's tokens are signed: with each change of a user the import's are old."""
+        with tempfile.TemporaryDirectory() as directory:
+            key = directory + '/key'
+            make = ['openssl', 'genpkey', '-quiet', '-algorithm', 'RSA', '-out', key]
+            subprocess.run(make, check=True)
+            subprocess.run(['openssl', 'pkey', '-in', key, '-pubout', '-out', key + '.pub'], check=True)
+            signed = f'jwt,pub-key={key}.pub,priv-key={key},sign-method=RS256'
+            source, target = self.clusters(
+                source_flags=['--bcrypt-cost', '4', '--auth-token', signed]
+            )
         old, new = source.members[0], target.members[0]
         make_users(old)
-        Client(old).auth('AuthEnable')
+        nobody = Client(old)
+        for number in range(150):  # more than a page of the database
+            add_without_password(nobody, f'many/{number}')
+        rights = [(READ, b'%d/' % number + bytes(40), b'') for number in range(100)]
+        add_role(nobody, 'large', rights)  # over several pages
+        nobody.auth('AuthEnable')
         login = ['--user', 'root:' + PASSWORDS['root']]
-        running = Import(self, source, target, *login).wait_for(CAUGHT_UP)
+        scratch = os.path.join(target.directory, 'scratch')
+        os.makedirs(scratch)
+        environment = {'CONCLAVE_IMPORT_USER': login[1], 'TMPDIR': scratch}
+        running = Import(self, source, target, **environment).wait_for(CAUGHT_UP)
+        self.assertIn('Copied 156 users and 6 roles', running.output())
+        self.assertEqual(os.listdir(scratch), [])
         running.kill()
         root = Client(old, 'root', PASSWORDS['root'])
         root.auth('UserChangePassword', name='bob', password='another')
+        root = Client(old, 'root', PASSWORDS['root'])
         root.auth('UserDelete', name='none')
+        root = Client(old, 'root', PASSWORDS['root'])
         root.auth('UserAdd', name='none', password='one')
         Client(new).auth('AuthEnable')  # as if it had ended between its last two steps
         without = ['--resume', '--without-users', '--to-' + login[0][2:], login[1]]
@@ -621,11 +644,15 @@ class Users(ImportTest):
         self.assertIn('copies users', output)
         running = Import(self, source, target, *login, '--resume').wait_for(CAUGHT_UP)
         self.assertIn('disabled until the cut-over', running.output())
+        root = Client(old, 'root', PASSWORDS['root'])
+        root.auth('UserChangePassword', name='ann', password='newest')
         self.assert_handed_over(running.cut_over())
+        root = Client(old, 'root', PASSWORDS['root'])
         self.assertEqual(users_of(Client(new, 'root', PASSWORDS['root'])), users_of(root))
         self.assertEqual(try_login(new, 'bob', 'another'), 'OK')
         self.assertEqual(try_login(new, 'bob', 'b'), WRONG)
         self.assertEqual(try_login(new, 'none', 'one'), 'OK')
+        self.assertEqual(try_login(new, 'ann', 'newest'), 'OK')
 
     def test_are_left_alone(self):
         source, target = self.clusters(source_flags=['--bcrypt-cost', '4'])
@@ -674,6 +701,18 @@ class Users(ImportTest):
                 self.assertEqual(code, 1, output)
                 self.assertIn(message, output)
                 self.assertNotIn(PASSWORDS['ann'], output)
+        self.assertEqual(users_of(Client(target.members[0])), ({}, {}))
+        good = [*source.alice.flags(), *root, *to, '--until-caught-up']
+        nowhere = source.certificates + '/nowhere'
+        code, output = Import(self, source, target, *good, TMPDIR=nowhere).end()
+        self.assertEqual(code, 1)
+        self.assertIn(nowhere, output)
+        source.authority.issue('member', names='DNS:elsewhere')  # read again with each handshake
+        code, output = Import(self, source, target, *good, '--resume').end()
+        self.assertEqual(code, 1)
+        self.assertIn('certificate is refused', output)
+        insecure = [*good, '--resume', '--insecure-skip-tls-verify']
+        self.assert_handed_over(Import(self, source, target, *insecure).end())
 
 
 class Refuses(ImportTest):
@@ -721,7 +760,7 @@ class Refuses(ImportTest):
             (['--endpoint', urls(source), '--to', urls(source)], 1, 'the same cluster'),
             (['--endpoint', target.members[0].peer_url, '--to', urls(target)], 1, 'source: '),
             (['--endpoint', urls(source)], 2, '--to is required'),
-            (['--endpoint', 'https://h:1', '--to', urls(target)], 2, 'https'),
+            (['--endpoint', urls(source).replace('http', 'https'), '--to', urls(target)], 1, 'TLS: '),
             (['--endpoint', '', '--to', urls(target)], 2, '--endpoint'),
         ):
             with self.subTest(flags=flags):

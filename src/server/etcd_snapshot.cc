@@ -40,7 +40,9 @@ Result<std::optional<EtcdCall>> begin_snapshot(EtcdClient& client) {
 }
 
 // How the call has ended.
-Result<wire::GrpcStatus> receive(Pump& pump, EtcdCall& call, EtcdSnapshot& into) {
+Result<wire::GrpcStatus> receive(Pump& pump, EtcdCall& call, EtcdSnapshot& into,
+                                 const SnapshotProgress& show) {
+  std::uint64_t bytes = 0;
   while (true) {
     if (!pump.run_until([&] { return call.is_ready(); }, kPieceLimit)) {
       call.abandon_connection("no answer in time");
@@ -49,9 +51,11 @@ Result<wire::GrpcStatus> receive(Pump& pump, EtcdCall& call, EtcdSnapshot& into)
     if (!message) return call.status();
     etcdserverpb::SnapshotResponse piece;
     if (!piece.ParseFromString(*message)) {
-      return fail(ErrorCode::kCorrupt, "a piece of the snapshot cannot be read");
+      return fail(ErrorCode::kCorrupt, "a piece of the etcd's snapshot cannot be read");
     }
     TRY(into.add(piece.blob()));
+    bytes += piece.blob().size();
+    show(bytes, piece.remaining_bytes());
   }
 }
 
@@ -73,7 +77,7 @@ Result<void> NamelessFile::append(BytesView bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::pwrite(file_, bytes.data(), bytes.size(), static_cast<off_t>(size_));
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return system_failure("a temporary file");
+    if (written < 0) return system_failure("a temporary file (TMPDIR says where)");
     size_ += static_cast<std::uint64_t>(written);
     bytes.remove_prefix(static_cast<std::size_t>(written));
   }
@@ -87,7 +91,7 @@ Result<Bytes> NamelessFile::read(std::uint64_t offset, std::size_t size) const {
     const ssize_t got =
         ::pread(file_, bytes.data() + taken, size - taken, static_cast<off_t>(offset + taken));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return system_failure("a temporary file");
+    if (got < 0) return system_failure("a temporary file (TMPDIR says where)");
     if (got == 0) break;
     taken += static_cast<std::size_t>(got);
   }
@@ -108,18 +112,19 @@ Result<void> EtcdSnapshot::add(BytesView bytes) {
 
 Result<std::unique_ptr<NamelessFile>> EtcdSnapshot::finish() {
   if (hash_.finish() != last_) {
-    return fail(ErrorCode::kCorrupt, "the snapshot is not what its SHA-256 says");
+    return fail(ErrorCode::kCorrupt, "the etcd's snapshot is not what its SHA-256 says");
   }
   return std::move(file_);
 }
 
-Result<std::unique_ptr<NamelessFile>> download_snapshot(Pump& pump, EtcdClient& client) {
+Result<std::unique_ptr<NamelessFile>> download_snapshot(Pump& pump, EtcdClient& client,
+                                                        const SnapshotProgress& show) {
   for (int tries = 1;; ++tries) {
     auto call = TRY(begin_snapshot(client));
     wire::GrpcStatus status{wire::GrpcCode::kUnavailable, "the connection was lost"};
     if (call) {
       EtcdSnapshot snapshot(TRY(NamelessFile::create()));
-      status = TRY(receive(pump, *call, snapshot));
+      status = TRY(receive(pump, *call, snapshot, show));
       if (status.code == wire::GrpcCode::kOk) return snapshot.finish();
     }
     const bool is_over = status.code != wire::GrpcCode::kUnavailable || tries == kMostDownloads;

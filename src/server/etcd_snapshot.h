@@ -1,6 +1,8 @@
 #pragma once
 // The database file of an etcd, as its Maintenance service sends it.
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -48,7 +50,11 @@ class EtcdSnapshot {
   Bytes last_;  // may be the checksum
 };
 
+// How many bytes have come, and how many are to come.
+using SnapshotProgress = std::function<void(std::uint64_t, std::uint64_t)>;
+
 // What a member has; everything that was acknowledged before is in it. The pump runs meanwhile.
-Result<std::unique_ptr<NamelessFile>> download_snapshot(Pump& pump, EtcdClient& client);
+Result<std::unique_ptr<NamelessFile>> download_snapshot(Pump& pump, EtcdClient& client,
+                                                        const SnapshotProgress& show);
 
 }  // namespace conclave::server

@@ -99,8 +99,11 @@ class Import {
   // kMismatch: the two differ.
   Result<void> run() {
     TRY(look_at_both());
+    // Read before anything is written, as much can be wrong there.
+    ImportedUsers found;
+    if (state_.users) found = TRY(find_users());
     TRY(copy());
-    TRY(copy_users());
+    if (state_.users) TRY(copy_users(found));
     if (!switch_.is_on()) display_.note(how_to_end());
     TRY(follow(std::nullopt));
     for (int round = 1; round <= kMostRounds; ++round) {
@@ -121,7 +124,9 @@ class Import {
   Result<void> copy();
   Result<void> write_differences(std::int64_t revision, std::uint64_t keys);
   Result<std::optional<Relation>> next_relation(KeyReader& source, KeyReader& target);
-  Result<void> copy_users();
+  Result<void> prepare_users();
+  Result<ImportedUsers> find_users();
+  Result<void> copy_users(const ImportedUsers& found);
   Result<void> check_login(const ImportedUsers& users) const;
 
   Result<void> follow(std::optional<std::int64_t> last);
@@ -131,7 +136,7 @@ class Import {
 
   Result<bool> cut_over();
   Result<void> verify(std::int64_t revision, std::uint64_t keys);
-  Result<void> finish(std::int64_t revision);
+  Result<void> finish(std::int64_t revision, bool enable_users);
 
   ImportOptions options_;
   KeySpan span_;
@@ -144,8 +149,7 @@ class Import {
   TargetWriter writer_;
   CutOverSwitch switch_;
   ImportState state_;
-  std::int64_t applied_ = 0;    // the target has everything of the source up to this revision
-  bool users_enabled_ = false;  // in the source, when they were copied last
+  std::int64_t applied_ = 0;  // the target has everything of the source up to this revision
   bool differs_ = false;
   Instant refreshed_;
   // For the display.
@@ -223,17 +227,25 @@ Result<bool> Import::copies_users(const std::optional<ImportState>& before) {
                 "target: the import that was begun there copies no users: it goes on with "
                 "--without-users");
   }
-  if (!before && TRY(users_.any_in(target_))) {
-    if (!in_source) return false;
+  // A target that does not let this import see its users has some.
+  const auto in_target = users_.any_in(target_);
+  if (!in_source && !before) return in_target && !*in_target;
+  if (!in_target) return Failure(in_target.error());
+  if (*in_target && !before) {
     return fail(
         ErrorCode::kInvalid,
         "target: it has users or roles of its own, as the source has: delete them, or leave "
         "the source's behind with --without-users");
   }
-  bool disabled = false;
-  TRY(users_.prepare_target(disabled));
-  if (disabled) display_.note("Users are enabled at the target: disabled until the cut-over");
+  TRY(prepare_users());
   return true;
+}
+
+Result<void> Import::prepare_users() {
+  if (TRY(users_.prepare_target())) {
+    display_.note("Users are enabled at the target: disabled until the cut-over");
+  }
+  return {};
 }
 
 Result<void> Import::set_state(Phase phase, std::int64_t revision, std::vector<Change> changes) {
@@ -276,22 +288,31 @@ Result<void> Import::copy() {
   }
 }
 
-Result<void> Import::copy_users() {
-  if (!state_.users) return {};
-  const Instant begin = now();
-  const ImportedUsers found = TRY(users_.read_source());
+Result<ImportedUsers> Import::find_users() {
+  const auto show = [this](std::uint64_t done, std::uint64_t left) {
+    if (!display_.is_due()) return;
+    display_.progress(fmt::format("reading users from a snapshot: {} of {} MiB",
+                                  with_commas(done / limits::kMiB),
+                                  with_commas((done + left) / limits::kMiB)));
+  };
+  ImportedUsers found = TRY(users_.read_source(show));
   TRY(check_login(found));
+  if (!found.empty()) TRY(prepare_users());
+  return found;
+}
+
+Result<void> Import::copy_users(const ImportedUsers& found) {
+  const Instant begin = now();
   const auto copied = users_.copy(found);
   if (!copied) {
     differs_ = copied.error().code == ErrorCode::kMismatch;
     return Failure(copied.error());
   }
-  users_enabled_ = found.enabled;
-  if (found.users.empty() && found.roles.empty()) return {};
-  display_.done(fmt::format("Copied {} and {} of users' revision {} in {:.1f} s; users are {}",
+  if (found.empty()) return {};
+  display_.done(fmt::format("Copied {} and {} in {:.1f} s, as of their revision {}; users are {}",
                             count_of(found.users.size(), "user"),
-                            count_of(found.roles.size(), "role"), found.revision,
-                            (now() - begin).seconds(), found.enabled ? "enabled" : "not enabled"));
+                            count_of(found.roles.size(), "role"), (now() - begin).seconds(),
+                            found.revision, found.enabled ? "enabled" : "not enabled"));
   return {};
 }
 
@@ -457,11 +478,15 @@ Result<bool> Import::cut_over() {
   display_.done(fmt::format("Cutting over at revision {} of the source", head.revision));
   TRY(follow(head.revision));
   TRY(leases_.refresh());
-  TRY(copy_users());
+  ImportedUsers found;
+  if (state_.users) {
+    found = TRY(find_users());
+    TRY(copy_users(found));
+  }
   const auto verified = verify(applied_, head.keys);
   if (!verified && verified.error().code == ErrorCode::kNotFound) return false;
   if (!verified) return Failure(verified.error());
-  TRY(finish(applied_));
+  TRY(finish(applied_, found.enabled));
   return true;
 }
 
@@ -521,10 +546,10 @@ Result<void> Import::verify(std::int64_t revision, std::uint64_t keys) {
   return {};
 }
 
-Result<void> Import::finish(std::int64_t revision) {
+Result<void> Import::finish(std::int64_t revision, bool enable_users) {
   TRY(leases_.hand_over());
   // Before the end is written down, as one of them: so it is known that a user can log in.
-  if (state_.users && users_enabled_) {
+  if (enable_users) {
     TRY(users_.enable());
     display_.done("Users are enabled at the target");
   }

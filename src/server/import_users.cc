@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "etcd.pb.h"
-#include "server/etcd_snapshot.h"
 #include "wire/json.h"
 
 namespace conclave::server {
@@ -85,14 +84,20 @@ Result<bool> UserCopier::any_in(EtcdClient& client) {
   return !roles.empty();
 }
 
-Result<void> UserCopier::prepare_target(bool& disabled) {
+Result<bool> UserCopier::prepare_target() {
+  if (prepared_) return false;
   const auto status =
       TRY(ask<pb::AuthStatusResponse>(target_, kAuthStatus, pb::AuthStatusRequest()));
-  disabled = status.enabled();
-  if (disabled) {
+  if (status.enabled()) {
     TRY(ask<pb::AuthDisableResponse>(target_, kAuthDisable, pb::AuthDisableRequest()));
   }
-  // One that knows no hashes would make users whose password is empty: what it must refuse tells.
+  TRY(probe_target());
+  prepared_ = true;
+  return status.enabled();
+}
+
+// One that knows no hashes would make users whose password is empty: what it must refuse tells.
+Result<void> UserCopier::probe_target() {
   const auto made = target_.ask<pb::AuthUserAddResponse>(
       kUserAdd, user_add(kProbe, {.hash = "no hash", .none = false}));
   if (!made && made.error().code == GrpcCode::kInvalidArgument) return {};
@@ -105,14 +110,13 @@ Result<void> UserCopier::prepare_target(bool& disabled) {
                   "have to be newer; or leave them behind with --without-users");
 }
 
-Result<ImportedUsers> UserCopier::read_source() {
+Result<ImportedUsers> UserCopier::read_source(const SnapshotProgress& show) {
   if (!TRY(any_in(source_))) return ImportedUsers{};
-  const auto database = download_snapshot(pump_, source_);
-  if (!database) return Failure(database.error());
+  const auto database = TRY(download_snapshot(pump_, source_, show));
   const auto read = [&](std::uint64_t offset, std::size_t size) {
-    return (*database)->read(offset, size);
+    return database->read(offset, size);
   };
-  const auto file = BoltFile::open(read, (*database)->size());
+  const auto file = BoltFile::open(read, database->size());
   auto users = file ? read_users(*file) : Failure(file.error());
   if (!users) users.error().message = source_.name() + ": its snapshot: " + users.error().message;
   return users;

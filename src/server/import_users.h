@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "server/etcd_client.h"
+#include "server/etcd_snapshot.h"
 #include "server/import_users_plan.h"
 
 namespace conclave::server {
@@ -22,12 +23,12 @@ class UserCopier {
 
   // Whether a cluster has users or roles.
   Result<bool> any_in(EtcdClient& client);
-  // Before the first copy(): the target can take hashes, and nobody needs to be a user there yet.
-  // kInvalid if it cannot. `disabled` is whether users were enabled there.
-  Result<void> prepare_target(bool& disabled);
+  // Before the first copy() of any: sees to it that nobody needs to be a user of the target, and
+  // says whether that was so. kInvalid: it cannot take hashes.
+  Result<bool> prepare_target();
 
   // Those of the source, as of now; a snapshot is loaded only if there are any.
-  Result<ImportedUsers> read_source();
+  Result<ImportedUsers> read_source(const SnapshotProgress& show);
   // kMismatch: the target's do not become like them.
   Result<void> copy(const ImportedUsers& source);
   // From here on the target wants a user for everything: the one that its client has to name.
@@ -36,6 +37,7 @@ class UserCopier {
  private:
   Result<std::vector<std::string>> users_of(EtcdClient& client);
   Result<std::vector<std::string>> roles_of(EtcdClient& client);
+  Result<void> probe_target();
   Result<ImportedUsers> read_target();
   Result<void> remove(const UserChanges& changes);
   Result<void> add_roles(const std::vector<std::string>& names, const ImportedUsers& source);
@@ -47,6 +49,7 @@ class UserCopier {
   Pump& pump_;
   EtcdClient& source_;
   EtcdClient& target_;
+  bool prepared_ = false;
   std::map<std::string, ImportedPassword> given_;  // to users of the target, by this
   std::string refusal_;                            // the last one by the target
 };

@@ -42,6 +42,8 @@ struct ImportedUsers {
   std::uint64_t revision = 0;  // of users and roles, in the cluster that they are of
   std::map<std::string, ImportedUser> users;
   std::map<std::string, ImportedRole> roles;
+
+  bool empty() const { return users.empty() && roles.empty(); }
 };
 
 // kCorrupt if the file is damaged, or holds what etcd does not write there.
