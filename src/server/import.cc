@@ -103,7 +103,7 @@ class Import {
     ImportedUsers found;
     if (state_.users) found = TRY(find_users());
     TRY(copy());
-    if (state_.users) TRY(copy_users(found));
+    if (state_.users) TRY(copy_users(found, "Copied"));
     if (!switch_.is_on()) display_.note(how_to_end());
     TRY(follow(std::nullopt));
     for (int round = 1; round <= kMostRounds; ++round) {
@@ -126,7 +126,7 @@ class Import {
   Result<std::optional<Relation>> next_relation(KeyReader& source, KeyReader& target);
   Result<void> prepare_users();
   Result<ImportedUsers> find_users();
-  Result<void> copy_users(const ImportedUsers& found);
+  Result<void> copy_users(const ImportedUsers& found, std::string_view verb);
   Result<void> check_login(const ImportedUsers& users) const;
 
   Result<void> follow(std::optional<std::int64_t> last);
@@ -290,7 +290,7 @@ Result<void> Import::copy() {
 
 Result<ImportedUsers> Import::find_users() {
   const auto show = [this](std::uint64_t done, std::uint64_t left) {
-    if (!display_.is_due()) return;
+    if (done < limits::kMiB || !display_.is_due()) return;
     display_.progress(fmt::format("reading users from a snapshot: {} of {} MiB",
                                   with_commas(done / limits::kMiB),
                                   with_commas((done + left) / limits::kMiB)));
@@ -301,7 +301,7 @@ Result<ImportedUsers> Import::find_users() {
   return found;
 }
 
-Result<void> Import::copy_users(const ImportedUsers& found) {
+Result<void> Import::copy_users(const ImportedUsers& found, std::string_view verb) {
   const Instant begin = now();
   const auto copied = users_.copy(found);
   if (!copied) {
@@ -309,7 +309,7 @@ Result<void> Import::copy_users(const ImportedUsers& found) {
     return Failure(copied.error());
   }
   if (found.empty()) return {};
-  display_.done(fmt::format("Copied {} and {} in {:.1f} s, as of their revision {}; users are {}",
+  display_.done(fmt::format("{} {} and {} in {:.1f} s, as of their revision {}; users are {}", verb,
                             count_of(found.users.size(), "user"),
                             count_of(found.roles.size(), "role"), (now() - begin).seconds(),
                             found.revision, found.enabled ? "enabled" : "not enabled"));
@@ -481,7 +481,7 @@ Result<bool> Import::cut_over() {
   ImportedUsers found;
   if (state_.users) {
     found = TRY(find_users());
-    TRY(copy_users(found));
+    TRY(copy_users(found, "Verified"));
   }
   const auto verified = verify(applied_, head.keys);
   if (!verified && verified.error().code == ErrorCode::kNotFound) return false;
