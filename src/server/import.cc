@@ -44,10 +44,6 @@ constexpr int kMostRounds = 10;  // of a cut-over that the source's compaction d
 constexpr Duration kRefresh = seconds(1);
 constexpr Duration kWait = milliseconds(100);
 
-std::string count_of(std::uint64_t number, std::string_view what) {
-  return fmt::format("{} {}{}", with_commas(number), what, number == 1 ? "" : "s");
-}
-
 std::uint64_t unsigned_of(std::int64_t number) { return static_cast<std::uint64_t>(number); }
 
 // What a cluster says of itself: of the keys of a span, how many; linearizable.
@@ -85,7 +81,7 @@ class Import {
         source_(pump_, "source", options.source, seconds(options.patience_seconds)),
         target_(pump_, "target", options.target, seconds(options.patience_seconds)),
         leases_(pump_, source_, target_),
-        users_(pump_, source_, target_),
+        users_(pump_, source_, target_, display_),
         writer_(target_, leases_),
         switch_(pump_, [this](const std::string& line) { display_.note(line); }) {
     const auto tell = [this](const std::string& trouble) {
@@ -101,7 +97,7 @@ class Import {
     TRY(look_at_both());
     // Read before anything is written, as much can be wrong there.
     ImportedUsers found;
-    if (state_.users) found = TRY(find_users());
+    if (state_.users) found = TRY(users_.find());
     TRY(copy());
     if (state_.users) TRY(copy_users(found, "Copied"));
     if (!switch_.is_on()) display_.note(how_to_end());
@@ -117,17 +113,13 @@ class Import {
  private:
   Result<void> look_at_both();
   Result<void> check_target(std::uint64_t cluster);
-  Result<bool> copies_users(const std::optional<ImportState>& before);
   Result<void> set_state(Phase phase, std::int64_t revision, std::vector<Change> changes = {});
   std::string how_to_end() const;
 
   Result<void> copy();
   Result<void> write_differences(std::int64_t revision, std::uint64_t keys);
   Result<std::optional<Relation>> next_relation(KeyReader& source, KeyReader& target);
-  Result<void> prepare_users();
-  Result<ImportedUsers> find_users();
   Result<void> copy_users(const ImportedUsers& found, std::string_view verb);
-  Result<void> check_login(const ImportedUsers& users) const;
 
   Result<void> follow(std::optional<std::int64_t> last);
   Result<bool> follow_once(std::optional<std::int64_t> last);
@@ -193,7 +185,7 @@ Result<void> Import::check_target(std::uint64_t cluster) {
                       before.source_cluster, printable(before.prefix),
                       before.merge ? "with" : "without"));
     }
-    state_.users = TRY(copies_users(before));
+    state_.users = TRY(users_.decide(options_.without_users, before));
     state_.revision = before.revision;
     writer_.begin_with(*found);
     display_.done(
@@ -208,43 +200,7 @@ Result<void> Import::check_target(std::uint64_t cluster) {
                             "has with --merge",
                             printable(first->key())));
   }
-  state_.users = TRY(copies_users(std::nullopt));
-  return {};
-}
-
-// Decided once, when the import begins: from then on what users the target has are the import's.
-Result<bool> Import::copies_users(const std::optional<ImportState>& before) {
-  if (options_.without_users) {
-    if (!before || !before->users) return false;
-    return fail(ErrorCode::kInvalid,
-                "target: the import that was begun there copies users: it goes on without "
-                "--without-users");
-  }
-  const bool in_source = TRY(users_.any_in(source_));
-  if (before && !before->users) {
-    if (!in_source) return false;
-    return fail(ErrorCode::kInvalid,
-                "target: the import that was begun there copies no users: it goes on with "
-                "--without-users");
-  }
-  // A target that does not let this import see its users has some.
-  const auto in_target = users_.any_in(target_);
-  if (!in_source && !before) return in_target && !*in_target;
-  if (!in_target) return Failure(in_target.error());
-  if (*in_target && !before) {
-    return fail(
-        ErrorCode::kInvalid,
-        "target: it has users or roles of its own, as the source has: delete them, or leave "
-        "the source's behind with --without-users");
-  }
-  TRY(prepare_users());
-  return true;
-}
-
-Result<void> Import::prepare_users() {
-  if (TRY(users_.prepare_target())) {
-    display_.note("Users are enabled at the target: disabled until the cut-over");
-  }
+  state_.users = TRY(users_.decide(options_.without_users, std::nullopt));
   return {};
 }
 
@@ -288,46 +244,10 @@ Result<void> Import::copy() {
   }
 }
 
-Result<ImportedUsers> Import::find_users() {
-  const auto show = [this](std::uint64_t done, std::uint64_t left) {
-    if (done < limits::kMiB || !display_.is_due()) return;
-    display_.progress(fmt::format("reading users from a snapshot: {} of {} MiB",
-                                  with_commas(done / limits::kMiB),
-                                  with_commas((done + left) / limits::kMiB)));
-  };
-  ImportedUsers found = TRY(users_.read_source(show));
-  TRY(check_login(found));
-  if (!found.empty()) TRY(prepare_users());
-  return found;
-}
-
 Result<void> Import::copy_users(const ImportedUsers& found, std::string_view verb) {
-  const Instant begin = now();
-  const auto copied = users_.copy(found);
-  if (!copied) {
-    differs_ = copied.error().code == ErrorCode::kMismatch;
-    return Failure(copied.error());
-  }
-  if (found.empty()) return {};
-  display_.done(fmt::format("{} {} and {} in {:.1f} s, as of their revision {}; users are {}", verb,
-                            count_of(found.users.size(), "user"),
-                            count_of(found.roles.size(), "role"), (now() - begin).seconds(),
-                            found.revision, found.enabled ? "enabled" : "not enabled"));
-  return {};
-}
-
-// Once users are enabled at the target, as they are at the source, the import has to be one of
-// them.
-Result<void> Import::check_login(const ImportedUsers& found) const {
-  if (!found.enabled) return {};
-  const std::string name = login_of(options_.target.user).name;
-  if (name.empty() && !options_.target.tls.certificate.empty()) return {};
-  const auto user = found.users.find(name);
-  if (user != found.users.end() && user->second.roles.contains("root")) return {};
-  return fail(ErrorCode::kInvalid,
-              fmt::format("source: users are enabled there, and will be at the target: --to-user "
-                          "has to name one of them with the role root{}",
-                          name.empty() ? "" : ", which " + name + " is not"));
+  const auto copied = users_.copy(found, verb);
+  if (!copied) differs_ = copied.error().code == ErrorCode::kMismatch;
+  return copied;
 }
 
 // nullopt: both are at their ends.
@@ -480,7 +400,7 @@ Result<bool> Import::cut_over() {
   TRY(leases_.refresh());
   ImportedUsers found;
   if (state_.users) {
-    found = TRY(find_users());
+    found = TRY(users_.find());
     TRY(copy_users(found, "Verified"));
   }
   const auto verified = verify(applied_, head.keys);

@@ -258,6 +258,10 @@ std::string with_commas(std::uint64_t number) {
   return digits;
 }
 
+std::string count_of(std::uint64_t number, std::string_view what) {
+  return fmt::format("{} {}{}", with_commas(number), what, number == 1 ? "" : "s");
+}
+
 std::string copy_progress(std::string_view verb, std::uint64_t done, std::uint64_t all,
                           Duration elapsed) {
   const std::uint64_t most = std::max(done, all);

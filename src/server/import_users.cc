@@ -4,7 +4,9 @@
 
 #include <utility>
 
+#include "base/limits.h"
 #include "etcd.pb.h"
+#include "server/etcd_snapshot.h"
 #include "wire/json.h"
 
 namespace conclave::server {
@@ -84,16 +86,46 @@ Result<bool> UserCopier::any_in(EtcdClient& client) {
   return !roles.empty();
 }
 
-Result<bool> UserCopier::prepare_target() {
-  if (prepared_) return false;
+Result<bool> UserCopier::decide(bool without_users, const std::optional<ImportState>& before) {
+  if (without_users) {
+    if (!before || !before->users) return false;
+    return fail(ErrorCode::kInvalid,
+                "target: the import that was begun there copies users: it goes on without "
+                "--without-users");
+  }
+  const bool in_source = TRY(any_in(source_));
+  if (before && !before->users) {
+    if (!in_source) return false;
+    return fail(ErrorCode::kInvalid,
+                "target: the import that was begun there copies no users: it goes on with "
+                "--without-users");
+  }
+  // A target that does not let this import see its users has some.
+  const auto in_target = any_in(target_);
+  if (!in_source && !before) return in_target && !*in_target;
+  if (!in_target) return Failure(in_target.error());
+  if (*in_target && !before) {
+    return fail(
+        ErrorCode::kInvalid,
+        "target: it has users or roles of its own, as the source has: delete them, or leave "
+        "the source's behind with --without-users");
+  }
+  TRY(prepare_target());
+  return true;
+}
+
+// Nobody needs to be a user of it from here on.
+Result<void> UserCopier::prepare_target() {
+  if (prepared_) return {};
   const auto status =
       TRY(ask<pb::AuthStatusResponse>(target_, kAuthStatus, pb::AuthStatusRequest()));
   if (status.enabled()) {
     TRY(ask<pb::AuthDisableResponse>(target_, kAuthDisable, pb::AuthDisableRequest()));
+    display_.note("Users are enabled at the target: disabled until the cut-over");
   }
   TRY(probe_target());
   prepared_ = true;
-  return status.enabled();
+  return {};
 }
 
 // One that knows no hashes would make users whose password is empty: what it must refuse tells.
@@ -110,8 +142,21 @@ Result<void> UserCopier::probe_target() {
                   "have to be newer; or leave them behind with --without-users");
 }
 
-Result<ImportedUsers> UserCopier::read_source(const SnapshotProgress& show) {
+Result<ImportedUsers> UserCopier::find() {
   if (!TRY(any_in(source_))) return ImportedUsers{};
+  ImportedUsers found = TRY(read_database());
+  TRY(check_login(found, target_.cluster()));
+  TRY(prepare_target());
+  return found;
+}
+
+Result<ImportedUsers> UserCopier::read_database() {
+  const auto show = [this](std::uint64_t done, std::uint64_t left) {
+    if (done < limits::kMiB || !display_.is_due()) return;
+    display_.progress(fmt::format("reading users from a snapshot: {} of {} MiB",
+                                  with_commas(done / limits::kMiB),
+                                  with_commas((done + left) / limits::kMiB)));
+  };
   const auto database = TRY(download_snapshot(pump_, source_, show));
   const auto read = [&](std::uint64_t offset, std::size_t size) {
     return database->read(offset, size);
@@ -153,7 +198,18 @@ Result<ImportedUsers> UserCopier::read_target() {
   return target;
 }
 
-Result<void> UserCopier::copy(const ImportedUsers& source) {
+Result<void> UserCopier::copy(const ImportedUsers& source, std::string_view verb) {
+  const Instant begin = now();
+  TRY(make_same(source));
+  if (source.empty()) return {};
+  display_.done(fmt::format("{} {} and {} in {:.1f} s, as of their revision {}; users are {}", verb,
+                            count_of(source.users.size(), "user"),
+                            count_of(source.roles.size(), "role"), (now() - begin).seconds(),
+                            source.revision, source.enabled ? "enabled" : "not enabled"));
+  return {};
+}
+
+Result<void> UserCopier::make_same(const ImportedUsers& source) {
   for (int copies = 0;; ++copies) {
     const ImportedUsers target = TRY(read_target());
     const UserChanges changes = changes_between(source, target);

@@ -93,6 +93,19 @@ Result<ImportedUsers> read_users(const BoltFile& file) {
   return users;
 }
 
+Result<void> check_login(const ImportedUsers& source, const ClusterOptions& target) {
+  if (!source.enabled) return {};
+  const std::string name = login_of(target.user).name;
+  const bool is_of_certificate = name.empty() && !target.tls.certificate.empty();
+  if (is_of_certificate) return {};
+  const auto user = source.users.find(name);
+  if (user != source.users.end() && user->second.roles.contains(kRootRole)) return {};
+  return fail(ErrorCode::kInvalid,
+              fmt::format("source: users are enabled there, and will be at the target: --to-user "
+                          "has to name one of them with the role root{}",
+                          name.empty() ? "" : ", which " + name + " is not"));
+}
+
 UserChanges changes_between(const ImportedUsers& source, const ImportedUsers& target) {
   UserChanges changes;
   for (const auto& [name, role] : target.roles) {

@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "etcd.pb.h"
 #include "server/bolt_file.h"
+#include "server/cluster_options.h"
 
 namespace conclave::server {
 
@@ -48,6 +49,11 @@ struct ImportedUsers {
 
 // kCorrupt if the file is damaged, or holds what etcd does not write there.
 Result<ImportedUsers> read_users(const BoltFile& file);
+
+// Once users are enabled at the target, as they are at the source, the import has to be one of
+// them. kInvalid: by the name that it gives there, it would not be, or not one that may do
+// everything.
+Result<void> check_login(const ImportedUsers& source, const ClusterOptions& target);
 
 // In this order: what is to be removed, and what is then to be made anew with all that belongs to
 // it. A role that is removed takes itself from its users, so these are made anew too.

@@ -103,6 +103,24 @@ TEST(UserChanges, ARoleIsMadeAnewWithItsUsers) {
   EXPECT_THAT(changes.add_users, ElementsAre("ann"));
 }
 
+TEST(CheckLogin, WantsAUserOfTheSourceWhoMayDoEverything) {
+  ImportedUsers source = two_users();
+  const auto is_good = [&](const char* user, const char* certificate = "") {
+    return check_login(source, {.endpoints = {},
+                                .tls = {.trusted_ca = {}, .certificate = certificate, .key = {}},
+                                .user = user})
+        .has_value();
+  };
+  EXPECT_TRUE(is_good(""));
+  source.enabled = true;
+  EXPECT_TRUE(is_good("ann:x"));
+  EXPECT_FALSE(is_good("bob:x"));
+  EXPECT_FALSE(is_good("zoe:x"));
+  EXPECT_FALSE(is_good("bob:x", "cert"));
+  EXPECT_FALSE(is_good(""));
+  EXPECT_TRUE(is_good("", "cert"));
+}
+
 Result<std::unique_ptr<NamelessFile>> received(const std::vector<Bytes>& pieces) {
   EtcdSnapshot snapshot(NamelessFile::create().value());
   for (const Bytes& piece : pieces) {
