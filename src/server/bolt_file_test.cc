@@ -76,8 +76,9 @@ class BoltFileTest : public testing::Test {
   // At its number, over as many pages as it takes.
   void place(Bytes page) {
     std::uint64_t number = 0;
-    for (int i = 0; i < 8; ++i)
-      number |= std::uint64_t{static_cast<unsigned char>(page[i])} << 8 * i;
+    for (std::size_t i = 8; i-- > 0;) {
+      number = number << 8 | static_cast<unsigned char>(page[i]);
+    }
     const std::size_t pages = (page.size() + kPage - 1) / kPage;
     write(page, 12, pages - 1, 4);
     page.resize(pages * kPage, '\0');

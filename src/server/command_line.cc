@@ -186,7 +186,8 @@ std::expected<ImportOptions, Usage> parse_import_options(std::vector<std::string
       ->required();
   app.add_option("--to", target.endpoints, "Members of the Conclave cluster, the same way.")
       ->required();
-  app.add_option("--prefix", options.prefix, "Only keys with this prefix. (Leases: all.)");
+  app.add_option("--prefix", options.prefix,
+                 "Only keys with this prefix. (Leases and users: all.)");
   app.add_flag("--merge", options.merge,
                "Let the target have other keys. Those of the source win; the others stay.");
   app.add_flag("--without-users", options.without_users, "Leave users and roles behind.");

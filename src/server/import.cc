@@ -470,6 +470,7 @@ Result<void> Import::finish(std::int64_t revision, bool enable_users) {
   TRY(leases_.hand_over());
   // Before the end is written down, as one of them: so it is known that a user can log in.
   if (enable_users) {
+    TRY(set_state(Phase::kFollowing, revision));  // it is still this import's to do
     TRY(users_.enable());
     display_.done("Users are enabled at the target");
   }
