@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -15,6 +16,8 @@ import grpc
 from etcd3 import etcdrpc as rpc
 
 import harness
+from auth_test import NO_PASSWORD, READ, READWRITE, WRITE, Client, add_role, outcome
+from tls_test import TlsCluster
 
 ETCD = shutil.which('etcd')
 STATE_KEY = b'conclave.import/state'
@@ -73,13 +76,14 @@ def keep_alive(member, lease):
 class Import:
     """The command, with what it printed."""
 
-    def __init__(self, test, source, target, *flags):
+    def __init__(self, test, source, target, *flags, **environment):
         self.log = os.path.join(target.directory, f'import-{time.monotonic_ns()}.log')
         command = [harness.Options.binary, 'import', 'etcd', '--endpoint', urls(source)]
         command += ['--to', urls(target), *flags]
         with open(self.log, 'wb') as log:
+            env = dict(os.environ, **environment)
             self.process = harness.spawn(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env
             )
         self.killed = False
         test.addCleanup(self.kill)
@@ -465,6 +469,252 @@ class Survives(ImportTest):
         self.assertEqual(target.members[0].value('k'), b'w')
 
 
+def add_without_password(client, user):
+    ask = client.channel.unary_unary(
+        '/etcdserverpb.Auth/UserAdd',
+        request_serializer=bytes,
+        response_deserializer=rpc.AuthUserAddResponse.FromString,
+    )
+    ask(b'\n' + bytes([len(user)]) + user.encode() + NO_PASSWORD, timeout=5)
+
+
+def try_login(member, user, password):
+    return outcome(Client, member, user, password)
+
+
+WRONG = 'etcdserver: authentication failed, invalid user ID or password'
+PASSWORDS = {
+    'root': 'the root:password',
+    'ann': 'pass w\u00f6rd \u20ac',
+    'long': 'l' * 72,
+    'bob': 'b',
+    'leaves': 'soon',
+    'none': None,
+}
+ROLES = {
+    'root': [],
+    'empty': [],
+    'app': [
+        (READWRITE, b'app/', b'app0'),
+        (READ, b'shared', b''),
+        (WRITE, b'log\xff', b'log\xff\xff'),
+        (READ, b'app/', b''),
+    ],
+    'tail': [(READ, b'x', b'\0'), (7, b'y', b'')],
+    'dropped': [(READWRITE, b'dropped', b'')],
+}
+GRANTS = {'root': ['root'], 'ann': ['app', 'dropped'], 'long': ['tail'], 'bob': ['app', 'tail']}
+KEYS = (b'a', b'app', b'app/', b'app/1', b'app0', b'dropped', b'shared', b'shared2', b'log\xff', b'x', b'z')
+
+
+def make_users(member):
+    nobody = Client(member)
+    for role, permissions in ROLES.items():
+        add_role(nobody, role, permissions)
+    for user, password in PASSWORDS.items():
+        if password is None:
+            add_without_password(nobody, user)
+        else:
+            nobody.auth('UserAdd', name=user, password=password)
+        for role in GRANTS.get(user, []):
+            nobody.auth('UserGrantRole', user=user, role=role)
+
+
+def users_of(client):
+    """Users with their roles, and roles with their rights."""
+    users = client.auth('UserList').users
+    roles = client.auth('RoleList').roles
+    return (
+        {user: list(client.auth('UserGet', name=user).roles) for user in users},
+        {
+            role: sorted((p.permType, p.key, p.range_end) for p in client.auth('RoleGet', role=role).perm)
+            for role in roles
+        },
+    )
+
+
+def rights_of(member, passwords):
+    """What each user is answered that reads, writes or deletes each of the keys."""
+    seen = {}
+    for user, password in passwords.items():
+        client = Client(member, user, password)
+        for key in KEYS:
+            seen[user, key] = [
+                outcome(client.get, key),
+                outcome(client.get, key, range_end=key + b'\xff'),
+                outcome(client.put, key, b'v'),
+                outcome(client.delete, key),
+            ]
+    return seen
+
+
+class Users(ImportTest):
+    def secured(self, source_flags=()):
+        """Both speak TLS, and trust nobody of the other side; the source wants certificates."""
+        flags = [*FAST, '--bcrypt-cost', '4', *source_flags]
+        source = TlsCluster(1, binary=ETCD, flags=flags)
+        self.addCleanup(source.stop)
+        source.start()
+        self.cluster = target = TlsCluster(1, ca_for_clients=False)
+        self.addCleanup(target.stop)
+        return source, target.start()
+
+    def test_are_copied_with_their_passwords_and_followed_over_tls(self):
+        source, target = self.secured()
+        make_users(source.members[0])
+        source.members[0].put('app/1', 'v')
+        Client(source.members[0]).auth('AuthEnable')
+        root = Client(source.members[0], 'root', PASSWORDS['root'])
+        flags = ['--user', 'root:' + PASSWORDS['root'], *source.alice.flags()]
+        flags += ['--to-cacert', target.authority.ca]
+        running = Import(self, source, target, *flags).wait_for(CAUGHT_UP)
+        self.assertIn('Copied 6 users and 5 roles', running.output())
+        passwords = {user: word for user, word in PASSWORDS.items() if word and user != 'leaves'}
+        root.auth('UserChangePassword', name='bob', password='another')
+        root.auth('UserDelete', name='leaves')
+        root.auth('RoleDelete', role='dropped')
+        root.auth('RoleRevokePermission', role='app', key=b'shared')
+        root.auth('UserAdd', name='new', password='')
+        passwords.update({'bob': 'another'})
+        output = self.assert_handed_over(running.cut_over())
+        for word in ('pass w', 'the root', PASSWORDS['long']):
+            self.assertNotIn(word, output)
+
+        old, new = source.members[0], target.members[0]
+        self.assertEqual(outcome(Client(new).get, b'app/1'), 'etcdserver: user name is empty')
+        there = users_of(Client(new, 'root', PASSWORDS['root']))
+        self.assertEqual(there, users_of(root))
+        self.assertEqual(sorted(there[0]), ['ann', 'bob', 'long', 'new', 'none', 'root'])
+        self.assertEqual(Client(new, 'root', PASSWORDS['root']).get(b'app/1').kvs[0].value, b'v')
+        self.assertEqual(rights_of(new, passwords), rights_of(old, passwords))
+        for user, password, answer in (
+            ('bob', 'b', WRONG),
+            ('ann', 'wrong', WRONG),
+            ('leaves', 'soon', WRONG),
+            ('long', 'l' * 71, WRONG),
+            ('long', 'l' * 73, try_login(old, 'long', 'l' * 73)),
+            ('new', 'new', WRONG),
+            ('none', 'x', 'auth: authentication failed, password was given for no password user'),
+        ):
+            self.assertEqual(try_login(new, user, password), answer, user)
+            self.assertEqual(try_login(old, user, password), answer, user)
+        url, ca = new.url, ['--cacert', target.authority.ca]
+        said = harness.etcdctl(url, *ca, '--user', 'bob:another', 'get', 'app/1', timeout=15)
+        self.assertEqual(said.returncode, 0, said.stderr)
+        said = harness.etcdctl(url, *ca, '--user', 'bob:another', 'put', 'x1', 'v', timeout=15)
+        self.assertIn('permission denied', said.stderr)
+
+    def test_survive_its_end_and_a_target_where_they_are_enabled_already(self):
+        """The source's tokens are signed: with each change of a user the import's are old."""
+        with tempfile.TemporaryDirectory() as directory:
+            key = directory + '/key'
+            make = ['openssl', 'genpkey', '-quiet', '-algorithm', 'RSA', '-out', key]
+            subprocess.run(make, check=True)
+            subprocess.run(['openssl', 'pkey', '-in', key, '-pubout', '-out', key + '.pub'], check=True)
+            signed = f'jwt,pub-key={key}.pub,priv-key={key},sign-method=RS256'
+            source, target = self.clusters(
+                source_flags=['--bcrypt-cost', '4', '--auth-token', signed]
+            )
+        old, new = source.members[0], target.members[0]
+        make_users(old)
+        nobody = Client(old)
+        for number in range(150):  # more than a page of the database
+            add_without_password(nobody, f'many/{number}')
+        rights = [(READ, b'%d/' % number + bytes(40), b'') for number in range(100)]
+        add_role(nobody, 'large', rights)  # over several pages
+        nobody.auth('AuthEnable')
+        login = ['--user', 'root:' + PASSWORDS['root']]
+        scratch = os.path.join(target.directory, 'scratch')
+        os.makedirs(scratch)
+        environment = {'CONCLAVE_IMPORT_USER': login[1], 'TMPDIR': scratch}
+        running = Import(self, source, target, **environment).wait_for(CAUGHT_UP)
+        self.assertIn('Copied 156 users and 6 roles', running.output())
+        self.assertEqual(os.listdir(scratch), [])
+        running.kill()
+        root = Client(old, 'root', PASSWORDS['root'])
+        root.auth('UserChangePassword', name='bob', password='another')
+        root = Client(old, 'root', PASSWORDS['root'])
+        root.auth('UserDelete', name='none')
+        root = Client(old, 'root', PASSWORDS['root'])
+        root.auth('UserAdd', name='none', password='one')
+        Client(new).auth('AuthEnable')  # as if it had ended between its last two steps
+        without = ['--resume', '--without-users', '--to-' + login[0][2:], login[1]]
+        code, output = Import(self, source, target, *login, *without).end()
+        self.assertEqual(code, 1)
+        self.assertIn('copies users', output)
+        running = Import(self, source, target, *login, '--resume').wait_for(CAUGHT_UP)
+        self.assertIn('disabled until the cut-over', running.output())
+        root = Client(old, 'root', PASSWORDS['root'])
+        root.auth('UserChangePassword', name='ann', password='newest')
+        self.assert_handed_over(running.cut_over())
+        root = Client(old, 'root', PASSWORDS['root'])
+        self.assertEqual(users_of(Client(new, 'root', PASSWORDS['root'])), users_of(root))
+        self.assertEqual(try_login(new, 'bob', 'another'), 'OK')
+        self.assertEqual(try_login(new, 'bob', 'b'), WRONG)
+        self.assertEqual(try_login(new, 'none', 'one'), 'OK')
+        self.assertEqual(try_login(new, 'ann', 'newest'), 'OK')
+
+    def test_are_left_alone(self):
+        source, target = self.clusters(source_flags=['--bcrypt-cost', '4'])
+        old, new = source.members[0], target.members[0]
+        old.put('k', 'v')
+        Client(new).auth('UserAdd', name='own', password='own')
+        ended = Import(self, source, target, '--until-caught-up').end()
+        self.assert_handed_over(ended)  # the source has none
+        self.assertEqual(users_of(Client(new))[0], {'own': []})
+        make_users(old)
+        new.kv.DeleteRange(rpc.DeleteRangeRequest(key=b'k'), timeout=5)
+        code, output = Import(self, source, target, '--until-caught-up').end()
+        self.assertEqual(code, 1)
+        self.assertIn('it has users or roles of its own', output)
+        self.assertEqual(keys_of(new), {})
+        flags = ['--until-caught-up', '--without-users']
+        self.assert_handed_over(Import(self, source, target, *flags).end())
+        self.assertEqual(users_of(Client(new)), ({'own': []}, {}))
+
+        # They exist, and are not enabled.
+        Client(new).auth('UserDelete', name='own')
+        new.kv.DeleteRange(rpc.DeleteRangeRequest(key=b'k'), timeout=5)
+        self.assert_handed_over(Import(self, source, target, '--until-caught-up').end())
+        self.assertEqual(users_of(Client(new)), users_of(Client(old)))
+        self.assertEqual(try_login(new, 'ann', 'x'), 'etcdserver: authentication is not enabled')
+
+    def test_who_may_not_read_them(self):
+        source, target = self.secured()
+        make_users(source.members[0])
+        Client(source.members[0]).auth('AuthEnable')
+        to = ['--to-cacert', target.authority.ca]
+        root = ['--user', 'root:' + PASSWORDS['root']]
+        other = source.certificates + '/other'
+        for flags, message in (
+            ([*source.alice.flags(), *to, '--user', 'root:wrong'], 'invalid user ID or password'),
+            ([*source.alice.flags(), *to], 'source: etcdserver: permission denied'),
+            ([*source.alice.flags(), *to, '--user', 'ann:' + PASSWORDS['ann']], 'permission denied'),
+            ([*source.alice.flags(), *root, *to, '--to-user', 'ann:x'], 'which ann is not'),
+            ([*source.alice.flags(), *root], 'the server\'s certificate is refused'),
+            ([*source.anonymous.flags(), *root, *to], 'source: '),
+            ([*root, *to], 'the server\'s certificate is refused'),
+            (['--cacert', other, *root, *to], other + ': No such file'),
+        ):
+            with self.subTest(flags=flags):
+                code, output = Import(self, source, target, *flags, '--until-caught-up').end()
+                self.assertEqual(code, 1, output)
+                self.assertIn(message, output)
+                self.assertNotIn(PASSWORDS['ann'], output)
+        self.assertEqual(users_of(Client(target.members[0])), ({}, {}))
+        good = [*source.alice.flags(), *root, *to, '--until-caught-up']
+        nowhere = source.certificates + '/nowhere'
+        code, output = Import(self, source, target, *good, TMPDIR=nowhere).end()
+        self.assertEqual(code, 1)
+        self.assertIn(nowhere, output)
+        source.authority.issue('member', names='DNS:elsewhere')  # read again with each handshake
+        code, output = Import(self, source, target, *good, '--resume').end()
+        self.assertEqual(code, 1)
+        self.assertIn('certificate is refused', output)
+        insecure = [*good, '--resume', '--insecure-skip-tls-verify']
+        self.assert_handed_over(Import(self, source, target, *insecure).end())
+
+
 class Refuses(ImportTest):
     def test_to_hand_over_what_differs(self):
         source, target = self.clusters()
@@ -510,7 +760,7 @@ class Refuses(ImportTest):
             (['--endpoint', urls(source), '--to', urls(source)], 1, 'the same cluster'),
             (['--endpoint', target.members[0].peer_url, '--to', urls(target)], 1, 'source: '),
             (['--endpoint', urls(source)], 2, '--to is required'),
-            (['--endpoint', 'https://h:1', '--to', urls(target)], 2, 'https'),
+            (['--endpoint', urls(source).replace('http', 'https'), '--to', urls(target)], 1, 'TLS: '),
             (['--endpoint', '', '--to', urls(target)], 2, '--endpoint'),
         ):
             with self.subTest(flags=flags):

@@ -61,7 +61,7 @@ class TlsCluster(harness.Cluster):
 
     client_scheme = peer_scheme = 'https'
 
-    def __init__(self, members=3, flags=(), ca_for_clients=True):
+    def __init__(self, members=3, flags=(), ca_for_clients=True, binary=None):
         self.certificates = tempfile.mkdtemp(prefix='conclave-tls-')
         self.authority = Authority(os.path.join(self.certificates, 'ca'))
         certificate, key = self.authority.issue('member', names=NAMES)
@@ -73,7 +73,7 @@ class TlsCluster(harness.Cluster):
             self.client_flags += ['--client-cert-auth', '--trusted-ca-file', self.authority.ca]
         self.peer_flags = ['--peer-cert-file', certificate, '--peer-key-file', key]
         self.peer_flags += ['--peer-client-cert-auth', '--peer-trusted-ca-file', self.authority.ca]
-        super().__init__(members, flags=[*self.client_flags, *self.peer_flags, *flags])
+        super().__init__(members, binary, [*self.client_flags, *self.peer_flags, *flags])
 
     def stop(self):
         super().stop()

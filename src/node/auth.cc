@@ -106,11 +106,14 @@ void Group::authenticate(ClientCall client, api::Request request) {
   // Looked at here too, as hashing is dear: else anybody could keep the lane busy.
   if (auto denied = denial(request)) return answer(client, std::move(*denied));
   if (auto* add = std::get_if<api::UserAdd>(&op)) {
-    if (add->no_password) return write(client, std::move(request));
+    const bool is_ready = add->no_password || !add->password_hash.empty();
+    if (is_ready) return write(client, std::move(request));
     Bytes password = std::move(add->password);
     return hash_password(client, std::move(password), std::move(request));
   }
-  Bytes password = std::move(std::get<api::UserChangePassword>(op).password);
+  auto& change = std::get<api::UserChangePassword>(op);
+  if (!change.password_hash.empty()) return write(client, std::move(request));
+  Bytes password = std::move(change.password);
   hash_password(client, std::move(password), std::move(request));
 }
 

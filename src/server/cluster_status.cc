@@ -193,10 +193,10 @@ Result<HttpClient> log_in(ClientTls tls, const std::string& user,
                           const std::vector<io::Address>& endpoints) {
   HttpClient http(std::move(tls));
   if (user.empty()) return http;
-  const std::size_t colon = user.find(':');
+  const Login login = login_of(user);
   ptree asked;
-  asked.put("name", user.substr(0, colon));
-  asked.put("password", colon == std::string::npos ? "" : user.substr(colon + 1));
+  asked.put("name", login.name);
+  asked.put("password", login.password);
   std::ostringstream body;
   boost::property_tree::write_json(body, asked, false);
   Error last{ErrorCode::kIo, "no endpoint was given"};

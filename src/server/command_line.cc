@@ -50,17 +50,6 @@ std::expected<std::vector<io::Address>, Usage> parse_endpoints(std::string_view 
   return endpoints;
 }
 
-// Of `conclave import`, which does not speak TLS.
-std::expected<std::vector<io::Address>, Usage> parse_plain_endpoints(std::string_view flag,
-                                                                     std::string_view text) {
-  auto endpoints = parse_endpoints(flag, text, "http");
-  if (endpoints && std::ranges::any_of(*endpoints, &io::Address::tls)) {
-    return std::unexpected(
-        Usage{2, fmt::format("{}: https is not supported by this command\n", flag)});
-  }
-  return endpoints;
-}
-
 // The flags of commands that ask a cluster, named as etcdctl names them.
 struct ClusterFlags {
   std::string endpoints = "127.0.0.1:2379";
@@ -69,14 +58,21 @@ struct ClusterFlags {
 
   void add_to(CLI::App& app, const std::string& what_for) {
     app.add_option("--endpoints", endpoints, what_for)->capture_default_str();
-    app.add_option("--cacert", tls.trusted_ca,
-                   "Whose certificates of servers are believed (PEM); the system's if not given.");
+    add_tls_to(app, "", "servers");
+  }
+
+  // `prefix` is that of the names; `servers` says whose certificates.
+  void add_tls_to(CLI::App& app, const std::string& prefix, const std::string& servers) {
+    app.add_option(
+        "--" + prefix + "cacert", tls.trusted_ca,
+        "Whose certificates of " + servers + " are believed (PEM); the system's if not given.");
     CLI::Option* const cert =
-        app.add_option("--cert", tls.certificate, "This client's certificate (PEM).");
-    CLI::Option* const key = app.add_option("--key", tls.key, "Its key (PEM).");
+        app.add_option("--" + prefix + "cert", tls.certificate,
+                       "This client's certificate for " + servers + " (PEM).");
+    CLI::Option* const key = app.add_option("--" + prefix + "key", tls.key, "Its key (PEM).");
     cert->needs(key);
     key->needs(cert);
-    app.add_flag("--insecure-skip-tls-verify", tls.skips_verification,
+    app.add_flag("--" + prefix + "insecure-skip-tls-verify", tls.skips_verification,
                  "Believe every certificate: whoever answers may be somebody else.");
   }
 
@@ -86,8 +82,8 @@ struct ClusterFlags {
         ->envname("CONCLAVE_USER");
   }
 
-  std::expected<ClusterOptions, Usage> options() const {
-    auto parsed = parse_endpoints("--endpoints", endpoints, tls.is_given() ? "https" : "http");
+  std::expected<ClusterOptions, Usage> options(std::string_view flag = "--endpoints") const {
+    auto parsed = parse_endpoints(flag, endpoints, tls.is_given() ? "https" : "http");
     if (!parsed) return std::unexpected(parsed.error());
     return ClusterOptions{.endpoints = std::move(*parsed), .tls = tls, .user = user};
   }
@@ -173,24 +169,28 @@ std::expected<SnapshotStatusOptions, Usage> parse_snapshot_status_options(
 
 std::expected<ImportOptions, Usage> parse_import_options(std::vector<std::string> arguments) {
   CLI::App app(
-      "Copies a live etcd, keys and leases, into a Conclave cluster and follows it until it is\n"
-      "told to cut over: by Ctrl-C or SIGTERM, or by \"cutover\" and Enter. It then waits until\n"
-      "the target has everything that was written to the source before, compares all of both,\n"
-      "and ends with 0 if they are equal. A second Ctrl-C stops it at once; --resume goes on\n"
-      "later.\n"
+      "Copies a live etcd (keys, leases, users and roles) into a Conclave cluster and follows it\n"
+      "until it is told to cut over: by Ctrl-C or SIGTERM, or by \"cutover\" and Enter. It then\n"
+      "waits until the target has everything that was written to the source before, compares all\n"
+      "of both, and ends with 0 if they are equal. A second Ctrl-C stops it at once; --resume "
+      "goes\n"
+      "on later.\n"
       "Exit codes: 0 handed over, 1 failed, 2 wrong arguments, 3 source and target differ,\n"
       "130 stopped.",
       "conclave import etcd");
-  std::string source;
-  std::string target;
+  ClusterFlags source;
+  ClusterFlags target;
   ImportOptions options;
-  app.add_option("--endpoint,--endpoints", source, "Members of the etcd, as http://host:port,...")
+  app.add_option("--endpoint,--endpoints", source.endpoints,
+                 "Members of the etcd, as http://host:port,... or https://...")
       ->required();
-  app.add_option("--to", target, "Members of the Conclave cluster, as http://host:port,...")
+  app.add_option("--to", target.endpoints, "Members of the Conclave cluster, the same way.")
       ->required();
-  app.add_option("--prefix", options.prefix, "Only keys with this prefix. (Leases: all.)");
+  app.add_option("--prefix", options.prefix,
+                 "Only keys with this prefix. (Leases and users: all.)");
   app.add_flag("--merge", options.merge,
                "Let the target have other keys. Those of the source win; the others stay.");
+  app.add_flag("--without-users", options.without_users, "Leave users and roles behind.");
   app.add_flag("--resume", options.resume,
                "Go on with an import that was begun before, if there is one.");
   app.add_flag("--until-caught-up", options.until_caught_up,
@@ -198,17 +198,25 @@ std::expected<ImportOptions, Usage> parse_import_options(std::vector<std::string
   app.add_option("--patience", options.patience_seconds,
                  "Seconds for which it goes on trying while a cluster does not answer.")
       ->capture_default_str();
-  app.add_option("--user", options.source_user, "name:password, if the source wants one.")
+  app.add_option("--user", source.user,
+                 "NAME:PASSWORD, if the source wants one: with the role root.")
       ->envname("CONCLAVE_IMPORT_USER");
-  app.add_option("--to-user", options.target_user, "name:password, if the target wants one.")
+  app.add_option("--to-user", target.user,
+                 "NAME:PASSWORD, if the target wants one; that of --user if not given, and users "
+                 "are copied.")
       ->envname("CONCLAVE_IMPORT_TO_USER");
+  source.add_tls_to(app, "", "the source");
+  target.add_tls_to(app, "to-", "the target");
   if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
-  auto from = parse_plain_endpoints("--endpoint", source);
+  auto from = source.options("--endpoint");
   if (!from) return std::unexpected(from.error());
-  auto to = parse_plain_endpoints("--to", target);
+  auto to = target.options("--to");
   if (!to) return std::unexpected(to.error());
   options.source = std::move(*from);
   options.target = std::move(*to);
+  if (options.target.user.empty() && !options.without_users) {
+    options.target.user = options.source.user;
+  }
   return options;
 }
 

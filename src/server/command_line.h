@@ -6,8 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "io/network.h"
-#include "server/http_client.h"
+#include "server/cluster_options.h"
 
 namespace conclave::server {
 
@@ -19,13 +18,6 @@ struct Usage {
 
 // Prints to standard output, or standard error if it is an error; returns the exit code.
 int print(const Usage& usage);
-
-// Whom a command asks. An endpoint without a scheme is spoken to with TLS if `tls` says anything.
-struct ClusterOptions {
-  std::vector<io::Address> endpoints;
-  ClientTls tls;
-  std::string user;  // NAME:PASSWORD; empty: nobody
-};
 
 struct StatusOptions {
   ClusterOptions cluster;
@@ -58,15 +50,14 @@ struct DevOptions {
 };
 
 struct ImportOptions {
-  std::vector<io::Address> source;
-  std::vector<io::Address> target;
+  ClusterOptions source;
+  ClusterOptions target;
   std::string prefix;  // empty: all keys
   bool merge = false;
   bool resume = false;
   bool until_caught_up = false;
+  bool without_users = false;
   unsigned patience_seconds = 60;
-  std::string source_user;  // name:password
-  std::string target_user;
 };
 
 // `arguments` are those after the command's name.

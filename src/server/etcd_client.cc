@@ -6,18 +6,22 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/write.hpp>
 #include <chrono>
 #include <utility>
 
 #include "base/check.h"
 #include "etcd.pb.h"
+#include "io/tls/certificates.h"
+#include "server/client_tls.h"
 
 namespace conclave::server {
 
 namespace {
 
 namespace asio = boost::asio;
+namespace ssl = boost::asio::ssl;
 using asio::ip::tcp;
 using boost::system::error_code;
 using wire::GrpcCode;
@@ -28,6 +32,12 @@ constexpr Duration kFirstAnswerLimit = seconds(10);  // from what may be no etcd
 constexpr Duration kAnswerLimit = seconds(30);
 constexpr Duration kPause = milliseconds(200);  // before the next endpoint is tried
 constexpr std::size_t kReadBytes = 256 * 1024;
+constexpr std::array<unsigned char, 3> kProtocols = {2, 'h', '2'};  // as ALPN writes them
+
+// etcd's words.
+constexpr BytesView kNotEnabled = "etcdserver: authentication is not enabled";
+constexpr BytesView kNobody = ": user name is empty";
+constexpr BytesView kOldRevision = "etcdserver: revision of auth store is old";
 
 // Another try, maybe elsewhere, can succeed.
 bool is_passing(const GrpcStatus& status) {
@@ -71,7 +81,14 @@ class EtcdConnection : public std::enable_shared_from_this<EtcdConnection> {
         socket_(context),
         client_({.authority = server.to_string()}) {}
 
-  void begin() {
+  void begin(const ClientTls& tls) {
+    if (server_.tls) {
+      auto context = make_client_context(tls);
+      if (!context) return lose(context.error().message);
+      context_ = std::move(*context);
+      SSL_CTX_set_alpn_protos(context_->native_handle(), kProtocols.data(), kProtocols.size());
+      secured_.emplace(socket_, *context_);
+    }
     error_code error;
     const auto literal = asio::ip::make_address(server_.host, error);
     if (!error) return connect({tcp::endpoint(literal, server_.port)});
@@ -106,15 +123,23 @@ class EtcdConnection : public std::enable_shared_from_this<EtcdConnection> {
     output_ = client_.take_output();
     if (output_.empty()) return;
     writing_ = true;
-    asio::async_write(socket_, asio::buffer(output_),
-                      [self = shared_from_this()](const error_code& failed, std::size_t) {
-                        self->writing_ = false;
-                        if (failed) return self->lose(failed.message());
-                        self->flush();
-                      });
+    with_stream([&](auto& stream) {
+      asio::async_write(stream, asio::buffer(output_),
+                        [self = shared_from_this()](const error_code& failed, std::size_t) {
+                          self->writing_ = false;
+                          if (failed) return self->lose(failed.message());
+                          self->flush();
+                        });
+    });
   }
 
  private:
+  template <class Use>
+  void with_stream(Use&& use) {
+    if (secured_) return use(*secured_);
+    use(socket_);
+  }
+
   void connect(std::vector<tcp::endpoint> endpoints) {
     endpoints_ = std::move(endpoints);
     asio::async_connect(socket_, endpoints_,
@@ -123,27 +148,50 @@ class EtcdConnection : public std::enable_shared_from_this<EtcdConnection> {
                           if (self->down_) return;
                           error_code ignored;
                           self->socket_.set_option(tcp::no_delay(true), ignored);
-                          self->up_ = true;
-                          self->flush();
-                          self->read();
+                          self->secured_ ? self->shake_hands() : self->open();
                         });
   }
 
-  void read() {
-    socket_.async_read_some(asio::buffer(input_), [self = shared_from_this()](
-                                                      const error_code& failed, std::size_t size) {
-      if (failed) return self->lose(failed == asio::error::eof ? "closed" : failed.message());
-      if (!self->client_.receive(BytesView(self->input_.data(), size))) {
-        return self->lose("it ended the connection, or speaks no gRPC");
+  void shake_hands() {
+    io::expect_host(*secured_->native_handle(), server_.host);
+    secured_->async_handshake(ssl::stream_base::client, [self = shared_from_this()](
+                                                            const error_code& failed) {
+      if (failed) {
+        return self->lose(handshake_failure(failed.message(), *self->secured_->native_handle()));
       }
-      self->flush();
-      if (!self->down_) self->read();
+      if (!self->down_) self->open();
     });
+  }
+
+  void open() {
+    up_ = true;
+    flush();
+    read();
+  }
+
+  void read() {
+    with_stream([&](auto& stream) {
+      stream.async_read_some(asio::buffer(input_), [self = shared_from_this()](
+                                                       const error_code& failed, std::size_t size) {
+        if (failed) return self->lose(failed == asio::error::eof ? "closed" : failed.message());
+        self->take(size);
+      });
+    });
+  }
+
+  void take(std::size_t size) {
+    if (!client_.receive(BytesView(input_.data(), size))) {
+      return lose("it ended the connection, or speaks no gRPC");
+    }
+    flush();
+    if (!down_) read();
   }
 
   io::Address server_;
   tcp::resolver resolver_;
   tcp::socket socket_;
+  std::unique_ptr<ssl::context> context_;
+  std::optional<ssl::stream<tcp::socket&>> secured_;  // around the socket, with TLS
   std::vector<tcp::endpoint> endpoints_;
   wire::GrpcClient client_;
   std::array<char, kReadBytes> input_{};
@@ -200,15 +248,13 @@ GrpcStatus EtcdCall::status() const {
 
 void EtcdCall::abandon_connection(std::string_view why) { connection_->lose(std::string(why)); }
 
-EtcdClient::EtcdClient(Pump& pump, std::string name, std::vector<io::Address> endpoints,
-                       EtcdLogin login, Duration patience)
+EtcdClient::EtcdClient(Pump& pump, std::string name, ClusterOptions cluster, Duration patience)
     : pump_(pump),
       name_(std::move(name)),
-      endpoints_(std::move(endpoints)),
-      login_(std::move(login)),
+      cluster_(std::move(cluster)),
       patience_(patience),
       tell_([](const std::string&) {}) {
-  CHECK(!endpoints_.empty());
+  CHECK(!cluster_.endpoints.empty());
 }
 
 EtcdClient::~EtcdClient() {
@@ -241,8 +287,8 @@ std::expected<Bytes, GrpcStatus> EtcdClient::await(EtcdCall& call) {
 std::optional<GrpcStatus> EtcdClient::connect() {
   if (is_connected() && !connection_->client().is_closing()) return std::nullopt;
   if (connection_) connection_->lose("no longer wanted");
-  connection_ = std::make_shared<EtcdConnection>(pump_.context(), endpoints_[current_]);
-  connection_->begin();
+  connection_ = std::make_shared<EtcdConnection>(pump_.context(), cluster_.endpoints[current_]);
+  connection_->begin(cluster_.tls);
   pump_.run_until([&] { return connection_->is_up() || connection_->is_down(); }, kConnectLimit);
   if (!connection_->is_up()) {
     connection_->lose(fmt::format("no connection within {} ms", kConnectLimit.ms()));
@@ -253,14 +299,16 @@ std::optional<GrpcStatus> EtcdClient::connect() {
 
 std::optional<GrpcStatus> EtcdClient::log_in() {
   metadata_.clear();
-  if (login_.user.empty()) return std::nullopt;
+  const Login login = login_of(cluster_.user);
+  if (login.name.empty()) return std::nullopt;
   etcdserverpb::AuthenticateRequest request;
-  request.set_name(login_.user);
-  request.set_password(login_.password);
+  request.set_name(login.name);
+  request.set_password(login.password);
   EtcdCall call(connection_, connection_->client().call("/etcdserverpb.Auth/Authenticate",
                                                         request.SerializeAsString(), {}));
   connection_->flush();
   const auto answer = await(call);
+  if (!answer && answer.error().message == kNotEnabled) return std::nullopt;
   if (!answer) return answer.error();
   etcdserverpb::AuthenticateResponse response;
   if (!response.ParseFromString(*answer)) {
@@ -270,7 +318,15 @@ std::optional<GrpcStatus> EtcdClient::log_in() {
   return std::nullopt;
 }
 
-void EtcdClient::next_endpoint() { current_ = (current_ + 1) % endpoints_.size(); }
+void EtcdClient::next_endpoint() { current_ = (current_ + 1) % cluster_.endpoints.size(); }
+
+// Its token has ended, or users have changed since (signed tokens), or they were enabled only after
+// the connection was made.
+bool EtcdClient::wants_login(const GrpcStatus& status) const {
+  if (cluster_.user.empty()) return false;
+  if (metadata_.empty()) return status.message.ends_with(kNobody);
+  return status.code == GrpcCode::kUnauthenticated || status.message == kOldRevision;
+}
 
 std::optional<GrpcStatus> EtcdClient::ask_into(std::string_view method,
                                                const google::protobuf::MessageLite& request,
@@ -295,11 +351,10 @@ std::optional<GrpcStatus> EtcdClient::ask_into(std::string_view method,
       }
       failure = std::move(answer.error());
     }
-    const bool token_ended = failure->code == GrpcCode::kUnauthenticated && !metadata_.empty();
-    if (!is_passing(*failure) && !token_ended) return failure;
+    if (!is_passing(*failure) && !wants_login(*failure)) return failure;
     if (pump_.stopped()) return GrpcStatus{GrpcCode::kUnavailable, "stopped"};
     if (stale) continue;
-    const bool enough = answered_ ? now() - start > patience_ : tries >= endpoints_.size();
+    const bool enough = answered_ ? now() - start > patience_ : tries >= cluster_.endpoints.size();
     if (enough) return failure;
     tell_(fmt::format("{}: {}; trying again", name_, failure->message));
     troubled = true;

@@ -6,6 +6,7 @@
 #include <google/protobuf/message_lite.h>
 
 #include <boost/asio/io_context.hpp>
+#include <deque>
 #include <expected>
 #include <functional>
 #include <memory>
@@ -18,6 +19,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "io/network.h"
+#include "server/cluster_options.h"
 #include "wire/grpc_client.h"
 
 namespace conclave::server {
@@ -71,21 +73,17 @@ class EtcdCall {
   wire::GrpcClient::CallId id_ = 0;
 };
 
-struct EtcdLogin {
-  std::string user;  // empty: none
-  std::string password;
-};
-
 class EtcdClient {
  public:
   template <class T>
   using Outcome = std::expected<T, wire::GrpcStatus>;
 
   // `name` is what messages call the cluster. A request is tried again for `patience` while no
-  // endpoint answers; the first one is tried at each endpoint once.
-  // REQUIRES: at least one endpoint. `pump` outlives this.
-  EtcdClient(Pump& pump, std::string name, std::vector<io::Address> endpoints, EtcdLogin login,
-             Duration patience);
+  // endpoint answers; the first one is tried at each endpoint once. Servers' certificates have to
+  // be valid for their host; the files are read again for each connection. Where users are not
+  // enabled, the cluster's user is of no account. REQUIRES: at least one endpoint. `pump` outlives
+  // this.
+  EtcdClient(Pump& pump, std::string name, ClusterOptions cluster, Duration patience);
   ~EtcdClient();
   EtcdClient(const EtcdClient&) = delete;
   EtcdClient& operator=(const EtcdClient&) = delete;
@@ -117,7 +115,8 @@ class EtcdClient {
   // An error of this cluster, for a person.
   Error error(const wire::GrpcStatus& status) const;
   // The one that is asked just now.
-  std::string endpoint() const { return endpoints_[current_].to_string(); }
+  std::string endpoint() const { return cluster_.endpoints[current_].to_string(); }
+  const ClusterOptions& cluster() const { return cluster_; }
   // Told of what is waited for, and that it is over (empty).
   void on_trouble(std::function<void(std::string)> tell) { tell_ = std::move(tell); }
 
@@ -130,12 +129,12 @@ class EtcdClient {
   std::expected<Bytes, wire::GrpcStatus> await(EtcdCall& call);
   std::optional<wire::GrpcStatus> connect();
   std::optional<wire::GrpcStatus> log_in();
+  bool wants_login(const wire::GrpcStatus& status) const;
   void next_endpoint();
 
   Pump& pump_;
   std::string name_;
-  std::vector<io::Address> endpoints_;
-  EtcdLogin login_;
+  ClusterOptions cluster_;
   Duration patience_;
   std::size_t current_ = 0;
   bool answered_ = false;  // once, at least
@@ -143,5 +142,23 @@ class EtcdClient {
   wire::GrpcClient::Metadata metadata_;  // the token
   std::function<void(std::string)> tell_;
 };
+
+// The same call for each of `items`, many at a time; `take` gets the answers in order.
+template <class Response, class Item, class Make, class Take>
+Result<void> ask_each(EtcdClient& client, std::string_view method, const std::vector<Item>& items,
+                      Make&& make, Take&& take) {
+  constexpr std::size_t kAtOnce = 64;
+  std::deque<std::optional<EtcdCall>> begun;
+  std::size_t next = 0;
+  for (const Item& item : items) {
+    while (next < items.size() && begun.size() < kAtOnce) {
+      begun.push_back(client.begin(method, make(items[next++])));
+    }
+    auto call = std::move(begun.front());
+    begun.pop_front();
+    TRY(take(item, client.finish<Response>(std::move(call), method, make(item))));
+  }
+  return {};
+}
 
 }  // namespace conclave::server

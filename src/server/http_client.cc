@@ -12,9 +12,9 @@
 #include <chrono>
 #include <limits>
 #include <memory>
-#include <system_error>
 
 #include "io/tls/certificates.h"
+#include "server/client_tls.h"
 
 namespace conclave::server {
 
@@ -40,36 +40,6 @@ http::request<http::string_body> make_request(const io::Address& server, const s
   request.body() = body;
   request.prepare_payload();
   return request;
-}
-
-Result<void> load_file(const std::string& path, auto&& load) {
-  if (path.empty()) return {};
-  error_code error;
-  load(path, error);
-  if (!error) return {};
-  const auto code = static_cast<unsigned long>(error.value());
-  const std::string why = ERR_SYSTEM_ERROR(code)
-                              ? std::generic_category().message(ERR_GET_REASON(code))
-                              : error.message();
-  return fail(ErrorCode::kInvalid, fmt::format("{}: {}", path, why));
-}
-
-Result<std::unique_ptr<ssl::context>> make_context(const ClientTls& tls) {
-  auto context = std::make_unique<ssl::context>(ssl::context::tls_client);
-  SSL_CTX_set_min_proto_version(context->native_handle(), TLS1_2_VERSION);
-  error_code error;
-  if (tls.trusted_ca.empty()) context->set_default_verify_paths(error);
-  TRY(load_file(tls.trusted_ca, [&](const std::string& path, error_code& failed) {
-    context->load_verify_file(path, failed);
-  }));
-  TRY(load_file(tls.certificate, [&](const std::string& path, error_code& failed) {
-    context->use_certificate_chain_file(path, failed);
-  }));
-  TRY(load_file(tls.key, [&](const std::string& path, error_code& failed) {
-    context->use_private_key_file(path, ssl::context::pem, failed);
-  }));
-  context->set_verify_mode(tls.skips_verification ? ssl::verify_none : ssl::verify_peer, error);
-  return context;
 }
 
 // How long an exchange may take: each step of it, until the answer begins, and all together.
@@ -177,27 +147,20 @@ struct Connecting {
   }
 };
 
-// Why OpenSSL trusts a server not, in more words than "certificate verify failed".
-Failure not_trusted(const Error& why, SSL* ssl) {
-  const long verified = SSL_get_verify_result(ssl);
-  if (verified == X509_V_OK) return fail(why.code, "TLS: " + why.message);
-  return fail(why.code, fmt::format("the server's certificate is refused: {}",
-                                    X509_verify_cert_error_string(verified)));
-}
-
 Result<void> secure(Steps& steps, ssl::stream<tcp::socket&>& stream, const std::string& host) {
   io::expect_host(*stream.native_handle(), host);
   const auto shaken =
       steps.step([&](auto done) { stream.async_handshake(ssl::stream_base::client, done); });
-  if (!shaken) return not_trusted(shaken.error(), stream.native_handle());
-  return {};
+  if (shaken) return {};
+  return fail(shaken.error().code,
+              handshake_failure(shaken.error().message, *stream.native_handle()));
 }
 
 Result<HttpAnswer> run(const ClientTls& tls, const io::Address& server, Exchange& exchange,
                        Patience patience) {
   Connecting connecting;
   std::unique_ptr<ssl::context> context;
-  if (server.tls) context = TRY(make_context(tls));
+  if (server.tls) context = TRY(make_client_context(tls));
   Steps steps(patience);
   tcp::resolver resolver(steps.context());
   tcp::socket socket(steps.context());

@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "io/network.h"
+#include "server/cluster_options.h"
 
 namespace conclave::server {
 
@@ -18,18 +19,6 @@ struct HttpAnswer {
 };
 
 enum class HttpMethod { kGet, kPost };
-
-// Paths of PEM files, as etcdctl's flags have them; empty: none.
-struct ClientTls {
-  std::string trusted_ca;  // --cacert; none: the system's
-  std::string certificate, key;
-  bool skips_verification = false;
-
-  // Something was said: a server is meant to be spoken to with TLS.
-  bool is_given() const {
-    return !trusted_ca.empty() || !certificate.empty() || skips_verification;
-  }
-};
 
 // Speaks TLS with servers whose address says so: its certificate has to be valid for their host.
 class HttpClient {

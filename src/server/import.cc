@@ -15,6 +15,7 @@
 #include "server/import_keys.h"
 #include "server/import_leases.h"
 #include "server/import_plan.h"
+#include "server/import_users.h"
 
 namespace conclave::server {
 
@@ -42,16 +43,6 @@ constexpr std::size_t kMostWaitingEvents = 100'000;
 constexpr int kMostRounds = 10;  // of a cut-over that the source's compaction disturbs
 constexpr Duration kRefresh = seconds(1);
 constexpr Duration kWait = milliseconds(100);
-
-EtcdLogin login_of(const std::string& text) {
-  const std::size_t colon = text.find(':');
-  if (colon == std::string::npos) return {.user = text, .password = {}};
-  return {.user = text.substr(0, colon), .password = text.substr(colon + 1)};
-}
-
-std::string count_of(std::uint64_t number, std::string_view what) {
-  return fmt::format("{} {}{}", with_commas(number), what, number == 1 ? "" : "s");
-}
 
 std::uint64_t unsigned_of(std::int64_t number) { return static_cast<std::uint64_t>(number); }
 
@@ -87,11 +78,10 @@ class Import {
   explicit Import(const ImportOptions& options)
       : options_(options),
         span_{options.prefix},
-        source_(pump_, "source", options.source, login_of(options.source_user),
-                seconds(options.patience_seconds)),
-        target_(pump_, "target", options.target, login_of(options.target_user),
-                seconds(options.patience_seconds)),
+        source_(pump_, "source", options.source, seconds(options.patience_seconds)),
+        target_(pump_, "target", options.target, seconds(options.patience_seconds)),
         leases_(pump_, source_, target_),
+        users_(pump_, source_, target_, display_),
         writer_(target_, leases_),
         switch_(pump_, [this](const std::string& line) { display_.note(line); }) {
     const auto tell = [this](const std::string& trouble) {
@@ -105,7 +95,11 @@ class Import {
   // kMismatch: the two differ.
   Result<void> run() {
     TRY(look_at_both());
+    // Read before anything is written, as much can be wrong there.
+    ImportedUsers found;
+    if (state_.users) found = TRY(users_.find());
     TRY(copy());
+    if (state_.users) TRY(copy_users(found, "Copied"));
     if (!switch_.is_on()) display_.note(how_to_end());
     TRY(follow(std::nullopt));
     for (int round = 1; round <= kMostRounds; ++round) {
@@ -125,6 +119,7 @@ class Import {
   Result<void> copy();
   Result<void> write_differences(std::int64_t revision, std::uint64_t keys);
   Result<std::optional<Relation>> next_relation(KeyReader& source, KeyReader& target);
+  Result<void> copy_users(const ImportedUsers& found, std::string_view verb);
 
   Result<void> follow(std::optional<std::int64_t> last);
   Result<bool> follow_once(std::optional<std::int64_t> last);
@@ -133,7 +128,7 @@ class Import {
 
   Result<bool> cut_over();
   Result<void> verify(std::int64_t revision, std::uint64_t keys);
-  Result<void> finish(std::int64_t revision);
+  Result<void> finish(std::int64_t revision, bool enable_users);
 
   ImportOptions options_;
   KeySpan span_;
@@ -142,6 +137,7 @@ class Import {
   EtcdClient source_;
   EtcdClient target_;
   LeaseKeeper leases_;
+  UserCopier users_;
   TargetWriter writer_;
   CutOverSwitch switch_;
   ImportState state_;
@@ -189,6 +185,7 @@ Result<void> Import::check_target(std::uint64_t cluster) {
                       before.source_cluster, printable(before.prefix),
                       before.merge ? "with" : "without"));
     }
+    state_.users = TRY(users_.decide(options_.without_users, before));
     state_.revision = before.revision;
     writer_.begin_with(*found);
     display_.done(
@@ -203,6 +200,7 @@ Result<void> Import::check_target(std::uint64_t cluster) {
                             "has with --merge",
                             printable(first->key())));
   }
+  state_.users = TRY(users_.decide(options_.without_users, std::nullopt));
   return {};
 }
 
@@ -244,6 +242,12 @@ Result<void> Import::copy() {
     applied_ = since;
     return set_state(Phase::kFollowing, applied_);
   }
+}
+
+Result<void> Import::copy_users(const ImportedUsers& found, std::string_view verb) {
+  const auto copied = users_.copy(found, verb);
+  if (!copied) differs_ = copied.error().code == ErrorCode::kMismatch;
+  return copied;
 }
 
 // nullopt: both are at their ends.
@@ -394,10 +398,15 @@ Result<bool> Import::cut_over() {
   display_.done(fmt::format("Cutting over at revision {} of the source", head.revision));
   TRY(follow(head.revision));
   TRY(leases_.refresh());
+  ImportedUsers found;
+  if (state_.users) {
+    found = TRY(users_.find());
+    TRY(copy_users(found, "Verified"));
+  }
   const auto verified = verify(applied_, head.keys);
   if (!verified && verified.error().code == ErrorCode::kNotFound) return false;
   if (!verified) return Failure(verified.error());
-  TRY(finish(applied_));
+  TRY(finish(applied_, found.enabled));
   return true;
 }
 
@@ -457,8 +466,14 @@ Result<void> Import::verify(std::int64_t revision, std::uint64_t keys) {
   return {};
 }
 
-Result<void> Import::finish(std::int64_t revision) {
+Result<void> Import::finish(std::int64_t revision, bool enable_users) {
   TRY(leases_.hand_over());
+  // Before the end is written down, as one of them: so it is known that a user can log in.
+  if (enable_users) {
+    TRY(set_state(Phase::kFollowing, revision));  // it is still this import's to do
+    TRY(users_.enable());
+    display_.done("Users are enabled at the target");
+  }
   TRY(writer_.step({}, ""));
   // It is handed over: from here on nothing can fail.
   const Result<Head> head = head_of(source_, span_);

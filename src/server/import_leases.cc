@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <deque>
 #include <utility>
 
 #include "etcd.pb.h"
@@ -22,28 +21,10 @@ constexpr const char* kGrant = "/etcdserverpb.Lease/LeaseGrant";
 constexpr const char* kRevoke = "/etcdserverpb.Lease/LeaseRevoke";
 constexpr const char* kKeepAlive = "/etcdserverpb.Lease/LeaseKeepAlive";
 
-constexpr std::size_t kAtOnce = 64;
 constexpr std::size_t kKeepAlivesAtOnce = 4'000;
 constexpr auto kTick = std::chrono::milliseconds(250);
 constexpr Duration kAgain = seconds(1);  // an answer that did not come is asked for again
 constexpr Duration kHandOverLimit = seconds(30);
-
-// The same call for each of `ids`, many at a time; `take` gets the answers in order.
-template <class Response, class Make, class Take>
-Result<void> ask_each(EtcdClient& client, std::string_view method,
-                      const std::vector<std::int64_t>& ids, Make&& make, Take&& take) {
-  std::deque<std::optional<EtcdCall>> begun;
-  std::size_t next = 0;
-  for (const std::int64_t id : ids) {
-    while (next < ids.size() && begun.size() < kAtOnce) {
-      begun.push_back(client.begin(method, make(ids[next++])));
-    }
-    auto call = std::move(begun.front());
-    begun.pop_front();
-    TRY(take(id, client.finish<Response>(std::move(call), method, make(id))));
-  }
-  return {};
-}
 
 pb::LeaseTimeToLiveRequest time_to_live(std::int64_t id) {
   pb::LeaseTimeToLiveRequest request;

@@ -61,10 +61,10 @@ Bytes KeySpan::end() const {
 bool KeySpan::has(BytesView key) const { return key.starts_with(prefix) && key != kImportKey; }
 
 std::string encode(const ImportState& state) {
-  return fmt::format("{} source={} run={} step={} phase={} revision={} merge={} prefix={}", kTitle,
-                     state.source_cluster, state.run, state.step,
+  return fmt::format("{} source={} run={} step={} phase={} revision={} merge={} users={} prefix={}",
+                     kTitle, state.source_cluster, state.run, state.step,
                      state.phase == ImportState::Phase::kCopying ? "copying" : "following",
-                     state.revision, state.merge ? 1 : 0, hex(state.prefix));
+                     state.revision, state.merge ? 1 : 0, state.users ? 1 : 0, hex(state.prefix));
 }
 
 Result<ImportState> parse_import_state(std::string_view text) {
@@ -74,7 +74,7 @@ Result<ImportState> parse_import_state(std::string_view text) {
     const std::size_t equals = word.find('=');
     if (equals != std::string_view::npos) values[word.substr(0, equals)] = word.substr(equals + 1);
   }
-  if (words.empty() || words[0] != kTitle || values.size() != 7) {
+  if (words.empty() || words[0] != kTitle || values.size() != 8) {
     return fail(ErrorCode::kCorrupt,
                 fmt::format("{} does not hold what an import writes there", kImportKey));
   }
@@ -86,6 +86,7 @@ Result<ImportState> parse_import_state(std::string_view text) {
       values["phase"] == "copying" ? ImportState::Phase::kCopying : ImportState::Phase::kFollowing;
   state.revision = static_cast<std::int64_t>(TRY(parse_number(values["revision"])));
   state.merge = values["merge"] == "1";
+  state.users = values["users"] == "1";
   state.prefix = TRY(unhex(values["prefix"]));
   return state;
 }
@@ -255,6 +256,10 @@ std::string with_commas(std::uint64_t number) {
     digits.insert(at, ",");
   }
   return digits;
+}
+
+std::string count_of(std::uint64_t number, std::string_view what) {
+  return fmt::format("{} {}{}", with_commas(number), what, number == 1 ? "" : "s");
 }
 
 std::string copy_progress(std::string_view verb, std::uint64_t done, std::uint64_t all,

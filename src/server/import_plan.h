@@ -47,6 +47,7 @@ struct ImportState {
   Phase phase = Phase::kCopying;
   std::int64_t revision = 0;  // of the source: what was deleted there up to it is not in the target
   bool merge = false;
+  bool users = false;  // are copied
   Bytes prefix;
 
   bool operator==(const ImportState&) const = default;
@@ -139,6 +140,8 @@ std::int64_t next_page(std::int64_t asked, std::size_t keys, std::size_t bytes);
 
 // Progress.
 std::string with_commas(std::uint64_t number);
+// "1 key", "1,234 keys"
+std::string count_of(std::uint64_t number, std::string_view what);
 // "copying  412,345 of 1,000,000 keys (41%), 38,211 keys/s, about 15 s left"
 std::string copy_progress(std::string_view verb, std::uint64_t done, std::uint64_t all,
                           Duration elapsed);

@@ -62,17 +62,19 @@ TEST(ImportState, IsReadAsItWasWritten) {
                           .phase = ImportState::Phase::kFollowing,
                           .revision = 123,
                           .merge = true,
+                          .users = true,
                           .prefix = Bytes("\0 =\xff", 4)};
   EXPECT_EQ(parse_import_state(encode(state)).value(), state);
   EXPECT_EQ(parse_import_state(encode(ImportState())).value(), ImportState());
   EXPECT_EQ(encode(ImportState()),
-            "conclave-import source=0 run=0 step=0 phase=copying revision=0 merge=0 prefix=");
+            "conclave-import source=0 run=0 step=0 phase=copying revision=0 merge=0 users=0 "
+            "prefix=");
 }
 
 TEST(ImportState, IsNotReadFromSomethingElse) {
   for (const char* text : {"", "conclave-import", "else source=1 run=1", "conclave-import source=x",
                            "conclave-import source=0 run=0 step=0 phase=copying revision=0 merge=0 "
-                           "prefix=0g"}) {
+                           "users=0 prefix=0g"}) {
     EXPECT_FALSE(parse_import_state(text)) << text;
   }
 }
@@ -266,8 +268,9 @@ TEST(ImportOptions, AreParsed) {
   const auto options = parse_import_options(
       {"--endpoint", "http://a:1,b:2", "--to", "http://[::1]:3", "--prefix", "p", "--merge"});
   ASSERT_TRUE(options);
-  EXPECT_THAT(options->source, ElementsAre(io::Address{"a", 1}, io::Address{"b", 2}));
-  EXPECT_THAT(options->target, ElementsAre(io::Address{"::1", 3}));
+  EXPECT_THAT(options->source.endpoints, ElementsAre(io::Address{"a", 1}, io::Address{"b", 2}));
+  EXPECT_THAT(options->target.endpoints, ElementsAre(io::Address{"::1", 3}));
+  EXPECT_FALSE(options->source.endpoints[0].tls);
   EXPECT_EQ(options->prefix, "p");
   EXPECT_TRUE(options->merge);
   EXPECT_FALSE(options->resume);
@@ -278,9 +281,31 @@ TEST(ImportOptions, MistakesAreNamed) {
   ASSERT_FALSE(no_target);
   EXPECT_EQ(no_target.error().exit_code, 2);
   EXPECT_THAT(no_target.error().text, HasSubstr("--to"));
-  const auto https = parse_import_options({"--endpoint", "https://a:1", "--to", "b:2"});
-  ASSERT_FALSE(https);
-  EXPECT_THAT(https.error().text, HasSubstr("https"));
+  const auto half = parse_import_options({"--endpoint", "a:1", "--to", "b:2", "--to-cert", "c"});
+  ASSERT_FALSE(half);
+  EXPECT_THAT(half.error().text, HasSubstr("--to-key"));
+}
+
+TEST(ImportOptions, EachSideHasItsTlsAndItsUser) {
+  const auto options = parse_import_options({"--endpoint", "https://a:1", "--to", "b:2",
+                                             "--to-cacert", "ca", "--cert", "c", "--key", "k",
+                                             "--user", "root:a:b", "--to-user", "own:x"});
+  ASSERT_TRUE(options);
+  EXPECT_TRUE(options->source.endpoints[0].tls);
+  EXPECT_TRUE(options->target.endpoints[0].tls);
+  EXPECT_EQ(options->source.tls.certificate, "c");
+  EXPECT_EQ(options->source.tls.trusted_ca, "");
+  EXPECT_EQ(options->target.tls.trusted_ca, "ca");
+  EXPECT_EQ(login_of(options->source.user).name, "root");
+  EXPECT_EQ(login_of(options->source.user).password, "a:b");
+  EXPECT_EQ(options->target.user, "own:x");
+}
+
+TEST(ImportOptions, TheSourcesUserIsTheTargetsUnlessUsersStay) {
+  std::vector<std::string> words = {"--endpoint", "a:1", "--to", "b:2", "--user", "root:x"};
+  EXPECT_EQ(parse_import_options(words)->target.user, "root:x");
+  words.push_back("--without-users");
+  EXPECT_EQ(parse_import_options(words)->target.user, "");
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::size_t kBcryptBytes = 72;
 constexpr const char* kBcryptPrefix = "$2b$";
+constexpr const char* kGosPrefix = "$2a$";
 
 // As a text of at most 72 bytes.
 std::string reduced(BytesView password) {
@@ -32,16 +33,26 @@ std::string reduced(BytesView password) {
   return hex;
 }
 
-// nullopt-like: empty if `setting` is none of bcrypt's.
-Bytes bcrypt(BytesView password, const std::string& setting) {
+// nullopt-like: empty if `setting` is none of bcrypt's. REQUIRES: at most 72 bytes, none zero.
+Bytes bcrypt(std::string text, const std::string& setting) {
   auto data = std::make_unique<crypt_data>();  // 32 KiB
-  std::string text = reduced(password);
   const char* hash = crypt_r(text.c_str(), setting.c_str(), data.get());
   Bytes result;
   if (hash != nullptr && hash[0] == '$') result = hash;
   OPENSSL_cleanse(text.data(), text.size());
   OPENSSL_cleanse(data.get(), sizeof(*data));
   return result;
+}
+
+// Go's is what libcrypt calls $2b$: libcrypt's own $2a$ makes something else of some passwords.
+bool matches_gos(BytesView password, BytesView hash) {
+  const BytesView read = password.substr(0, kBcryptBytes);
+  if (read.find('\0') != BytesView::npos) return false;
+  std::string setting(hash);
+  setting[2] = kBcryptPrefix[2];
+  const Bytes again = bcrypt(std::string(read), setting);
+  return again.size() == setting.size() &&
+         CRYPTO_memcmp(again.data(), setting.data(), setting.size()) == 0;
 }
 
 }  // namespace
@@ -51,13 +62,14 @@ Bytes hash_password(BytesView password, std::uint32_t cost) {
   const char* made =
       crypt_gensalt_rn(kBcryptPrefix, cost, nullptr, 0, setting, static_cast<int>(sizeof(setting)));
   CHECK(made != nullptr, "no salt for bcrypt with cost {}", cost);
-  Bytes hash = bcrypt(password, setting);
+  Bytes hash = bcrypt(reduced(password), setting);
   CHECK(!hash.empty(), "libcrypt does not know bcrypt");
   return hash;
 }
 
 bool password_matches(BytesView password, BytesView hash) {
-  const Bytes again = bcrypt(password, std::string(hash));
+  if (hash.starts_with(kGosPrefix)) return matches_gos(password, hash);
+  const Bytes again = bcrypt(reduced(password), std::string(hash));
   return !again.empty() && again.size() == hash.size() &&
          CRYPTO_memcmp(again.data(), hash.data(), hash.size()) == 0;
 }

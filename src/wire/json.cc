@@ -11,6 +11,9 @@ namespace conclave::wire {
 
 namespace util = google::protobuf::util;
 
+constexpr BytesView kBase64Digits =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 Bytes to_json(const google::protobuf::Message& message) {
   util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
@@ -78,7 +81,6 @@ Result<void> from_json(BytesView text, google::protobuf::Message& message) {
 }
 
 void append_base64(BytesView bytes, Bytes& out) {
-  constexpr BytesView kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   const std::size_t begin = out.size();
   out.resize(begin + (bytes.size() + 2) / 3 * 4, '=');
   char* to = out.data() + begin;
@@ -87,11 +89,31 @@ void append_base64(BytesView bytes, Bytes& out) {
   };
   for (std::size_t i = 0; i < bytes.size(); i += 3, to += 4) {
     const std::uint32_t bits = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
-    to[0] = kDigits[bits >> 18];
-    to[1] = kDigits[bits >> 12 & 63];
-    if (i + 1 < bytes.size()) to[2] = kDigits[bits >> 6 & 63];
-    if (i + 2 < bytes.size()) to[3] = kDigits[bits & 63];
+    to[0] = kBase64Digits[bits >> 18];
+    to[1] = kBase64Digits[bits >> 12 & 63];
+    if (i + 1 < bytes.size()) to[2] = kBase64Digits[bits >> 6 & 63];
+    if (i + 2 < bytes.size()) to[3] = kBase64Digits[bits & 63];
   }
+}
+
+std::optional<Bytes> from_base64(BytesView text) {
+  if (text.size() % 4 != 0) return std::nullopt;
+  const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
+  const BytesView digits = text.substr(0, text.size() - padding);
+  Bytes bytes;
+  std::uint32_t bits = 0;
+  unsigned count = 0;
+  for (const char c : digits) {
+    const std::size_t value = kBase64Digits.find(c);
+    if (value == BytesView::npos) return std::nullopt;
+    bits = bits << 6 | static_cast<std::uint32_t>(value);
+    count += 6;
+    if (count < 8) continue;
+    count -= 8;
+    bytes.push_back(static_cast<char>(bits >> count & 0xff));
+  }
+  const bool has_rest = (bits & ((1U << count) - 1)) != 0;
+  return has_rest ? std::nullopt : std::optional(std::move(bytes));
 }
 
 Bytes json_string(BytesView text) {

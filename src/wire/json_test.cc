@@ -76,6 +76,20 @@ TEST(Json, RefusesWhatDoesNotFit) {
   }
 }
 
+TEST(Json, Base64IsReadAsItIsWritten) {
+  Bytes bytes;
+  for (int size = 0; size < 70; ++size) {
+    Bytes text;
+    append_base64(bytes, text);
+    EXPECT_EQ(from_base64(text), bytes);
+    bytes.push_back(static_cast<char>(size * 37));
+  }
+  EXPECT_EQ(from_base64("/+8="), Bytes("\xff\xef"));
+  for (const char* bad : {"a", "ab", "abc", "ab==c", "=", "====", "a===", "ab=c", "/+9=", "ab-_"}) {
+    EXPECT_EQ(from_base64(bad), std::nullopt) << bad;
+  }
+}
+
 TEST(Json, Strings) {
   EXPECT_EQ(json_string("plain"), R"("plain")");
   EXPECT_EQ(json_string("a\"b\\c\n\x01<&>"), R"("a\"b\\c\n\u0001\u003c\u0026\u003e")");

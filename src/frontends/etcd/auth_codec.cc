@@ -1,17 +1,57 @@
 #include "frontends/etcd/auth_codec.h"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/check.h"
 #include "etcd.pb.h"
 #include "frontends/etcd/message_codec.h"
 #include "frontends/etcd/translate.h"
+#include "wire/json.h"
 
 namespace conclave::etcd {
 namespace {
 
 using wire::GrpcStatus;
 using Decoded = std::expected<api::Body, GrpcStatus>;
+
+bool is_bcrypt(BytesView hash) {
+  constexpr std::size_t kBegin = 7;  // "$2b$10$", then salt and hash
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  const auto is_one_of_64 = [&](char c) {
+    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' || c == '/';
+  };
+  if (hash.size() != kBegin + 53 || !hash.starts_with("$2") || hash[3] != '$' || hash[6] != '$') {
+    return false;
+  }
+  const int cost = (hash[4] - '0') * 10 + hash[5] - '0';
+  return BytesView("aby").find(hash[2]) != BytesView::npos && is_digit(hash[4]) &&
+         is_digit(hash[5]) && cost >= 4 && cost <= 31 &&
+         std::ranges::all_of(hash.substr(kBegin), is_one_of_64);
+}
+
+// A hash that nobody's password has would shut its user out.
+std::optional<GrpcStatus> wrong_hash(BytesView hashed, BytesView password) {
+  if (hashed.empty()) return std::nullopt;
+  const auto hash = wire::from_base64(hashed);
+  if (hash && is_bcrypt(*hash) && password.empty()) return std::nullopt;
+  return GrpcStatus{wire::GrpcCode::kInvalidArgument,
+                    password.empty() ? "auth: hashedPassword is no bcrypt hash in base64"
+                                     : "auth: both a password and hashedPassword were given"};
+}
+
+template <class Message>
+std::optional<GrpcStatus> refusal(const Message&) {
+  return std::nullopt;
+}
+std::optional<GrpcStatus> refusal(const pb::AuthUserAddRequest& from) {
+  if (from.options().no_password()) return std::nullopt;
+  return wrong_hash(from.hashedpassword(), from.password());
+}
+std::optional<GrpcStatus> refusal(const pb::AuthUserChangePasswordRequest& from) {
+  return wrong_hash(from.hashedpassword(), from.password());
+}
 
 api::AuthEnable to_op(pb::AuthEnableRequest&) { return {}; }
 api::AuthDisable to_op(pb::AuthDisableRequest&) { return {}; }
@@ -27,7 +67,9 @@ api::UserAdd to_op(pb::AuthUserAddRequest& from) {
   api::UserAdd add;
   add.name = std::move(*from.mutable_name());
   add.no_password = from.options().no_password();
-  if (!add.no_password) add.password = std::move(*from.mutable_password());
+  if (add.no_password) return add;
+  add.password = std::move(*from.mutable_password());
+  add.password_hash = wire::from_base64(from.hashedpassword()).value_or(Bytes());
   return add;
 }
 
@@ -38,6 +80,7 @@ api::UserChangePassword to_op(pb::AuthUserChangePasswordRequest& from) {
   api::UserChangePassword change;
   change.name = std::move(*from.mutable_name());
   change.password = std::move(*from.mutable_password());
+  change.password_hash = wire::from_base64(from.hashedpassword()).value_or(Bytes());
   return change;
 }
 
@@ -74,6 +117,7 @@ Decoded decode_as(Format format, BytesView bytes) {
   if (auto parsed = parse_message(message, format, bytes); !parsed) {
     return std::unexpected(std::move(parsed.error()));
   }
+  if (auto refused = refusal(message)) return std::unexpected(std::move(*refused));
   return api::Body(api::AuthRequest{to_op(message)});
 }
 

@@ -6,6 +6,7 @@
 #include "frontends/etcd/errors.h"
 #include "frontends/etcd/grpc_fixture.h"
 #include "wire/grpc.h"
+#include "wire/json.h"
 
 namespace conclave::etcd {
 namespace {
@@ -56,6 +57,46 @@ TEST_F(AuthServiceTest, UsersWithoutAPassword) {
   EXPECT_EQ(op<api::UserAdd>().name, "cn");
   EXPECT_TRUE(op<api::UserAdd>().no_password);
   EXPECT_EQ(op<api::UserAdd>().password, "");
+}
+
+TEST_F(AuthServiceTest, AHashInPlaceOfAPassword) {
+  const Bytes hash = "$2a$10$XajjQvNhvvRt5GSeFk1xFeyqRrsxkhBkUiQeg0dt.wU1qD4aFDcga";
+  pb::AuthUserAddRequest request;
+  request.set_name("ann");
+  wire::append_base64(hash, *request.mutable_hashedpassword());
+  call("/etcdserverpb.Auth/UserAdd", request);
+  EXPECT_EQ(op<api::UserAdd>().password_hash, hash);
+  pb::AuthUserChangePasswordRequest change;
+  change.set_name("ann");
+  change.set_hashedpassword(request.hashedpassword());
+  call("/etcdserverpb.Auth/UserChangePassword", change);
+  EXPECT_EQ(op<api::UserChangePassword>().password_hash, hash);
+  request.mutable_options()->set_no_password(true);
+  call("/etcdserverpb.Auth/UserAdd", request);
+  EXPECT_EQ(op<api::UserAdd>().password_hash, "");
+}
+
+TEST_F(AuthServiceTest, OnlyAHashOfBcrypt) {
+  const Bytes good = "$2b$31$" + Bytes(53, 'x');
+  const auto refusal_of = [&](Bytes hash, const char* password = "") {
+    pb::AuthUserAddRequest request;
+    request.set_name("ann");
+    request.set_password(password);
+    wire::append_base64(hash, *request.mutable_hashedpassword());
+    return refusal(call("/etcdserverpb.Auth/UserAdd", request));
+  };
+  const std::size_t before = asked_.calls.size();
+  for (const Bytes& hash : {Bytes("x"), good + "x", Bytes(60, 'x'), "$2x$10$" + Bytes(53, 'x'),
+                            "$2b$32$" + Bytes(53, 'x'), "$2b$03$" + Bytes(53, 'x'),
+                            "$2b$1:$" + Bytes(53, 'x'), "$2b$10$" + Bytes(52, 'x') + "\n"}) {
+    EXPECT_EQ(refusal_of(hash), "3 auth: hashedPassword is no bcrypt hash in base64") << hash;
+  }
+  EXPECT_EQ(refusal_of(good, "secret"), "3 auth: both a password and hashedPassword were given");
+  pb::AuthUserAddRequest request;
+  request.set_hashedpassword("$2b$10$");
+  EXPECT_EQ(refusal(call("/etcdserverpb.Auth/UserAdd", request)),
+            "3 auth: hashedPassword is no bcrypt hash in base64");
+  EXPECT_EQ(asked_.calls.size(), before);
 }
 
 TEST_F(AuthServiceTest, PermissionsGivenAndTold) {
