@@ -177,7 +177,7 @@ TEST_F(WritesTest, UnsentOnesOfAConnectionCanBeDropped) {
   writes_.add(ClientCall{kLocksConnection, 7, 1}, "lock", false, kLater);
   writes_.drop_unsent(1);
   EXPECT_EQ(writes_.waiting(), 3u);
-  EXPECT_EQ(take(1), "b lock ");
+  EXPECT_EQ(take(1), "lock b ");
 }
 
 TEST_F(WritesTest, NumbersAreNeverReused) {
