@@ -92,9 +92,8 @@ void NativeCaller::acquire(Acquire::Wait wait, const Done& done, EtcdClient::Met
       acquired(request, key, asked, reply.as<pb::AcquireResponse>());
     } else {
       judge_refusal(reply, request.name(), key, asked);
-      ++unknown_[key];
+      ++records_.unknown[key];
       if (held_ && held_->key == key) ++times_.most;
-      records_.given_up.emplace(key, 0);
     }
     done(reply);
   };
@@ -117,7 +116,7 @@ void NativeCaller::acquired(const Acquire& request, const std::string& key, std:
 
 void NativeCaller::count(const Acquire& request, const pb::AcquireResponse& response,
                          bool is_known) {
-  const std::uint32_t unknown = unknown_[response.key()];
+  const std::uint32_t unknown = records_.unknown[response.key()];
   const bool is_once_more = request.wait() == Acquire::UNTIL_HELD ||
                             (request.wait() == Acquire::NOT_AT_ALL && response.held());
   if (is_known) {
@@ -147,7 +146,7 @@ void NativeCaller::lock_as_etcd(const std::string& name, const Done& done) {
                    is_etcds_ = true;
                  } else {
                    judge_refusal(reply, name, key, asked);
-                   records_.given_up.emplace(key, 0);
+                   ++records_.unknown[key];
                  }
                  done(reply);
                });
@@ -155,7 +154,8 @@ void NativeCaller::lock_as_etcd(const std::string& name, const Done& done) {
 
 void NativeCaller::release(bool altogether, const Done& done) {
   const Fenced place = fence();
-  records_.given_up.emplace(place.key, place.token);
+  std::uint32_t& releases = records_.releases[{place.key, place.token}];
+  ++releases;
   if (is_etcds_) {
     v3lockpb::UnlockRequest request;
     request.set_key(place.key);
@@ -274,7 +274,7 @@ void NativeCaller::enter(const std::string& name, std::uint32_t count, const Don
           judge_.entered(name, lease, count, asked, reply.as<pb::EnterResponse>());
         } else {
           judge_refusal(reply, name, key, asked);
-          records_.given_up.emplace(key, 0);
+          records_.left.insert(key);
         }
         done(reply);
       },
@@ -286,7 +286,7 @@ void NativeCaller::leave(const std::string& name, bool at_once, const Done& done
   request.set_name(name);
   request.set_lease(lease_.id());
   request.set_at_once(at_once);
-  records_.given_up.emplace(NativeJudge::barrier_key(name, lease_.id()), 0);
+  records_.left.insert(NativeJudge::barrier_key(name, lease_.id()));
   caller_.call("conclave.v1.Barrier/Leave", request,
                [this, name, lease = lease_.id(), at_once, done,
                 asked = newest()](const EtcdClient::Reply& reply) {

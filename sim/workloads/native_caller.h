@@ -6,10 +6,8 @@
 // not, and not any more later: its member undoes it.
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "conclave.pb.h"
 #include "sim/workloads/contender.h"
@@ -85,7 +83,6 @@ class NativeCaller final : public Contender {
   bool waits_ = false;  // held_ is a place in the queue
   bool is_etcds_ = false;
   std::optional<Fenced> former_;
-  std::map<std::string, std::uint32_t> unknown_;  // attempts to acquire, by key
   std::uint64_t sequence_ = 0;
   std::uint64_t written_ = 0;
 };

@@ -234,25 +234,32 @@ void NativeJudge::left(const std::string& name, std::int64_t lease, bool at_once
 
 // --- in the end ---------------------------------------------------------------------
 
-void NativeJudge::was_given_up(const KeyLife& life) const {
-  if (life.is_alive() || life.ended_with_lease) return;
-  const auto& given_up = records_.given_up;
-  if (given_up.contains({life.key, life.created}) || given_up.contains({life.key, 0})) return;
-  throw wrong("{} goes at revision {}; its lease lives on, and nobody gave it back", words(&life),
-              life.ended);
-}
-
 void NativeJudge::places_have_reasons(const std::string& lock) const {
+  std::map<std::string, std::uint32_t> undone;
   for (const KeyLife& life : history().lives(lock)) {
-    was_given_up(life);
     std::uint32_t times = 0;
+    std::uint32_t falls = !life.is_alive() && !life.ended_with_lease ? 1 : 0;
     for (const auto& [revision, value] : life.puts) {
       const std::uint32_t now = times_in(value);
       if (now != times + 1 && now + 1 != times)
         throw wrong("{} is held {} times at revision {}, after {}", words(&life), now, revision,
                     times);
+      if (now < times) ++falls;
       times = now;
     }
+    const auto released = records_.releases.find({life.key, life.created});
+    const std::uint32_t releases = released == records_.releases.end() ? 0 : released->second;
+    if (falls > releases) undone[life.key] += falls - releases;
+  }
+  for (const auto& [key, count] : undone) {
+    const auto unknown = records_.unknown.find(key);
+    const std::uint32_t attempts = unknown == records_.unknown.end() ? 0 : unknown->second;
+    if (count > attempts)
+      throw wrong(
+          "{}, whose lease lives on, was given back {} times more than its owner has asked for, "
+          "who "
+          "went away {} times",
+          key, count, attempts);
   }
 }
 
@@ -285,7 +292,11 @@ void NativeJudge::writes_were_fenced(const std::string& name, const std::string&
 void NativeJudge::doors_were_opened(const std::string& barrier, std::uint32_t count) const {
   for (const KeyLife& life : history().lives(barrier)) {
     if (!is_door(life)) {
-      was_given_up(life);
+      const bool has_reason =
+          life.is_alive() || life.ended_with_lease || records_.left.contains(life.key);
+      if (!has_reason)
+        throw wrong("{} goes at revision {}; its lease lives on, and nobody has left", words(&life),
+                    life.ended);
       continue;
     }
     if (present_at(barrier, life.created) < count)

@@ -38,8 +38,11 @@ struct NativeRecords {
     bool is_refused = false;
     std::int64_t revision = 0;  // of the answer; 0: none yet
   };
-  // Keys whose owner gave them back, by their tokens; 0: who waited with it went away, or left.
-  std::set<std::pair<std::string, std::int64_t>> given_up;
+  // How often a place, by key and token, was given back, or may have been.
+  std::map<std::pair<std::string, std::int64_t>, std::uint32_t> releases;
+  // Attempts with a key of which nothing was heard: each may count, and be undone once.
+  std::map<std::string, std::uint32_t> unknown;
+  std::set<std::string> left;           // keys of barriers with which somebody left, or went away
   std::map<std::string, Write> writes;  // by value
   std::vector<Removal> removals;
   std::uint64_t about = 0;  // names the workload among others
@@ -91,6 +94,7 @@ class NativeJudge : public HistoryJudge {
 
   // --- in the end ---
 
+  // Counts change one by one, and fall no more often than was asked for.
   void places_have_reasons(const std::string& lock) const;
   // `data`: a key that is written with fences alone; its name: up to the last slash.
   void writes_were_fenced(const std::string& name, const std::string& data) const;
@@ -98,7 +102,6 @@ class NativeJudge : public HistoryJudge {
 
  private:
   const KeyLife& holder(const Fenced& fence, std::int64_t revision) const;
-  void was_given_up(const KeyLife& life) const;
   bool was_empty(const std::string& name, std::int64_t from, std::int64_t to) const;
 
   const NativeRecords& records_;
