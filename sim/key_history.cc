@@ -3,10 +3,30 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
+#include <span>
 
 #include "sim/finding.h"
 
 namespace conclave::sim {
+namespace {
+
+// How many that want it in this way may hold it together.
+std::size_t most_of(std::string_view mode) {
+  if (mode == "shared") return std::numeric_limits<std::size_t>::max();
+  std::size_t permits = 1;
+  if (mode.starts_with("of-")) std::from_chars(mode.data() + 3, mode.data() + mode.size(), permits);
+  return permits;
+}
+
+bool has_lease(const store::Store& store, std::int64_t lease) {
+  api::LeaseTimeToLiveRequest request;
+  request.id = lease;
+  const api::Response response = store.read({request, std::nullopt, std::nullopt});
+  return std::get<api::LeaseTimeToLiveResponse>(response.answer).ttl_s >= 0;
+}
+
+}  // namespace
 
 const std::pair<std::int64_t, std::string>& KeyLife::put_at(std::int64_t revision) const {
   const auto later =
@@ -17,7 +37,17 @@ const std::pair<std::int64_t, std::string>& KeyLife::put_at(std::int64_t revisio
 KeyHistory::KeyHistory(const Cluster& cluster, std::string prefix)
     : cluster_(cluster), prefix_(std::move(prefix)) {}
 
+void KeyHistory::note_stops() {
+  runs_.resize(cluster_.size());
+  for (std::size_t i = 0; i < runs_.size(); ++i) {
+    const std::uint64_t run = cluster_.running(i) ? cluster_.run(i) : 0;
+    if (runs_[i] != 0 && runs_[i] != run) stopped_at_ = cluster_.clock().now();
+    runs_[i] = run;
+  }
+}
+
 void KeyHistory::look() {
+  note_stops();
   for (std::size_t i = 0; i < cluster_.size(); ++i) {
     if (!cluster_.running(i) || cluster_.is_witness(i)) continue;
     const store::Store& store = cluster_.node(i).group().store();
@@ -40,6 +70,7 @@ void KeyHistory::read(const store::Store& store, std::int64_t revision) {
   const auto end_known = [&] {
     known->second->ended = revision;
     known->second->ended_at = now;
+    known->second->ended_with_lease = !has_lease(store, known->second->lease);
     known = alive_.erase(known);
   };
   for (const api::KeyValue& kv : there->kvs) {
@@ -81,16 +112,56 @@ const KeyLife* KeyHistory::holder_at(const std::string& name, std::int64_t revis
   return found == all.end() ? nullptr : &*found;
 }
 
+std::string_view KeyHistory::mode_of(std::string_view key) {
+  const std::string_view last = key.substr(key.rfind('/') + 1);
+  const std::size_t dot = last.find('.');
+  if (dot == std::string_view::npos) return {};
+  const std::string_view rest = last.substr(dot + 1);
+  return rest.substr(0, rest.find('.'));
+}
+
+std::size_t KeyHistory::ahead_at(const std::string& name, const std::string& key,
+                                 std::int64_t created, std::int64_t revision) const {
+  std::vector<std::string_view> before;
+  for (const KeyLife& life : lives(name)) {
+    if (life.created >= created) break;
+    if (life.is_alive_at(revision)) before.push_back(mode_of(life.key));
+  }
+  const std::string_view mode = mode_of(key);
+  const auto may_join = [mode](std::span<const std::string_view> others) {
+    return others.size() < most_of(mode) &&
+           std::ranges::all_of(others, [mode](std::string_view other) { return other == mode; });
+  };
+  std::size_t ahead = 0;
+  while (!may_join(std::span(before).subspan(ahead))) ++ahead;
+  return ahead;
+}
+
+bool KeyHistory::holds_at(const std::string& name, const KeyLife& life,
+                          std::int64_t revision) const {
+  return life.is_alive_at(revision) && ahead_at(name, life.key, life.created, revision) == 0;
+}
+
 std::optional<KeyHistory::Reign> KeyHistory::reign_of(const std::string& name,
                                                       const KeyLife& life) const {
+  const std::string_view mode = mode_of(life.key);
+  const std::size_t most = most_of(mode);
   Reign reign{.from = life.created, .since = life.created_at};
+  const auto wait_for = [&reign](const KeyLife& before) {
+    if (before.ended > reign.from) reign = {.from = before.ended, .since = before.ended_at};
+  };
+  std::vector<const KeyLife*> alike;
   for (const KeyLife& before : lives(name)) {
     if (before.created >= life.created) break;
-    if (before.ended <= reign.from) continue;
-    if (before.is_alive()) return std::nullopt;
-    reign = {.from = before.ended, .since = before.ended_at};
+    mode_of(before.key) == mode ? alike.push_back(&before) : wait_for(before);
   }
-  if (reign.from >= life.ended) return std::nullopt;
+  // Of those alike so many have to go that one less than `most` is left.
+  if (alike.size() >= most) {
+    const auto last = alike.end() - static_cast<std::ptrdiff_t>(most);
+    std::ranges::nth_element(alike, last, {}, &KeyLife::ended);
+    wait_for(**last);
+  }
+  if (reign.from == KeyLife::kNotEnded || reign.from >= life.ended) return std::nullopt;
   return reign;
 }
 

@@ -4,7 +4,8 @@
 // revision that one of them is the first to have, so that no compaction can come in between.
 //
 // Of the keys `<name>/...` the one that was created first holds the lock `name`, or leads the
-// election: who did at any revision follows from this history and from nothing else.
+// election; and of a lock of conclave.v1 those that may share it with those before them. Who did at
+// any revision follows from this history and from nothing else.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,6 +14,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -32,6 +34,7 @@ struct KeyLife {
   std::vector<std::pair<std::int64_t, std::string>> puts{};  // revision and value
   Instant created_at{};  // when the first member had that revision
   Instant ended_at{};
+  bool ended_with_lease = false;  // or its lease ended soon after it
 
   bool is_alive_at(std::int64_t revision) const { return created <= revision && revision < ended; }
   bool is_alive() const { return ended == kNotEnded; }
@@ -49,6 +52,8 @@ class KeyHistory {
 
   // The newest revision that any member has applied.
   std::int64_t newest() const { return newest_; }
+  // When a member, any of them, stopped or crashed last.
+  Instant stopped_at() const { return stopped_at_; }
 
   // Of keys `<name>/...`, in the order of their creation.
   const std::deque<KeyLife>& lives(const std::string& name) const;
@@ -57,7 +62,15 @@ class KeyHistory {
   // nullptr: no key of the name was there.
   const KeyLife* holder_at(const std::string& name, std::int64_t revision) const;
 
-  // Since when it has been the first of its name. nullopt: it never was.
+  // In which way the holder of a key wants the lock: "shared", "of-<permits>"; empty: alone.
+  static std::string_view mode_of(std::string_view key);
+  // Of the keys of the name that were there, how many had to go before one that was created at
+  // `created` would have held the lock. 0: it did.
+  std::size_t ahead_at(const std::string& name, const std::string& key, std::int64_t created,
+                       std::int64_t revision) const;
+  bool holds_at(const std::string& name, const KeyLife& life, std::int64_t revision) const;
+
+  // Since when it has held the lock. nullopt: it never did.
   struct Reign {
     std::int64_t from = 0;
     Instant since;
@@ -65,11 +78,14 @@ class KeyHistory {
   std::optional<Reign> reign_of(const std::string& name, const KeyLife& life) const;
 
  private:
+  void note_stops();
   void read(const store::Store& store, std::int64_t revision);
 
   const Cluster& cluster_;
   std::string prefix_;
   std::int64_t newest_ = 1;
+  std::vector<std::uint64_t> runs_;  // of each member; 0: it does not run
+  Instant stopped_at_;
   std::map<std::string, std::deque<KeyLife>> lives_;  // by name
   std::map<std::string, KeyLife*> alive_;
 };

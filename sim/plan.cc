@@ -200,7 +200,7 @@ WorkloadPlan draw_workload(Rng& rng, const WorkloadKind& kind, Duration storm) {
   plan.name = kind.name;
   plan.seed = rng.next() >> 16;
   plan.clients = rng.between(1, 6);
-  const bool is_brisk = kind.is_alone || rng.one_in(5);
+  const bool is_brisk = kind.drawn != Drawn::kAmongOthers || rng.one_in(5);
   plan.think = milliseconds(is_brisk ? spread(rng, 2, 50) : spread(rng, 50, 1'000));
   plan.think = plan.think * kind.calls;
   // Enough for the storm; each call takes a few milliseconds of its own.
@@ -213,7 +213,7 @@ WorkloadPlan draw_workload(Rng& rng, const WorkloadKind& kind, Duration storm) {
 std::vector<WorkloadPlan> draw_workloads(Rng& rng, Duration storm) {
   std::vector<WorkloadPlan> workloads;
   for (const WorkloadKind& kind : workload_kinds()) {
-    if (kind.is_alone) continue;
+    if (kind.drawn != Drawn::kAmongOthers) continue;
     if (!workloads.empty() && rng.one_in(2)) continue;
     workloads.push_back(draw_workload(rng, kind, storm));
   }
@@ -225,9 +225,24 @@ void draw_lone_workload(std::uint64_t seed, Plan& plan) {
   constexpr std::uint64_t kPurpose = 0x6c6f6e65;
   Rng rng(seed ^ kPurpose);
   for (const WorkloadKind& kind : workload_kinds()) {
-    if (!kind.is_alone || !rng.one_in(8)) continue;
+    if (kind.drawn != Drawn::kAlone || !rng.one_in(8)) continue;
     plan.workloads = {draw_workload(rng, kind, plan.storm)};
     plan.workloads.front().clients += 2;
+  }
+}
+
+// Drawn apart, too, and for plans whose workloads leave each other alone.
+void draw_added_workload(std::uint64_t seed, Plan& plan) {
+  constexpr std::uint64_t kPurpose = 0x6164646564;
+  Rng rng(seed ^ kPurpose);
+  const bool has_lone = std::ranges::any_of(workload_kinds(), [&plan](const WorkloadKind& kind) {
+    return kind.drawn == Drawn::kAlone && kind.name == plan.workloads.front().name;
+  });
+  for (const WorkloadKind& kind : workload_kinds()) {
+    if (kind.drawn != Drawn::kAdded || !rng.one_in(4)) continue;
+    if (has_lone) continue;
+    plan.workloads.push_back(draw_workload(rng, kind, plan.storm));
+    plan.workloads.back().clients += 2;
   }
 }
 
@@ -251,6 +266,7 @@ Plan plan_of(std::uint64_t seed) {
   draw_witnesses(seed, plan.cluster);
   draw_transfers(seed, plan);
   draw_lone_workload(seed, plan);
+  draw_added_workload(seed, plan);
   return plan;
 }
 

@@ -45,7 +45,9 @@ struct World {
         storm(plan, cluster, check, trace),
         lock_keys(cluster, std::string(kLockPrefix)),
         site{cluster.clock(), cluster.fabric(), cluster.client_addresses(), trace} {
-    const auto is_locks = [](const WorkloadPlan& workload) { return workload.name == "locks"; };
+    const auto is_locks = [](const WorkloadPlan& workload) {
+      return workload.name == "locks" || workload.name == "native";
+    };
     const bool has_locks = std::ranges::any_of(plan.workloads, is_locks);
     if (has_locks) site.lock_keys = &lock_keys;
     cluster.after_step = [this, has_locks] {

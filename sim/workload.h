@@ -66,11 +66,18 @@ class Workload {
   virtual std::string history() const { return {}; }
 };
 
+// In which plans a workload is.
+enum class Drawn : std::uint8_t {
+  kAmongOthers,  // in every other one
+  kAdded,        // in a few, whatever else they have
+  kAlone,        // in a few, and no other: its clients would refuse theirs
+};
+
 struct WorkloadKind {
   std::string_view name;
   std::string_view about;
   unsigned calls;  // that one operation of the plan takes, about
-  bool is_alone;   // the clients of others would be refused while it goes on
+  Drawn drawn;
   std::unique_ptr<Workload> (*make)(Site&, const WorkloadPlan&);
 };
 

@@ -7,21 +7,23 @@ namespace {
 
 constexpr WorkloadKind kKinds[] = {
     {"registers", "put, get, delete and compare-and-swap on a few keys: linearizable per key", 1,
-     false, make_registers},
-    {"list_append", "transactions over a few lists: strictly serializable", 3, false,
+     Drawn::kAmongOthers, make_registers},
+    {"list_append", "transactions over a few lists: strictly serializable", 3, Drawn::kAmongOthers,
      make_list_append},
     {"request_ids", "writes sent again under one request id: applied once, answered alike", 3,
-     false, make_request_ids},
+     Drawn::kAmongOthers, make_request_ids},
     {"revisions", "writes, history and compactions: each revision is one write, and stays so", 10,
-     false, make_revisions},
+     Drawn::kAmongOthers, make_revisions},
     {"watches", "writes and watches over many streams: ordered, whole, without gap or repetition",
-     2, false, make_watches},
-    {"leases", "leases kept alive, revoked, left to expire: none ends early, none stays", 1, false,
-     make_leases},
+     2, Drawn::kAmongOthers, make_watches},
+    {"leases", "leases kept alive, revoked, left to expire: none ends early, none stays", 1,
+     Drawn::kAmongOthers, make_leases},
     {"locks", "locks and an election: one holder at a time, each in its turn, nobody forgotten", 1,
-     false, make_locks},
+     Drawn::kAmongOthers, make_locks},
+    {"native", "locks of conclave.v1, barriers, fences: who writes holds the lock, and takes turns",
+     1, Drawn::kAdded, make_native},
     {"users", "users whose roles and passwords come and go: what counts is what holds by then", 1,
-     true, make_users},
+     Drawn::kAlone, make_users},
 };
 
 }  // namespace

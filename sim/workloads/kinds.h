@@ -10,6 +10,7 @@ namespace conclave::sim {
 std::unique_ptr<Workload> make_leases(Site& site, const WorkloadPlan& plan);
 std::unique_ptr<Workload> make_list_append(Site& site, const WorkloadPlan& plan);
 std::unique_ptr<Workload> make_locks(Site& site, const WorkloadPlan& plan);
+std::unique_ptr<Workload> make_native(Site& site, const WorkloadPlan& plan);
 std::unique_ptr<Workload> make_registers(Site& site, const WorkloadPlan& plan);
 std::unique_ptr<Workload> make_request_ids(Site& site, const WorkloadPlan& plan);
 std::unique_ptr<Workload> make_revisions(Site& site, const WorkloadPlan& plan);

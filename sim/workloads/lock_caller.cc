@@ -1,10 +1,7 @@
 #include "sim/workloads/lock_caller.h"
 
-#include <fmt/core.h>
-
 #include <utility>
 
-#include "base/check.h"
 #include "etcd.pb.h"
 
 namespace conclave::sim {
@@ -15,49 +12,12 @@ constexpr std::string_view kNotLeader = "election: not leader";
 
 }  // namespace
 
-KeptLease::KeptLease(Site& site, std::uint64_t seed, std::size_t number)
-    : clock_(site.clock),
-      client_({.seed = seed, .members = &site.members, .timeout = seconds(1)}, site.clock,
-              site.fabric.host(fmt::format("kk{}", number))) {}
-
-void KeptLease::keep(std::int64_t id, std::int64_t ttl_s) {
-  id_ = id;
-  ttl_s_ = ttl_s;
-  is_kept_ = true;
-  clock_.cancel(timer_);
-  wait();
-}
-
-void KeptLease::wait() {
-  timer_ = clock_.after(milliseconds(ttl_s_ * 1'000 / 3), [this] {
-    if (!is_kept_) return;
-    wait();
-    if (client_.busy()) return;
-    etcdserverpb::LeaseKeepAliveRequest request;
-    request.set_id(id_);
-    client_.call("Lease/LeaseKeepAlive", request, [](const EtcdClient::Reply&) {});
-  });
-}
-
 LockCaller::LockCaller(Site& site, const WorkloadPlan& plan, std::size_t number,
                        std::int64_t& leases)
-    : caller_(site, plan, "k", number),
-      lease_(site, plan.seed * 1'000 + number, number),
-      judge_(*site.lock_keys),
-      leases_(leases) {}
+    : Contender(site, plan, "k", number, leases), judge_(*site.lock_keys) {}
 
-void LockCaller::grant(std::int64_t ttl_s, const Done& done) {
-  etcdserverpb::LeaseGrantRequest request;
-  request.set_ttl(ttl_s);
-  request.set_id(++leases_);
-  CHECK(request.id() <= kOtherLeases);
-  caller_.call("Lease/LeaseGrant", request, [this, done](const EtcdClient::Reply& reply) {
-    if (reply.answered()) {
-      const auto response = reply.as<etcdserverpb::LeaseGrantResponse>();
-      lease_.keep(response.id(), response.ttl());
-    }
-    done(reply);
-  });
+std::string LockCaller::key_in(const std::string& name) const {
+  return LockJudge::key_of(name, lease_.id());
 }
 
 // --- standing in line ---
@@ -66,7 +26,7 @@ void LockCaller::judge_refusal(const EtcdClient::Reply& reply, const std::string
                                std::int64_t asked) {
   const bool is_lost = reply.error == kLockLost || reply.error == kNotLeader;
   if (is_lost) judge_.lost(name, lease_.id(), asked);
-  if (reply.error == kNoLease) lease_.forget();
+  if (says_no_lease(reply)) lease_.forget();
 }
 
 void LockCaller::lock(const std::string& name, const Done& done, EtcdClient::Metadata metadata) {

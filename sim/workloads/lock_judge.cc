@@ -4,26 +4,14 @@
 
 #include <algorithm>
 #include <charconv>
-#include <utility>
-
-#include "sim/finding.h"
 
 namespace conclave::sim {
 namespace {
-
-template <class... Values>
-Finding wrong(fmt::format_string<Values...> format, Values&&... values) {
-  return {"locks", fmt::format(format, std::forward<Values>(values)...), {}};
-}
 
 std::int64_t number_of(const std::string& text) {
   std::int64_t number = -1;
   std::from_chars(text.data(), text.data() + text.size(), number);
   return number;
-}
-
-std::string words(const KeyLife* life) {
-  return life == nullptr ? "nobody" : fmt::format("{} of {}", life->key, life->created);
 }
 
 }  // namespace
@@ -32,25 +20,12 @@ std::string LockJudge::key_of(const std::string& name, std::int64_t lease) {
   return fmt::format("{}/{:x}", name, lease);
 }
 
-const KeyLife& LockJudge::life(const std::string& name, const std::string& key,
-                               std::int64_t created) const {
-  const KeyLife* life = history_.life(name, key, created);
-  if (life == nullptr) throw wrong("{} was not created at revision {}", key, created);
-  return *life;
-}
-
-void LockJudge::fresh(const std::string& name, std::int64_t asked, std::int64_t revision) const {
-  if (revision < asked || revision > history_.newest())
-    throw wrong("of {} somebody is told as of revision {}, who asked at {}, and it is {} now", name,
-                revision, asked, history_.newest());
-}
-
 const KeyLife& LockJudge::locked(const std::string& name, std::int64_t lease, std::int64_t asked,
                                  const v3lockpb::LockResponse& response) const {
   const std::int64_t revision = response.header().revision();
   fresh(name, asked, revision);
   const std::string key = key_of(name, lease);
-  const KeyLife* holder = history_.holder_at(name, revision);
+  const KeyLife* holder = history().holder_at(name, revision);
   if (response.key() != key || holder == nullptr || holder->key != key)
     throw wrong("{} is granted to {} at revision {}, when {} held it", name, response.key(),
                 revision, words(holder));
@@ -69,7 +44,7 @@ void LockJudge::elected(const std::string& name, std::int64_t lease, std::int64_
   if (!own.is_alive_at(response.header().revision()))
     throw wrong("{} campaigned at revision {}, when it was not there", words(&own),
                 response.header().revision());
-  if (!history_.reign_of(name, own))
+  if (!history().reign_of(name, own))
     throw wrong("{} is said to lead, and has never led", words(&own));
   const bool was_put =
       std::ranges::any_of(own.puts, [&value](const auto& put) { return put.second == value; });
@@ -77,15 +52,11 @@ void LockJudge::elected(const std::string& name, std::int64_t lease, std::int64_
 }
 
 void LockJudge::lost(const std::string& name, std::int64_t lease, std::int64_t asked) const {
-  const std::string key = key_of(name, lease);
-  const bool was_lost = std::ranges::any_of(history_.lives(name), [&](const KeyLife& life) {
-    return life.key == key && !life.is_alive() && life.ended > asked;
-  });
-  if (!was_lost) throw wrong("{} is said to be gone, and has not gone since {}", key, asked);
+  key_lost(name, key_of(name, lease), asked);
 }
 
 void LockJudge::gone(const std::string& name, const std::string& key, std::int64_t created) const {
-  gone_at(name, key, created, history_.newest());
+  gone_at(name, key, created, history().newest());
 }
 
 void LockJudge::gone_at(const std::string& name, const std::string& key, std::int64_t created,
@@ -102,9 +73,9 @@ void LockJudge::proclaimed(const std::string& name, const v3electionpb::LeaderKe
       own.is_alive_at(revision) && own.put_at(revision) == std::pair(revision, value);
   if (!is_put)
     throw wrong("{} is said to have proclaimed {} at revision {}", words(&own), value, revision);
-  if (history_.holder_at(name, revision) != &own)
+  if (history().holder_at(name, revision) != &own)
     throw wrong("{} proclaimed {} at revision {}, when {} led", words(&own), value, revision,
-                words(history_.holder_at(name, revision)));
+                words(history().holder_at(name, revision)));
 }
 
 void LockJudge::led_by(const std::string& name, std::int64_t asked,
@@ -112,7 +83,7 @@ void LockJudge::led_by(const std::string& name, std::int64_t asked,
   const std::int64_t revision = response.header().revision();
   const mvccpb::KeyValue& kv = response.kv();
   fresh(name, asked, revision);
-  const KeyLife* holder = history_.holder_at(name, revision);
+  const KeyLife* holder = history().holder_at(name, revision);
   const bool is_it = holder != nullptr && holder->key == kv.key() &&
                      holder->created == kv.create_revision() &&
                      holder->put_at(revision) == std::pair(kv.mod_revision(), kv.value());
@@ -122,10 +93,10 @@ void LockJudge::led_by(const std::string& name, std::int64_t asked,
 }
 
 void LockJudge::led_by_nobody(const std::string& name, std::int64_t asked) const {
-  if (history_.holder_at(name, asked) == nullptr) return;
-  for (const KeyLife& life : history_.lives(name)) {
+  if (history().holder_at(name, asked) == nullptr) return;
+  for (const KeyLife& life : history().lives(name)) {
     if (life.is_alive() || life.ended <= asked) continue;
-    if (history_.holder_at(name, life.ended) == nullptr) return;
+    if (history().holder_at(name, life.ended) == nullptr) return;
   }
   throw wrong("nobody is said to lead {}, and since {} somebody always has", name, asked);
 }
@@ -133,16 +104,16 @@ void LockJudge::led_by_nobody(const std::string& name, std::int64_t asked) const
 void LockJudge::guarded(const std::string& name, const std::string& key, std::int64_t token,
                         bool is_written, std::int64_t revision) const {
   const KeyLife& own = life(name, key, token);
-  if (is_written && history_.holder_at(name, revision) != &own)
+  if (is_written && history().holder_at(name, revision) != &own)
     throw wrong("{} wrote at revision {}, when {} held the lock", words(&own), revision,
-                words(history_.holder_at(name, revision)));
+                words(history().holder_at(name, revision)));
   if (!is_written && own.is_alive_at(revision))
     throw wrong("{} held the lock at revision {} and could not write", words(&own), revision);
 }
 
 void LockJudge::tokens_rise(const std::string& name, const std::string& key) const {
   std::int64_t highest = 0;
-  for (const KeyLife& life : history_.lives(name)) {
+  for (const KeyLife& life : history().lives(name)) {
     if (life.key != key) continue;
     for (const auto& [revision, value] : life.puts) {
       if (number_of(value) < highest)

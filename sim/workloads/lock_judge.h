@@ -1,23 +1,19 @@
 #pragma once
 // What clients of locks and elections may be told, by the history of the keys (sim/key_history.h):
-// of the keys of a name the one that was created first holds the lock, or leads. Each function
-// throws a Finding if an answer does not fit. `asked` is the newest revision that any member had
-// when the client asked; what it hears can be no older, and no newer than what there is by now.
+// of the keys of a name the one that was created first holds the lock, or leads. See HistoryJudge.
 
 #include <cstdint>
 #include <string>
 
 #include "etcd_election.pb.h"
 #include "etcd_lock.pb.h"
-#include "sim/key_history.h"
+#include "sim/workloads/history_judge.h"
 
 namespace conclave::sim {
 
-class LockJudge {
+class LockJudge : public HistoryJudge {
  public:
-  explicit LockJudge(const KeyHistory& history) : history_(history) {}
-
-  const KeyHistory& history() const { return history_; }
+  explicit LockJudge(const KeyHistory& history) : HistoryJudge(history, "locks") {}
 
   // `<name>/<lease in hex>`
   static std::string key_of(const std::string& name, std::int64_t lease);
@@ -45,12 +41,6 @@ class LockJudge {
                std::int64_t revision) const;
   // The values of `key`, each the token of whoever wrote it, only rise.
   void tokens_rise(const std::string& name, const std::string& key) const;
-
- private:
-  const KeyLife& life(const std::string& name, const std::string& key, std::int64_t created) const;
-  void fresh(const std::string& name, std::int64_t asked, std::int64_t revision) const;
-
-  const KeyHistory& history_;
 };
 
 }  // namespace conclave::sim

@@ -1,8 +1,7 @@
 #pragma once
-// When the storm is over, each client of locks stands in line once more, for a lock and then to
-// lead. Judged: everybody who is not to give up has its turn, soon after it has come; who gives up
-// leaves no key, though its lease lives on; and everybody who observes hears of each leader and of
-// what it proclaims.
+// When the storm is over, each client of etcd's locks stands in line once more, for a lock
+// (lock_turn.h) and then to lead. Judged: everybody has its turn to lead, soon after it has come,
+// and everybody who observes hears of each leader and of what it proclaims.
 
 #include <functional>
 #include <optional>
@@ -11,13 +10,9 @@
 
 #include "sim/workloads/election_observer.h"
 #include "sim/workloads/lock_caller.h"
+#include "sim/workloads/lock_turn.h"
 
 namespace conclave::sim {
-
-// Of the line: until who is first knows, who observes has heard, and the key of who gave up is
-// gone.
-inline constexpr Duration kSoon = seconds(10);
-inline constexpr std::int64_t kQueueTtl = 10;  // of leases, seconds
 
 class QueueingClient {
  public:
@@ -33,17 +28,8 @@ class QueueingClient {
   void check_turn() const;
 
  private:
-  struct Line {
-    std::string name;
-    Instant since;
-  };
-
   void later(std::function<void()> what);
   void grant();
-  void stand_for_lock();
-  void leave_lock();
-  void give_up();
-  void look_for_own_key();
   void stand_for_election();
   void stand_again(const EtcdClient::Reply& reply);
   void wait_for_observers(std::int64_t revision, Instant since);
@@ -53,14 +39,10 @@ class QueueingClient {
   Site& site_;
   LockCaller& caller_;
   const std::vector<ElectionObserver*>& observers_;
-  std::string lock_;
+  LockTurn lock_;
   std::string election_;
   std::function<void()> finished_;
-  std::optional<Line> line_;  // where it waits
-  bool gives_up_ = false;
-  bool is_through_lock_ = false;  // has had it, or has given up
-  bool has_tried_again_ = false;
-  Instant gave_up_at_;
+  std::optional<Line> line_;  // where it waits to lead
   io::Clock::TimerId timer_ = 0;
 };
 

@@ -12,21 +12,16 @@
 #include <vector>
 
 #include "base/check.h"
-#include "sim/finding.h"
 #include "sim/workloads/kinds.h"
 #include "sim/workloads/lock_caller.h"
 #include "sim/workloads/lock_queue.h"
+#include "sim/workloads/queueing_crowd.h"
 
 namespace conclave::sim {
 namespace {
 
 constexpr std::size_t kLocks = 2;
 constexpr std::uint64_t kLongestTtl = 5;  // seconds
-// After the storm: until clients leave each other alone, and until it is expected that nobody has
-// to wait for what broke.
-constexpr Duration kGoesOn = seconds(2);
-constexpr Duration kSettles = seconds(8);
-constexpr Duration kLooks = milliseconds(100);
 
 struct Shared {
   explicit Shared(const WorkloadPlan& plan) : prefix(fmt::format("{}{}", kLockPrefix, plan.seed)) {}
@@ -59,6 +54,7 @@ class LockClient {
 
   Caller& caller() { return locks_.caller(); }
   QueueingClient& queueing() { return queueing_; }
+  const QueueingClient& queueing() const { return queueing_; }
   ElectionObserver* observer() { return observer_.get(); }
   std::uint64_t heard() const { return observer_ ? observer_->heard() : 0; }
 
@@ -178,11 +174,10 @@ class LockClient {
   io::Clock::TimerId doze_ = 0;
 };
 
-class Locks final : public Crowd<LockClient, Shared> {
+class Locks final : public QueueingCrowd<LockClient, Shared> {
  public:
   Locks(Site& site, const WorkloadPlan& plan)
-      : Crowd(site, plan), site_(site), judge_(*site.lock_keys) {}
-  ~Locks() override { site_.clock.cancel(timer_); }
+      : QueueingCrowd(site, plan), judge_(*site.lock_keys) {}
 
   std::uint64_t answered() const override {
     std::uint64_t sum = Crowd::answered();
@@ -202,57 +197,28 @@ class Locks final : public Crowd<LockClient, Shared> {
   }
 
  private:
-  void last_look(Caller&) override { wait_until_settled(); }
-
-  template <class What>
-  void soon(What what) {
-    timer_ = site_.clock.after(kLooks, what);
+  void begin_turns(LockClient& client, std::function<void()> finished) override {
+    if (client.observer() != nullptr) client.observer()->trust();
+    client.queueing().begin(shared().lock(0), shared().election(), std::move(finished));
   }
-
-  void wait_until_settled() {
-    const bool is_settled = site_.healed_at && site_.clock.now() - *site_.healed_at > kSettles;
-    is_settled ? begin_queue() : soon([this] { wait_until_settled(); });
+  void check_turns(const LockClient& client) const override { client.queueing().check_turn(); }
+  void close(LockClient& client) override {
+    if (client.observer() != nullptr) client.observer()->close();
   }
+  std::string check_name() const override { return "locks"; }
 
-  void begin_queue() {
-    left_ = clients().size();
-    for (const auto& client : clients()) {
-      if (client->observer() != nullptr) client->observer()->trust();
-      client->queueing().begin(shared().lock(0), shared().election(), [this] { --left_; });
-    }
-    attend();
-  }
-
-  void attend() {
-    for (const auto& client : clients()) client->queueing().check_turn();
-    left_ == 0 ? clear_up(site_.clock.now()) : soon([this] { attend(); });
-  }
-
-  // With the last leases the last keys go.
-  void clear_up(Instant since) {
+  std::string keys_left() const override {
     std::string left = key_left(shared().election());
     for (std::size_t i = 0; i < kLocks; ++i) left += key_left(shared().lock(i));
-    if (!left.empty()) {
-      if (site_.clock.now() - since > seconds(kQueueTtl) + kSoon)
-        found("locks", fmt::format("{}left, though nobody keeps a lease alive", left));
-      return soon([this, since] { clear_up(since); });
-    }
-    for (const auto& client : clients()) {
-      if (client->observer() != nullptr) client->observer()->close();
-    }
-    over();
+    return left;
   }
-
   std::string key_left(const std::string& name) const {
     const KeyHistory& history = judge_.history();
     const KeyLife* holder = history.holder_at(name, history.newest());
     return holder == nullptr ? std::string() : holder->key + " is ";
   }
 
-  Site& site_;
   LockJudge judge_;
-  io::Clock::TimerId timer_ = 0;
-  std::size_t left_ = 0;
 };
 
 }  // namespace

@@ -102,7 +102,7 @@ INSTANTIATE_TEST_SUITE_P(, WorkloadsTest, testing::ValuesIn(all_kinds()),
 TEST(AllWorkloadsTest, DoNotDisturbEachOther) {
   std::vector<std::string_view> together;
   for (const WorkloadKind& kind : workload_kinds()) {
-    if (!kind.is_alone) together.push_back(kind.name);
+    if (kind.drawn != Drawn::kAlone) together.push_back(kind.name);
   }
   run(together, 3, true);
 }
