@@ -16,6 +16,7 @@ struct Clients::Client : io::ConnectionHandler {
                                       api::ClientIdentity{connection->peer_common_name()})) {}
 
   void on_bytes(BytesView bytes) override {
+    owner.bytes_received_ += bytes.size();
     owner.tell(*this, [&] { session->on_bytes(bytes, effects); });
   }
   void on_drained() override {
@@ -208,6 +209,7 @@ void Clients::flush() {
       continue;
     }
     if (!client.effects.send.empty()) {
+      bytes_sent_ += client.effects.send.size();
       client.connection->send(std::exchange(client.effects.send, {}));
     }
     if (client.effects.close && !std::exchange(client.closing, true)) {
