@@ -370,9 +370,16 @@ class Cluster:
         return ','.join(m.endpoint for m in self.members)
 
     def start(self):
+        return self.launch().wait_ready()
+
+    def launch(self):
+        """Starts the processes; wait_ready() is to follow."""
+        for member in self.members:
+            member.start()
+        return self
+
+    def wait_ready(self):
         try:
-            for member in self.members:
-                member.start()
             self.wait_healthy()
             wait_until(self._all_known, HEALTHY_SECONDS, 'members to publish their URLs')
         except BaseException:

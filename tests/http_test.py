@@ -5,8 +5,10 @@ import base64
 import http.client
 import json
 import re
+import time
 
 import harness
+from watch_stream import WatchStream
 
 
 def b64(text):
@@ -230,6 +232,76 @@ class Metrics(harness.ClusterTest):
         text = metrics(member)
         for line in ('_bucket{le="32"} 1', '_bucket{le="64"} 3', '_sum 126', '_count 3'):
             self.assertIn(f'etcd_debugging_lease_ttl_total{line}\n', text)
+
+    # What the dashboard and the alert rules that come with etcd (its "mixin") look for, but for the
+    # last few of docs/operations.md, and with the labels by which they group.
+    LOOKED_FOR = (
+        'etcd_server_has_leader', 'etcd_server_leader_changes_seen_total',
+        'etcd_server_proposals_failed_total', 'etcd_server_proposals_pending',
+        'etcd_server_proposals_committed_total', 'etcd_server_proposals_applied_total',
+        'etcd_disk_wal_fsync_duration_seconds_bucket{le="+Inf"}',
+        'etcd_mvcc_db_total_size_in_bytes', 'etcd_mvcc_db_total_size_in_use_in_bytes',
+        'etcd_server_quota_backend_bytes', 'etcd_debugging_mvcc_db_total_size_in_bytes',
+        'etcd_network_client_grpc_received_bytes_total',
+        'etcd_network_client_grpc_sent_bytes_total', 'process_resident_memory_bytes',
+        'process_cpu_seconds_total', 'process_open_fds', 'process_max_fds',
+        'process_start_time_seconds', 'process_virtual_memory_bytes',
+    )  # fmt: skip
+
+    def test_of_dashboards_and_alerts(self):
+        member = self.cluster.members[0]
+        for name in self.LOOKED_FOR:
+            self.assertIsNotNone(metric(member, name), name)
+        self.assertGreater(metric(member, 'process_resident_memory_bytes'), 1e6)
+        self.assertLess(abs(time.time() - metric(member, 'process_start_time_seconds')), 60)
+        text = metrics(member)
+        self.assertRegex(text, r'(?m)^etcd_server_version{server_version="3\.[0-9.]+"} 1$')
+        self.assertRegex(text, r'(?m)^etcd_server_id{server_id="[0-9a-f]+"} 1$')
+        received = 'etcd_network_client_grpc_received_bytes_total'
+        before = metric(member, received)
+        member.put('metrics', 'v' * 10_000)
+        self.assertGreater(metric(member, received), before + 10_000)
+
+    def test_of_calls(self):
+        member = self.cluster.members[0]
+        put = 'grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"}'
+        watch = 'grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream"}'
+        refused = f'grpc_server_handled_total{{grpc_code="InvalidArgument",{put}'
+        names = [f'grpc_server_started_total{{{put}', f'grpc_server_started_total{{{watch}',
+                 f'grpc_server_handled_total{{grpc_code="OK",{put}', refused,
+                 f'grpc_server_handled_total{{grpc_code="Canceled",{watch}']  # fmt: skip
+        before = {name: metric(member, name) or 0 for name in names}
+        member.put('calls', '1')
+        member.put('calls', '2')
+        with self.assertRaises(harness.grpc.RpcError):
+            member.put('', '1')
+        with WatchStream(member) as stream:
+            stream.create(key=b'calls')
+            stream.wait_created()
+            for name, change in zip(names, (3, 1, 2, 1, 0)):
+                self.assertEqual((metric(member, name) or 0) - before[name], change, name)
+        harness.wait_until(
+            lambda: metric(member, names[-1]) == before[names[-1]] + 1, 5, 'the end of the stream'
+        )
+
+    def test_of_members(self):
+        with harness.Cluster(3) as cluster:
+            member = cluster.leader()  # in etcd, followers hardly talk to each other
+            member.put('k', 'v')
+            ids = {f'{m.status().header.member_id:x}' for m in cluster.members}
+            self_ = f'{member.status().header.member_id:x}'
+            text = metrics(member)
+            for name, label in (('sent', 'To'), ('received', 'From')):
+                found = re.findall(
+                    rf'^etcd_network_peer_{name}_bytes_total{{{label}="(\w+)"}} (\S+)$', text, re.M
+                )
+                told = {peer for peer, count in found if float(count) > 0}
+                self.assertEqual(told - {'0'}, ids - {self_}, name)  # some of etcd's are from '0'
+            found = re.findall(
+                r'^etcd_network_active_peers{Local="(\w+)",Remote="(\w+)"} (\S+)$', text, re.M
+            )
+            self.assertEqual({local for local, _, _ in found}, {self_})
+            self.assertEqual({remote for _, remote, _ in found}, ids - {self_})
 
     def expect_change(self, before, name, change):
         member = self.cluster.members[0]

@@ -1,8 +1,10 @@
-"""The npm etcd client (tests/node) against a cluster, through the leader and a follower."""
+"""The npm etcd client (tests/node) against a cluster, through the leader and a follower, and over
+TLS."""
 
 import os
 
 import harness
+from tls_test import TlsCluster
 
 DIRECTORY = os.path.join(harness.ROOT, 'tests', 'node')
 
@@ -22,21 +24,29 @@ def install():
 
 
 class NodeClient(harness.ClusterTest):
+    flags = ('--bcrypt-cost', '4')
+
     @classmethod
     def setUpClass(cls):
         install()
         super().setUpClass()
 
-    def check(self, member):
-        node = harness.run(['node', os.path.join(DIRECTORY, 'kv.js'), member.endpoint])
+    def check(self, url, *ca):
+        node = harness.run(['node', os.path.join(DIRECTORY, 'kv.js'), url, *ca])
         self.assertEqual(node.returncode, 0, node.stdout + node.stderr)
-        self.assertEqual(node.stdout.count('ok - '), 10, node.stdout)
+        self.assertIn('22 of 22 pass', node.stdout)
 
     def test_via_leader(self):
-        self.check(self.cluster.leader())
+        self.check(self.cluster.leader().url)
 
     def test_via_follower(self):
-        self.check(self.cluster.followers()[0])
+        self.check(self.cluster.followers()[0].url)
+
+    def test_over_tls(self):
+        flags = ['--bcrypt-cost', '4']
+        with TlsCluster(1, flags=flags, ca_for_clients=False) as cluster:
+            port = cluster.members[0].client_port
+            self.check(f'https://localhost:{port}', cluster.authority.ca)
 
 
 if __name__ == '__main__':

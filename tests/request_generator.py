@@ -13,6 +13,7 @@ ENDS = KEYS + [b'', b'', b'\x00', b'e', b'ac']
 LEASES = [1, 2, 3, 4, -5]
 VALUES = [b'', b'1', b'2', b'10', b'\x00\xff', b'long' * 50]
 MAX_DEPTH = 3
+EXTREMES = [-(2**63), -(2**63) + 1, -2, 2**31, 2**32, 2**62, 2**63 - 1]
 
 
 class Generator:
@@ -41,6 +42,8 @@ class Generator:
 
     def number(self):
         """A revision or version that makes a difference."""
+        if self.one_in(25):
+            return self.rng.choice(EXTREMES)
         near = self.rng.randint(max(1, self.revision - 40), self.revision + 2)
         return self.rng.choice([0, 1, 2, near, near, near, self.revision, -1])
 
@@ -69,7 +72,7 @@ class Generator:
             [6, 2, 2, 4, 1],
         )[0]
         if kind == 'LeaseGrant':
-            ttl = self.rng.choice([10_000, 20_000, 9_000_000_000, 9_000_000_001, 9_000_000_000_000])
+            ttl = self.rng.choice([10_000, 20_000, 9_000_000_000, 9_000_000_001, 2**63 - 1])
             return kind, rpc.LeaseGrantRequest(ID=lease, TTL=ttl)
         if kind == 'LeaseRevoke':
             return kind, rpc.LeaseRevokeRequest(ID=lease)
@@ -84,7 +87,7 @@ class Generator:
         if not self.one_in(3):
             request.range_end = self.rng.choice(ENDS)
         if self.one_in(4):
-            request.limit = self.rng.choice([1, 2, 3, 100, -1])
+            request.limit = self.rng.choice([1, 2, 3, 100, -1, *EXTREMES])
         if self.one_in(3):
             request.revision = self.past()
         if self.one_in(3):
@@ -111,7 +114,8 @@ class Generator:
 
     def compact(self):
         behind = self.rng.choice([-2, -1, 0, 3, 10, 30, 100])
-        return rpc.CompactionRequest(revision=self.revision - behind, physical=self.one_in(4))
+        revision = self.rng.choice(EXTREMES) if self.one_in(10) else self.revision - behind
+        return rpc.CompactionRequest(revision=revision, physical=self.one_in(4))
 
     def compare(self):
         compare = rpc.Compare(
@@ -120,6 +124,10 @@ class Generator:
         if self.one_in(3):
             compare.range_end = self.rng.choice(ENDS)
         field = ['version', 'create_revision', 'mod_revision', 'value', 'lease'][compare.target]
+        if self.one_in(40):
+            compare.result = self.rng.choice([4, 9])
+        if self.one_in(40):
+            compare.target = self.rng.choice([5, 9])
         if self.one_in(20):
             field = self.rng.choice(['version', 'value', None])
         if field == 'value':

@@ -28,6 +28,7 @@ TESTS = [
     'fairness_test.py',
     'consensus_test.py',
     'differential_test.py',
+    'etcdctl_pair_test.py',
     'etcdctl_test.py',
     'watch_test.py',
     'lock_test.py',

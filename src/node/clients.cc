@@ -93,6 +93,7 @@ void Clients::tell(Client& client, Event&& event) {
 // A connection's share of a turn at once; the rest waits for its turns among others that sent as
 // much, and until then nothing more is read.
 void Clients::take_input(Client& client, BytesView bytes) {
+  bytes_received_ += bytes.size();
   const bool is_first = client.input.empty() && input_left_ > 0;
   if (is_first && bytes.size() <= limits::kInputPieceBytes) {
     use_up(show(client, bytes));
@@ -292,6 +293,7 @@ void Clients::flush() {
       continue;
     }
     if (!client.effects.send.empty()) {
+      bytes_sent_ += client.effects.send.size();
       client.connection->send(std::exchange(client.effects.send, {}));
     }
     if (client.effects.close && !std::exchange(client.closing, true)) {

@@ -56,6 +56,9 @@ class Clients {
   // Accepts nobody any more, and tells those connected.
   void shut_down();
   std::size_t connections() const { return connections_.size(); }
+  // Of all connections since the start.
+  std::uint64_t bytes_received() const { return bytes_received_; }
+  std::uint64_t bytes_sent() const { return bytes_sent_; }
 
  private:
   struct Client;
@@ -90,6 +93,8 @@ class Clients {
   std::vector<std::unique_ptr<io::Listener>> listeners_;
   std::map<std::uint64_t, std::unique_ptr<Client>> connections_;
   std::uint64_t next_id_ = 1;
+  std::uint64_t bytes_received_ = 0;
+  std::uint64_t bytes_sent_ = 0;
   std::size_t held_bytes_ = 0;        // of all connections
   std::vector<std::uint64_t> dirty_;  // connections with something to send or to destroy
   bool flush_wanted_ = false;

@@ -402,6 +402,7 @@ void Node::change_members(ClientCall client, api::Request request) {
     return true;
   };
   bool good = true;
+  bool is_known = true;
   if (auto* add = std::get_if<api::MemberAddRequest>(&request.body)) {
     good = bring_into_form(add->peer_urls);
     constexpr std::uint64_t kPurpose = 0x6d656d626572;
@@ -410,10 +411,13 @@ void Node::change_members(ClientCall client, api::Request request) {
     } while (!group_->engine().may_add(add->id));
   } else if (auto* update = std::get_if<api::MemberUpdateRequest>(&request.body)) {
     good = bring_into_form(update->peer_urls);
+    is_known = group_->engine().membership().contains(update->id);
   }
+  // As etcd: the URLs of nobody are not looked at, and neither are those of who may not change any.
   std::optional<api::Error> refused;
-  if (!good) refused = api::Error{api::ErrorCode::kMemberBadUrls, {}};
+  if (!good && is_known) refused = api::Error{api::ErrorCode::kMemberBadUrls, {}};
   if (!refused) refused = group_->denial(request);
+  if (!refused && !is_known) refused = api::Error{api::ErrorCode::kMemberNotFound, {}};
   if (!refused) return group_->change_members(client, request);
   reply(client, api::Response{group_->header(), std::move(*refused)});
 }
@@ -551,8 +555,12 @@ Stats Node::stats() const {
   stats.disk_full = log_->is_full();
   stats.client_connections = clients_.connections();
   stats.peers_connected = peers_.connected();
-  stats.peer_messages_sent = peers_.sent().messages;
-  stats.peer_bytes_sent = peers_.sent().bytes;
+  stats.client_bytes_received = clients_.bytes_received();
+  stats.client_bytes_sent = clients_.bytes_sent();
+  stats.peer_messages_sent = peers_.messages_sent();
+  stats.peer_bytes = peers_.bytes();
+  stats.peer_bytes_sent = peers_.bytes_sent();
+  stats.quota_bytes = options_.quota_bytes;
   return stats;
 }
 

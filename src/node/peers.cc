@@ -111,6 +111,7 @@ struct Peers::Inbound : io::ConnectionHandler {
       : owner(peers), connection(std::move(accepted)), since(peers.clock_.now()) {}
 
   void on_bytes(BytesView bytes) override {
+    if (from) owner.bytes_[from].received += bytes.size();
     reader.feed(bytes);
     while (!closed) {
       Result<std::optional<Frame>> frame = reader.next();
@@ -353,9 +354,20 @@ void Peers::send(const consensus::Envelope& envelope) {
 }
 
 void Peers::send_on(Outbound& link, Bytes frame) {
-  ++sent_.messages;
-  sent_.bytes += frame.size();
+  ++messages_sent_;
+  bytes_sent_ += frame.size();
+  bytes_[link.options.id].sent += frame.size();
   link.send(std::move(frame));
+}
+
+std::map<NodeId, Stats::PeerBytes> Peers::bytes() const {
+  std::map<NodeId, Stats::PeerBytes> bytes;
+  for (const auto& [id, link] : outbound_) {
+    const auto counted = bytes_.find(id);
+    if (counted != bytes_.end()) bytes[id] = counted->second;
+    bytes[id].connected = link->ready;
+  }
+  return bytes;
 }
 
 void Peers::broadcast(FrameType type, BytesView payload) {

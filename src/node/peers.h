@@ -22,6 +22,7 @@
 #include "io/network.h"
 #include "node/frame.h"
 #include "node/options.h"
+#include "node/stats.h"
 
 namespace conclave::node {
 
@@ -75,12 +76,11 @@ class Peers {
   // Redials broken links and gives up stuck ones; about every tick.
   void tick();
 
-  // What was given to links since the start: whole frames, Hellos not counted.
-  struct Sent {
-    std::uint64_t messages = 0;
-    std::uint64_t bytes = 0;
-  };
-  const Sent& sent() const { return sent_; }
+  // Given to links since the start, Hellos not counted.
+  std::uint64_t messages_sent() const { return messages_sent_; }
+  std::uint64_t bytes_sent() const { return bytes_sent_; }
+  // For each of the others, with what came.
+  std::map<NodeId, Stats::PeerBytes> bytes() const;
 
   std::size_t connected() const;
   // Our link to it works, and it has said something lately.
@@ -119,7 +119,9 @@ class Peers {
   std::map<NodeId, std::uint64_t> seen_directories_;
   std::map<NodeId, std::vector<std::string>> told_urls_;
   std::uint64_t calls_ = 0;
-  Sent sent_;
+  std::uint64_t messages_sent_ = 0;
+  std::uint64_t bytes_sent_ = 0;
+  std::map<NodeId, Stats::PeerBytes> bytes_;
   std::map<NodeId, Instant> heard_at_;
   bool started_ = false;
   std::vector<std::unique_ptr<io::Listener>> listeners_;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 
 #include "api/request.h"
 #include "base/ids.h"
@@ -46,6 +47,7 @@ struct Stats {
   std::uint64_t keys = 0;
   std::uint64_t store_bytes = 0;
   std::uint64_t store_bytes_in_use = 0;
+  std::uint64_t quota_bytes = 0;  // 0: none
   bool corrupt = false;
 
   std::uint64_t writes_received = 0;
@@ -64,10 +66,19 @@ struct Stats {
   std::uint64_t snapshots_taken = 0;
   std::uint64_t snapshots_installed = 0;
   std::uint64_t client_connections = 0;
+  std::uint64_t client_bytes_received = 0;
+  std::uint64_t client_bytes_sent = 0;
   std::uint64_t peers_connected = 0;
   std::uint64_t peer_messages_sent = 0;
   std::uint64_t peer_bytes_sent = 0;  // frames as they are sent; TCP's own are not counted
-  Histogram persist;                  // log append handed over until durable
+  // The same by member, and what came.
+  struct PeerBytes {
+    std::uint64_t sent = 0;
+    std::uint64_t received = 0;
+    bool connected = false;
+  };
+  std::map<NodeId, PeerBytes> peer_bytes;
+  Histogram persist;  // log append handed over until durable
 
   std::uint64_t watches = 0;
   std::uint64_t watches_late = 0;  // that have missed something

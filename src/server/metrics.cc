@@ -1,12 +1,17 @@
 #include "server/metrics.h"
 
+#include <fmt/format.h>
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
+#include <array>
 #include <limits>
 #include <span>
 #include <utility>
 #include <vector>
+
+#include "server/process_numbers.h"
+#include "server/version.h"
 
 namespace conclave::server {
 namespace {
@@ -14,6 +19,7 @@ namespace {
 using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
 
 class Page {
  public:
@@ -37,6 +43,18 @@ class Page {
   void histogram(std::string name, std::string help, const store::LeaseCounts& counts) {
     const auto upper = [](std::size_t i) { return static_cast<double>(std::uint64_t{1} << i); };
     add(std::move(name), std::move(help), counts.ttls, upper, counts.ttl_sum_s);
+  }
+  // One of several with the same name, one after the other.
+  void labelled(MetricType type, const std::string& name, std::string help, Labels labels,
+                double value) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    (type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
+    if (!families_.empty() && families_.back().name == name) {
+      families_.back().metric.push_back(std::move(metric));
+    } else {
+      add(name, std::move(help), type, std::move(metric));
+    }
   }
   std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
 
@@ -67,6 +85,12 @@ class Page {
 
   std::vector<MetricFamily> families_;
 };
+
+constexpr std::array<const char*, etcd::CallCounts::kCodes> kGrpcCodes = {
+    "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+    "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+    "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+    "DataLoss", "Unauthenticated"};
 
 double number(std::uint64_t value) { return static_cast<double>(value); }
 double number(bool value) { return value ? 1 : 0; }
@@ -113,6 +137,26 @@ void add_consensus(Page& page, const node::Stats& stats) {
                number(stats.entries_proposed));
 }
 
+void add_peers(Page& page, const node::Stats& stats) {
+  const auto hex = [](NodeId id) { return fmt::format("{:x}", id.value); };
+  for (const auto& [id, bytes] : stats.peer_bytes) {
+    page.labelled(MetricType::Counter, "etcd_network_peer_sent_bytes_total",
+                  "Bytes of messages sent to another member.", {{"To", hex(id)}},
+                  number(bytes.sent));
+  }
+  for (const auto& [id, bytes] : stats.peer_bytes) {
+    page.labelled(MetricType::Counter, "etcd_network_peer_received_bytes_total",
+                  "Bytes received from another member.", {{"From", hex(id)}},
+                  number(bytes.received));
+  }
+  for (const auto& [id, bytes] : stats.peer_bytes) {
+    page.labelled(MetricType::Gauge, "etcd_network_active_peers",
+                  "Whether this member is connected to another.",
+                  {{"Local", hex(stats.engine.self)}, {"Remote", hex(id)}},
+                  number(bytes.connected));
+  }
+}
+
 void add_disk(Page& page, const node::Stats& stats) {
   page.histogram("etcd_disk_wal_fsync_duration_seconds",
                  "From handing an append to the log until it is durable.", stats.persist);
@@ -144,6 +188,12 @@ void add_store(Page& page, const node::Stats& stats) {
   page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes",
              "Of that, what the newest revision of each key needs.",
              number(stats.store_bytes_in_use));
+  page.gauge("etcd_debugging_mvcc_db_total_size_in_bytes", "The same by its older name.",
+             number(stats.store_bytes));
+  if (stats.quota_bytes > 0) {
+    page.gauge("etcd_server_quota_backend_bytes", "How large the store may become.",
+               number(stats.quota_bytes));
+  }
   page.gauge("conclave_corrupt", "Whether members disagree about the state.",
              number(stats.corrupt));
 }
@@ -178,6 +228,11 @@ void add_leases(Page& page, const node::Stats& stats) {
 void add_clients(Page& page, const node::Stats& stats) {
   page.gauge("conclave_client_connections", "Open client connections.",
              number(stats.client_connections));
+  page.counter("etcd_network_client_grpc_received_bytes_total",
+               "Bytes received from clients, those of HTTP/1.1 too.",
+               number(stats.client_bytes_received));
+  page.counter("etcd_network_client_grpc_sent_bytes_total",
+               "Bytes sent to clients, those of HTTP/1.1 too.", number(stats.client_bytes_sent));
   page.counter("conclave_writes_received_total", "Writes received from clients.",
                number(stats.writes_received));
   page.counter("conclave_writes_applied_total", "Writes of this member's clients applied.",
@@ -189,16 +244,74 @@ void add_clients(Page& page, const node::Stats& stats) {
                number(stats.barriers));
 }
 
+BytesView type_of(etcd::Method method) {
+  if (etcd::is_stream_of_requests(method)) return "bidi_stream";
+  return etcd::is_stream_of_answers(method) ? "server_stream" : "unary";
+}
+
+// "/etcdserverpb.KV/Put": grpc-prometheus' labels of it.
+Labels labels_of(BytesView path, etcd::Method method) {
+  const std::size_t slash = path.rfind('/');
+  return {{"grpc_method", std::string(path.substr(slash + 1))},
+          {"grpc_service", std::string(path.substr(1, slash - 1))},
+          {"grpc_type", std::string(type_of(method))}};
+}
+
+// All methods from the start, so that what grows from nothing is seen to; codes as they come.
+void add_calls(Page& page, const etcd::CallCounts& calls) {
+  for (const auto& [path, method] : etcd::all_methods()) {
+    page.labelled(MetricType::Counter, "grpc_server_started_total", "gRPC calls that began.",
+                  labels_of(path, method), number(calls.of(method).started));
+  }
+  for (const auto& [path, method] : etcd::all_methods()) {
+    for (std::size_t code = 0; code < etcd::CallCounts::kCodes; ++code) {
+      const std::uint64_t count = calls.of(method).handled[code];
+      if (count == 0 && code != 0) continue;
+      Labels labels = labels_of(path, method);
+      labels.insert(labels.begin(), {"grpc_code", kGrpcCodes[code]});
+      page.labelled(MetricType::Counter, "grpc_server_handled_total",
+                    "gRPC calls that ended, by the code that their clients were told.",
+                    std::move(labels), number(count));
+    }
+  }
+}
+
+void add_process(Page& page) {
+  const ProcessNumbers numbers = process_numbers();
+  page.counter("process_cpu_seconds_total", "CPU time of this process, in seconds.", numbers.cpu_s);
+  page.gauge("process_start_time_seconds", "When it started, in seconds since 1970.",
+             numbers.start_time_s);
+  page.gauge("process_resident_memory_bytes", "Memory that it has.",
+             number(numbers.resident_bytes));
+  page.gauge("process_virtual_memory_bytes", "Addresses that it has.",
+             number(numbers.virtual_bytes));
+  page.gauge("process_open_fds", "Open files and connections.", number(numbers.open_files));
+  page.gauge("process_max_fds", "How many there may be.", number(numbers.max_files));
+}
+
+void add_versions(Page& page, const node::Stats& stats) {
+  page.labelled(MetricType::Gauge, "etcd_server_id", "This member's id.",
+                {{"server_id", fmt::format("{:x}", stats.engine.self.value)}}, 1);
+  page.labelled(MetricType::Gauge, "etcd_server_version", "The version of etcd that it is like.",
+                {{"server_version", kEtcdVersion}}, 1);
+  page.labelled(MetricType::Gauge, "conclave_version", "Its own version.",
+                {{"version", kConclaveVersion}}, 1);
+}
+
 }  // namespace
 
-std::string metrics_text(const node::Stats& stats) {
+std::string metrics_text(const node::Stats& stats, const etcd::CallCounts& calls) {
   Page page;
+  add_versions(page, stats);
   add_consensus(page, stats);
+  add_peers(page, stats);
   add_disk(page, stats);
   add_store(page, stats);
   add_watches(page, stats);
   add_leases(page, stats);
   add_clients(page, stats);
+  add_calls(page, calls);
+  add_process(page);
   return page.text();
 }
 

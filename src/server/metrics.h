@@ -4,10 +4,12 @@
 
 #include <string>
 
+#include "frontends/etcd/call_counts.h"
 #include "node/stats.h"
 
 namespace conclave::server {
 
-std::string metrics_text(const node::Stats& stats);
+// The process's own numbers too.
+std::string metrics_text(const node::Stats& stats, const etcd::CallCounts& calls);
 
 }  // namespace conclave::server

@@ -9,7 +9,6 @@
 #include "node/engine.h"
 #include "server/auth_options.h"
 #include "server/identity.h"
-#include "server/metrics.h"
 #include "server/version.h"
 
 namespace conclave::server {
@@ -136,7 +135,6 @@ Result<node::Options> node_options(const Config& config, bool founds) {
   options.auth = TRY(auth_options(config.auth_token, config.auth_token_ttl, config.bcrypt_cost));
   options.version = kEtcdVersion;
   options.seed = random_seed();
-  options.metrics_text = metrics_text;
   return options;
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "frontends/etcd/call_counts.h"
 #include "frontends/etcd/session.h"
 #include "frontends/native/service.h"
 #include "io/posix/clock.h"
@@ -22,6 +23,7 @@
 #include "node/recovery.h"
 #include "server/config.h"
 #include "server/flags.h"
+#include "server/metrics.h"
 #include "server/node_options.h"
 #include "server/process_log.h"
 #include "server/version.h"
@@ -134,6 +136,10 @@ class Serving {
     session_options.conclave_version = kConclaveVersion;
     session_options.service = &native_service_;
     session_options.certificates_name_users = config_.certificates_name_users;
+    session_options.counts = &call_counts_;
+    options.metrics_text = [this](const node::Stats& stats) {
+      return metrics_text(stats, call_counts_);
+    };
     auto started = node::Node::start(
         std::move(options), clock_, disk_,
         node::Networks{.peers = *peer_network_, .clients = *client_network_},
@@ -163,6 +169,7 @@ class Serving {
   std::unique_ptr<io::Network> peer_network_, client_network_;
   std::unique_ptr<node::Joining> joining_;
   native::NativeService native_service_;
+  etcd::CallCounts call_counts_;
   std::unique_ptr<node::Node> node_;
   bool stopping_ = false;
   int exit_code_ = 0;

@@ -121,7 +121,11 @@ void WatchHub::create(const Store& store, FeedId id, const api::WatchCreate& wan
   Watcher& watcher = watchers_[index];
   watcher.range = index_.take(range);
   watcher.id = *watch_id;
-  watcher.next = wanted.start_revision == 0 ? now + 1 : wanted.start_revision;
+  // As in etcd, which finds nothing before the first revision: from -1 on, while nothing has been
+  // compacted, is from now on. (All else below the first one counts as compacted.)
+  const bool from_now =
+      wanted.start_revision == 0 || (wanted.start_revision == -1 && oldest_start(store) < 0);
+  watcher.next = from_now ? now + 1 : wanted.start_revision;
   watcher.feed = feed_index;
   watcher.user = user;
   watcher.no_put = wanted.no_put;

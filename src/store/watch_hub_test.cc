@@ -216,6 +216,22 @@ TEST(WatchHub, ACompactedStartIsSaid) {
   EXPECT_EQ(member.hub.watches(), 1u);
 }
 
+TEST(WatchHub, FromMinusOneIsFromNowOnUntilSomethingIsCompacted) {
+  Watched member;
+  member.put("put a 1");
+  member.watch({.key = "a", .start_revision = -1});
+  member.watch({.key = "a", .start_revision = -2});
+  member.settle();
+  EXPECT_EQ(member.heard(), "created 0; created 1; compacted 1 -1");
+  member.put("put a 2");
+  member.settle();
+  EXPECT_EQ(member.heard(), "0: a=2@3");
+  member.put("compact 2");
+  member.watch({.key = "a", .start_revision = -1});
+  member.settle();
+  EXPECT_EQ(member.heard(), "created 2; compacted 2 2");
+}
+
 TEST(WatchHub, ADeletionByTheCompactedRevisionIsStillTold) {
   Watched member;
   member.put("put a 1");

@@ -48,7 +48,8 @@ wire::Http2Options http2_options(const SessionOptions& options) {
 GrpcSession::GrpcSession(const SessionOptions& options)
     : options_(options),
       http2_(http2_options(options)),
-      keep_alives_(http2_, codec_, options.max_message_bytes()) {}
+      counter_(options.counts),
+      keep_alives_(http2_, codec_, counter_, options.max_message_bytes()) {}
 
 void GrpcSession::on_bytes(BytesView bytes, Effects& effects) {
   http2_.receive(bytes);
@@ -137,6 +138,12 @@ void GrpcSession::take_news(Effects& effects) {
   http2_.take_news([&](Http2Stream& stream) { on_stream(stream, effects); });
 }
 
+void GrpcSession::ended(Http2Stream& stream, GrpcCode code) {
+  const bool counts = progress_of(stream) != kNew && progress_of(stream) != kDone;
+  if (counts) counter_.ended(method_of(stream), code);
+  set_progress(stream, kDone);
+}
+
 void GrpcSession::on_stream(Http2Stream& stream, Effects& effects) {
   if (stream.closed) {
     if (progress_of(stream) == kCalling) effects.cancelled.push_back(stream.key());
@@ -149,8 +156,7 @@ void GrpcSession::on_stream(Http2Stream& stream, Effects& effects) {
     snapshots_.erase(stream.key());
     snapshot_calls_.erase(stream.key());
     keep_alives_.forget(stream.key());
-    set_progress(stream, kDone);
-    return;
+    return ended(stream, GrpcCode::kCancelled);
   }
   if (progress_of(stream) == kNew && !accept(stream)) return;
   if (progress_of(stream) != kReading) return;
@@ -230,6 +236,7 @@ bool GrpcSession::accept(Http2Stream& stream) {
     return accept_of_service(stream);
   } else {
     set_method(stream, *method);
+    counter_.started(*method);
     return true;
   }
   return false;
@@ -242,6 +249,7 @@ bool GrpcSession::accept_of_service(Http2Stream& stream) {
   }
   if (method) {
     set_service_method(stream, *method);
+    counter_.started(Method::kService);
   } else {
     refuse(stream, unknown_method(stream.path));
   }
@@ -334,7 +342,7 @@ void GrpcSession::refuse(Http2Stream& stream, const GrpcStatus& status) {
                                                {"grpc-message", text}}};
   http2_.respond(stream, headers);
   http2_.consume(stream, stream.body.size());
-  set_progress(stream, kDone);
+  ended(stream, status.code);
 }
 
 void GrpcSession::answer(Http2Stream& stream, api::Response& response) {
@@ -353,7 +361,7 @@ void GrpcSession::answer(Http2Stream& stream, api::Response& response) {
     write_message(stream, response);
   }
   http2_.finish(stream, kOkTrailers);
-  set_progress(stream, kDone);
+  ended(stream, GrpcCode::kOk);
 }
 
 void GrpcSession::answer_of_service(Http2Stream& stream, const api::Response& response) {
@@ -367,7 +375,7 @@ void GrpcSession::answer_of_service(Http2Stream& stream, const api::Response& re
   out += message;
   wire::end_message(out, begin);
   http2_.finish(stream, kOkTrailers);
-  set_progress(stream, kDone);
+  ended(stream, GrpcCode::kOk);
 }
 
 void GrpcSession::start_answer(Http2Stream& stream, const api::Answer& answer) {
@@ -433,7 +441,7 @@ void GrpcSession::end_watches() {
   for (const HealthWatch& watch : std::exchange(watches_, {})) {
     if (Http2Stream* stream = http2_.find(watch.key)) {
       http2_.finish(*stream, kStopped);
-      set_progress(*stream, kDone);
+      ended(*stream, GrpcCode::kUnavailable);
     }
   }
 }

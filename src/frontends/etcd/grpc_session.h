@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "api/session.h"
+#include "frontends/etcd/call_counts.h"
 #include "frontends/etcd/codec.h"
 #include "frontends/etcd/keep_alives.h"
 #include "frontends/etcd/range_answer.h"
@@ -36,6 +37,8 @@ class GrpcSession final : public api::Session {
 
  private:
   void take_news(Effects& effects);
+  // The last word on a call, for whoever counts.
+  void ended(wire::Http2Stream& stream, wire::GrpcCode code);
   void on_stream(wire::Http2Stream& stream, Effects& effects);
   bool accept(wire::Http2Stream& stream);
   void read_message(wire::Http2Stream& stream, Effects& effects);
@@ -93,6 +96,7 @@ class GrpcSession final : public api::Session {
   SessionOptions options_;
   wire::Http2Server http2_;
   Codec codec_;
+  CallCounter counter_;
   KeepAlives keep_alives_;
   // Complete requests, held back while too many answers are unsent.
   std::vector<wire::Http2Key> waiting_;

@@ -6,6 +6,7 @@
 
 #include "etcd.pb.h"
 #include "etcd_health.pb.h"
+#include "frontends/etcd/call_counts.h"
 #include "frontends/etcd/grpc_fixture.h"
 #include "frontends/etcd/session.h"
 #include "frontends/etcd/test_messages.h"
@@ -475,6 +476,46 @@ TEST_F(GrpcSessionTest, ACancelledCallIsReportedOnceAndItsAnswerIgnored) {
   answer_ = [](const api::Request&) { return api::PutResponse{}; };
   EXPECT_EQ(ask(kPutPath, put_message("k", "v")), (Status{"0", ""}));
   EXPECT_EQ(cancelled_.size(), 1);
+}
+
+// Each call is counted once when it begins and once when it ends, however it does.
+TEST_F(GrpcSessionTest, CallsAreCounted) {
+  CallCounts counts;
+  session_ = make_session({.counts = &counts}, "test");
+  const auto ended = [&](Method method, wire::GrpcCode code) {
+    return counts.of(method).handled[static_cast<std::size_t>(code)];
+  };
+  answer_ = [](const api::Request&) { return api::PutResponse{}; };
+  ask(kPutPath, put_message("k", "v"));
+  answer_ = [](const api::Request&) { return api::Error{api::ErrorCode::kNoSpace, {}}; };
+  ask(kPutPath, put_message("k", "v"));
+  answer_ = {};
+  const auto given_up = call(kPutPath, put_message("k", "v"));
+  pump();
+  client_.reset(given_up);
+  call(kPutPath, "not a message");
+  call("/etcdserverpb.KV/Nothing", put_message("k", "v"));
+  const auto kept = client_.request(grpc_headers(kKeepAlive), keep_alive(7), true);
+  pump();
+  client_.send_more(kept, {}, false);
+  pump();
+  respond(calls_.size() - 1, api::LeaseKeepAliveResponse{7, 60});
+  pump();
+  EXPECT_EQ(counts.of(Method::kPut).started, 4);
+  EXPECT_EQ(ended(Method::kPut, wire::GrpcCode::kOk), 1);
+  EXPECT_EQ(ended(Method::kPut, wire::GrpcCode::kResourceExhausted), 1);
+  EXPECT_EQ(ended(Method::kPut, wire::GrpcCode::kCancelled), 1);
+  EXPECT_EQ(ended(Method::kPut, wire::GrpcCode::kInternal), 1);
+  EXPECT_EQ(counts.of(Method::kLeaseKeepAlive).started, 1);
+  EXPECT_EQ(ended(Method::kLeaseKeepAlive, wire::GrpcCode::kOk), 1);
+  client_.request(grpc_headers("/etcdserverpb.Watch/Watch"), {}, true);
+  client_.request(grpc_headers(kKeepAlive), keep_alive(7), true);
+  pump();
+  EXPECT_EQ(counts.of(Method::kWatch).started, 1);
+  EXPECT_EQ(ended(Method::kWatch, wire::GrpcCode::kCancelled), 0);
+  session_.reset();
+  EXPECT_EQ(ended(Method::kWatch, wire::GrpcCode::kCancelled), 1);
+  EXPECT_EQ(ended(Method::kLeaseKeepAlive, wire::GrpcCode::kCancelled), 1);
 }
 
 TEST_F(GrpcSessionTest, AnswersComeInAnyOrderAndOnlyOnce) {

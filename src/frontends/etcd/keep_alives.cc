@@ -109,6 +109,7 @@ void KeepAlives::finish(Http2Stream& stream, const GrpcStatus& status) {
   if (open.empty() || !open.mapped().started) http2_.start(stream, kHeaders);
   http2_.finish(stream, std::span(trailers).first(text.empty() ? 1 : 2));
   http2_.consume(stream, stream.body.size());
+  counter_.ended(Method::kLeaseKeepAlive, status.code);
 }
 
 }  // namespace conclave::etcd

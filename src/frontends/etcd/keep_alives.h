@@ -8,6 +8,7 @@
 #include <map>
 
 #include "api/session.h"
+#include "frontends/etcd/call_counts.h"
 #include "frontends/etcd/codec.h"
 #include "wire/http2_server.h"
 
@@ -18,9 +19,10 @@ class KeepAlives {
   // Requests of one stream that the node has not answered; the rest waits with the client.
   static constexpr std::size_t kMaxUnderWay = 1'000;
 
-  // Both outlive it.
-  KeepAlives(wire::Http2Server& http2, Codec& codec, std::size_t max_message_bytes)
-      : http2_(http2), codec_(codec), max_message_bytes_(max_message_bytes) {}
+  // All three outlive it.
+  KeepAlives(wire::Http2Server& http2, Codec& codec, CallCounter& counter,
+             std::size_t max_message_bytes)
+      : http2_(http2), codec_(codec), counter_(counter), max_message_bytes_(max_message_bytes) {}
 
   // Whether a call is one of these: their ids are no stream's key.
   static bool owns(api::CallId call) { return (call & kCallBit) != 0; }
@@ -62,6 +64,7 @@ class KeepAlives {
 
   wire::Http2Server& http2_;
   Codec& codec_;
+  CallCounter& counter_;
   std::size_t max_message_bytes_;
   std::map<wire::Http2Key, Open> streams_;
   std::map<api::CallId, wire::Http2Key> calls_;

@@ -73,6 +73,8 @@ constexpr std::array<BytesView, 9> kServices = {
 
 }  // namespace
 
+std::span<const std::pair<BytesView, Method>> all_methods() { return kMethods; }
+
 std::optional<Method> find_method(BytesView path) {
   for (const auto& [known, method] : kMethods) {
     if (known == path) return method;

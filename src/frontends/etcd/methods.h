@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <utility>
 
 #include "base/bytes.h"
 #include "wire/grpc.h"
@@ -69,6 +71,18 @@ inline bool is_of_locks(Method method) { return method >= Method::kLock; }
 inline bool is_of_auth(Method method) {
   return method >= Method::kAuthEnable && method <= Method::kRoleRevokePermission;
 }
+
+// Whether a call takes, or gives, any number of messages.
+inline bool is_stream_of_requests(Method method) {
+  return method == Method::kWatch || method == Method::kLeaseKeepAlive;
+}
+inline bool is_stream_of_answers(Method method) {
+  return is_stream_of_requests(method) || method == Method::kSnapshot ||
+         method == Method::kObserve || method == Method::kHealthWatch;
+}
+
+// All of them but kService, with their paths.
+std::span<const std::pair<BytesView, Method>> all_methods();
 
 // "/etcdserverpb.KV/Put" -> kPut.
 std::optional<Method> find_method(BytesView path);

@@ -16,6 +16,8 @@ struct RequestBuffers;
 
 namespace conclave::etcd {
 
+struct CallCounts;
+
 struct SessionOptions {
   // As etcd's --max-request-bytes. What is larger is refused while it is still arriving (with some
   // slack for what gRPC adds); the exact limit is the node's to check.
@@ -35,6 +37,8 @@ struct SessionOptions {
 
   // Served on the same port, if any; outlives the sessions.
   const api::Service* service = nullptr;
+  // Where gRPC calls are counted, if anywhere; outlives the sessions.
+  CallCounts* counts = nullptr;
 
   std::size_t max_message_bytes() const {
     return max_request_bytes + limits::kRequestOverheadBytes;

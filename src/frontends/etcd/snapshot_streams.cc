@@ -68,7 +68,7 @@ void GrpcSession::end_snapshot(Http2Stream& stream, const GrpcStatus& status) {
   const Bytes text = wire::percent_encode(status.message);
   const std::array<HeaderField, 2> trailers = {{{"grpc-status", code}, {"grpc-message", text}}};
   http2_.finish(stream, std::span(trailers).first(text.empty() ? 1 : 2));
-  set_progress(stream, kDone);
+  ended(stream, status.code);
   snapshots_.erase(stream.key());
   snapshot_calls_.erase(stream.key());
 }

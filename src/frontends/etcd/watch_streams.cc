@@ -133,7 +133,7 @@ void GrpcSession::end_feed(Http2Stream& stream, const GrpcStatus& status) {
   const std::array<HeaderField, 2> trailers = {{{"grpc-status", code}, {"grpc-message", text}}};
   http2_.finish(stream, trailers);
   http2_.consume(stream, stream.body.size());
-  set_progress(stream, kDone);
+  ended(stream, status.code);
   feeds_.erase(stream.key());
   full_feeds_.erase(stream.key());
   leader_wanted_.erase(stream.key());
