@@ -37,17 +37,20 @@ const std::pair<std::int64_t, std::string>& KeyLife::put_at(std::int64_t revisio
 KeyHistory::KeyHistory(const Cluster& cluster, std::string prefix)
     : cluster_(cluster), prefix_(std::move(prefix)) {}
 
-void KeyHistory::note_stops() {
+void KeyHistory::note_disturbances() {
   runs_.resize(cluster_.size());
   for (std::size_t i = 0; i < runs_.size(); ++i) {
     const std::uint64_t run = cluster_.running(i) ? cluster_.run(i) : 0;
-    if (runs_[i] != 0 && runs_[i] != run) stopped_at_ = cluster_.clock().now();
+    if (runs_[i] != 0 && runs_[i] != run) disturbed_at_ = cluster_.clock().now();
     runs_[i] = run;
   }
+  const std::optional<std::size_t> leader = cluster_.leader();
+  if (leader != leader_) disturbed_at_ = cluster_.clock().now();
+  leader_ = leader;
 }
 
 void KeyHistory::look() {
-  note_stops();
+  note_disturbances();
   for (std::size_t i = 0; i < cluster_.size(); ++i) {
     if (!cluster_.running(i) || cluster_.is_witness(i)) continue;
     const store::Store& store = cluster_.node(i).group().store();

@@ -52,8 +52,8 @@ class KeyHistory {
 
   // The newest revision that any member has applied.
   std::int64_t newest() const { return newest_; }
-  // When a member, any of them, stopped or crashed last.
-  Instant stopped_at() const { return stopped_at_; }
+  // When a member stopped or crashed last, or began or ceased to lead.
+  Instant disturbed_at() const { return disturbed_at_; }
 
   // Of keys `<name>/...`, in the order of their creation.
   const std::deque<KeyLife>& lives(const std::string& name) const;
@@ -78,14 +78,15 @@ class KeyHistory {
   std::optional<Reign> reign_of(const std::string& name, const KeyLife& life) const;
 
  private:
-  void note_stops();
+  void note_disturbances();
   void read(const store::Store& store, std::int64_t revision);
 
   const Cluster& cluster_;
   std::string prefix_;
   std::int64_t newest_ = 1;
   std::vector<std::uint64_t> runs_;  // of each member; 0: it does not run
-  Instant stopped_at_;
+  std::optional<std::size_t> leader_;
+  Instant disturbed_at_;
   std::map<std::string, std::deque<KeyLife>> lives_;  // by name
   std::map<std::string, KeyLife*> alive_;
 };

@@ -1,6 +1,6 @@
 // Locks and elections when leaders fail, members are cut off or stop, and clients go away: the
 // queue stays in order, a release is heard of at once, and nobody is granted what it has lost. The
-// workload `locks` asks the same of storms, of etcd's locks.
+// workloads `locks` and `native` ask the same of storms.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

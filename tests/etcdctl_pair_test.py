@@ -725,7 +725,10 @@ class Users(Pair):
         self.both('user', 'grant-role', 'root', 'root')
 
     def with_users(self):
-        for user in ((), ('--user=root', '--password=pw'), ('--user=ann:pass:word',)):
+        for args in (('get', 'conf'), ('put', 'conf', 'v'), ('user', 'list'), ('member', 'list'),
+                     ('defrag',), ('lease', 'grant', '100'), ('lock', 'l', '--', 'true')):
+            self.both(*args)
+        for user in (('--user=root', '--password=pw'), ('--user=ann:pass:word',)):
             for args in (
                 ('get', 'conf'), ('put', 'app/1', 'v'), ('put', 'conf', 'v'),
                 ('get', '', '--prefix'),

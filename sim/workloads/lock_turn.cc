@@ -13,6 +13,7 @@ namespace {
 constexpr Duration kAsLongAsItTakes = seconds(60);
 constexpr Duration kOneCall = seconds(10);
 constexpr Duration kLooks = milliseconds(100);
+constexpr Duration kUnderWay = milliseconds(200);  // a message at most, when all is healed
 
 }  // namespace
 
@@ -57,11 +58,17 @@ void LockTurn::stand() {
   Rng& rng = contender_.caller().rng();
   stood_at_ = site_.clock.now();
   line_ = {lock_, stood_at_};
+  contender_.caller().set_patience(kAsLongAsItTakes, false);
+  EtcdClient::Metadata metadata;
   if (gives_up_) {
-    const auto patience = milliseconds(static_cast<std::int64_t>(rng.between(300, 2'000)));
-    contender_.caller().set_patience(patience, rng.one_in(2));
-  } else {
-    contender_.caller().set_patience(kAsLongAsItTakes, false);
+    const std::uint64_t patience_ms = rng.between(300, 2'000);
+    const std::uint64_t dice = rng.below(3);
+    if (dice == 0) {
+      metadata = {{"grpc-timeout", fmt::format("{}m", patience_ms)}};
+    } else {
+      contender_.caller().set_patience(milliseconds(static_cast<std::int64_t>(patience_ms)),
+                                       dice == 1);
+    }
   }
   const auto heard = [this](const EtcdClient::Reply& reply) {
     line_.reset();
@@ -77,7 +84,7 @@ void LockTurn::stand() {
     timer_ =
         site_.clock.after(milliseconds(static_cast<std::int64_t>(holds_ms)), [this] { leave(); });
   };
-  contender_.lock(lock_, heard, {});
+  contender_.lock(lock_, heard, std::move(metadata));
 }
 
 void LockTurn::leave() {
@@ -87,17 +94,20 @@ void LockTurn::leave() {
   });
 }
 
-// If a member stopped meanwhile, it may have been its own, and nobody was left to delete the key:
-// then it stays, and another try ends that.
+// It stays if its turn had come by then: the answer was lost. Or if a member stopped meanwhile,
+// which may have been its own, so that nobody was left to delete the key; or another one leads, and
+// its own does not know whether there is a key. Another try ends that.
 void LockTurn::look_for_own_key() {
   const std::string key = contender_.key_in(lock_);
   const KeyHistory& history = contender_.history();
-  const bool is_there = std::ranges::any_of(history.lives(lock_), [&key](const KeyLife& life) {
-    return life.key == key && life.is_alive();
-  });
-  if (!is_there) return finished_();
+  const auto& lives = history.lives(lock_);
+  const auto own = std::ranges::find_if(
+      lives, [&key](const KeyLife& life) { return life.key == key && life.is_alive(); });
+  if (own == lives.end()) return finished_();
   if (site_.clock.now() - gave_up_at_ < kSoon) return later([this] { look_for_own_key(); });
-  if (history.stopped_at() < stood_at_)
+  const auto reign = history.reign_of(lock_, *own);
+  const bool had_turn = reign && reign->since < gave_up_at_ + kUnderWay;
+  if (!had_turn && history.disturbed_at() < stood_at_)
     found(std::string(check_),
           fmt::format("{} is there, though who waited with it went away", key));
   stand();

@@ -214,11 +214,12 @@ void NativeJudge::left(const std::string& name, std::int64_t lease, bool at_once
   const std::int64_t revision = response.revision();
   fresh(name, asked, revision);
   const std::string key = barrier_key(name, lease);
-  std::int64_t left = asked;
-  for (const KeyLife& life : history().lives(name)) {
-    const bool is_it = life.key == key && life.ended > asked && life.ended <= revision;
-    if (is_it) left = life.ended;
-  }
+  // When its key went. Later it may come back, by a question whose fate is unknown, and go again.
+  const auto& lives = history().lives(name);
+  const auto own = std::ranges::find_if(lives, [&](const KeyLife& life) {
+    return life.key == key && life.ended > asked && life.ended <= revision;
+  });
+  const std::int64_t left = own == lives.end() ? asked : own->ended;
   const std::size_t present = present_at(name, revision);
   if ((at_once || response.present() > 0) && response.present() != present)
     throw wrong("{} leaves at revision {}, and is told that {} are there, and {} were", key,
