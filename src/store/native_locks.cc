@@ -24,15 +24,6 @@ bool may_attach_own(const Mvcc& mvcc, api::LeaseId lease) {
   return lease != 0 && may_attach(mvcc, lease);
 }
 
-// How often the holder of a key has to release it: once, unless the key's value says more.
-std::uint32_t times_of(const Record& record) {
-  const BytesView value = record.value();
-  std::uint32_t times = 0;
-  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), times);
-  const bool is_number = error == std::errc{} && end == value.data() + value.size();
-  return is_number && times > 0 ? times : 1;
-}
-
 Bytes times_text(std::uint32_t times) { return times == 1 ? Bytes() : fmt::format("{}", times); }
 
 bool has_conflict(const LockQueue& queue, BytesView key) {
@@ -50,7 +41,7 @@ api::AcquireResponse acquire_again(Mvcc& mvcc, const api::AcquireRequest& op,
                                    const LockQueue& queue, const Record& own) {
   api::AcquireResponse response{Bytes(own.key()), own.create,
                                 small(queue.ahead_of(*queue.find(own.key(), own.create))),
-                                times_of(own)};
+                                times_of(own.value())};
   const bool wants_more =
       op.wait == LockWait::kUntilHeld || (op.wait == LockWait::kNotAtAll && response.ahead == 0);
   if (!wants_more) return response;
@@ -60,6 +51,13 @@ api::AcquireResponse acquire_again(Mvcc& mvcc, const api::AcquireRequest& op,
 }
 
 }  // namespace
+
+std::uint32_t times_of(BytesView value) {
+  std::uint32_t times = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), times);
+  const bool is_number = error == std::errc{} && end == value.data() + value.size();
+  return is_number && times > 0 ? times : 1;
+}
 
 LockQueue queue_of(const Mvcc& mvcc, BytesView name) {
   std::vector<LockQueue::Place> places;
@@ -93,9 +91,9 @@ api::Answer release(Mvcc& mvcc, const api::ReleaseRequest& op) {
   const Record* own = find(mvcc, op.key);
   if (own == nullptr || own->create != op.token) return api::ReleaseResponse{false, 0};
   if (op.unless_after != 0 && own->mod > op.unless_after) {
-    return api::ReleaseResponse{false, times_of(*own)};
+    return api::ReleaseResponse{false, times_of(own->value())};
   }
-  const std::uint32_t times = op.altogether ? 0 : times_of(*own) - 1;
+  const std::uint32_t times = op.altogether ? 0 : times_of(own->value()) - 1;
   if (times == 0) {
     Mvcc::Write(mvcc).erase(Keyspace::kEtcd, KeyRange::one(op.key));
   } else {

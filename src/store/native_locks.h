@@ -13,6 +13,9 @@ namespace conclave::store {
 // The queue of the lock `name` as it is now. Borrows from the store.
 LockQueue queue_of(const Mvcc& mvcc, BytesView name);
 
+// How often the holder of a key with this value has to release it: once, unless it says more.
+std::uint32_t times_of(BytesView value);
+
 // kLeaseNotFound, kLockConflict.
 api::Answer acquire(Mvcc& mvcc, const api::AcquireRequest& op);
 api::Answer release(Mvcc& mvcc, const api::ReleaseRequest& op);

@@ -18,6 +18,13 @@ LockQueue queue_in(const api::RangeResponse& response) {
   return LockQueue(std::move(places));
 }
 
+// How often whoever has the key has to release it: since it came to wait, its owner may have asked
+// once more, or have given that up. REQUIRES: the key is there.
+std::uint32_t times_now(const api::RangeResponse& range, BytesView key) {
+  const auto own = std::ranges::lower_bound(range.kvs, key, {}, &api::KeyValue::key);
+  return times_of(own->value);
+}
+
 // Whether anybody's turn may have come: somebody left, or a barrier was opened.
 bool is_of_interest(const api::WatchEvents& news, BytesView door) {
   return std::ranges::any_of(news.events, [door](const api::Event& event) {
@@ -210,7 +217,6 @@ void NativeWaits::look(Number number, Room& room) {
   if (room.is_looking) return;
   room.is_looking = true;
   api::RangeRequest keys = lock_keys(room.name);
-  keys.keys_only = true;
   api::Request request{std::move(keys), std::nullopt, std::nullopt};
   request.identity.user = room.user;
   const FeedId first = waiters_.at(*room.waiters.begin()).client;  // one look serves all
@@ -258,7 +264,8 @@ void NativeWaits::looked(Number number, const api::Response& response) {
     return;
   }
   if (room.is_stale) look(number, room);
-  Seen seen{queue_in(std::get<api::RangeResponse>(response.answer))};
+  const auto& range = std::get<api::RangeResponse>(response.answer);
+  Seen seen{queue_in(range)};
   seen.holders = seen.queue.holders();
   const auto& places = seen.queue.places();
   const auto door = std::ranges::find(places, barrier_door(room.name), &LockQueue::Place::key);
@@ -269,7 +276,10 @@ void NativeWaits::looked(Number number, const api::Response& response) {
     // A long queue is read as it was when that began; then this one had not come yet.
     if (waiter.header.revision > response.header.revision) continue;
     auto answer = answer_of(waiter, seen);
-    if (answer) finish(there, response.header, *std::move(answer));
+    if (!answer) continue;
+    auto* acquired = std::get_if<api::AcquireResponse>(&*answer);
+    if (acquired != nullptr) acquired->times = times_now(range, acquired->key);
+    finish(there, response.header, *std::move(answer));
   }
 }
 

@@ -343,6 +343,17 @@ TEST_F(Waiting, APlaceIsGivenUpOnceThereIsALeader) {
   expect_nobody();
 }
 
+// An attempt of the same owner was given up meanwhile, and another one came.
+TEST_F(Waiting, HowOftenToReleaseIsToldAsItIsWhenTheLockIsHeld) {
+  ask(1, "acquire l 1");
+  ask(2, "acquire l 2");
+  ask(3, "acquire l 2");
+  withdraw(2);
+  heard();
+  run("revoke 1");
+  EXPECT_EQ(heard(), " 3: 6 acquire l/2 3 0 1;");
+}
+
 // It had been done when the leader went, and the owner has the lock again by now.
 TEST_F(Waiting, WhatWasGivenUpIsNotGivenUpTwice) {
   ask(1, "acquire l 1");
