@@ -213,7 +213,7 @@ void replace_a_witness(node::Consensus engine, std::uint64_t seed) {
   ASSERT_TRUE(cluster.run_until(seconds(30), votes));
   cluster.run_for(seconds(1));  // until then the two that voted before are both needed
   EXPECT_TRUE(cluster.is_witness(2));
-  EXPECT_EQ(cluster.node(2).stats().snapshots_installed, 1u);
+  EXPECT_GE(cluster.node(2).stats().snapshots_installed, 1u);
   EXPECT_EQ(cluster.node(2).group().store().key_count(), 0u);
 
   cluster.crash(*cluster.leader());

@@ -50,6 +50,7 @@ void Group::tick() {
     ++counters_.leader_changes;
     LOG(kInfo, "leader of epoch {}: {:x}{}", engine_.epoch().value, last_leader_.value,
         last_leader_ == shared_.options.self ? " (this member)" : "");
+    publish_self();  // a cluster that has just begun is ready so much earlier
   }
   want_turn();
 }

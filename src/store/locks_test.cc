@@ -96,7 +96,9 @@ class Locked : public ::testing::Test {
   }
   bool serve_observers() {
     Observers::Effects effects = observers.take_effects();
-    for (const auto& [client, id, request] : effects.calls) observers.on_response(id, db.run(request));
+    for (const auto& [client, id, request] : effects.calls) {
+      observers.on_response(id, db.run(request));
+    }
     for (const std::uint64_t feed : effects.closed) {
       hub.request(db.store, {kOurs + 1, feed}, api::WatchFeedClosed{});
     }

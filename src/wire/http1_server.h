@@ -26,7 +26,7 @@ struct Http1Options {
   std::uint32_t max_header_bytes = 32 * limits::kKiB;
   std::size_t max_body_bytes = limits::kMaxRequestBytes + limits::kRequestOverheadBytes;
   Duration request_deadline = milliseconds(limits::kClientIdleHeaderMs);
-  std::shared_ptr<RequestBuffers> all_buffers = {};  // of which its requests are a part; may be null
+  std::shared_ptr<RequestBuffers> all_buffers = {};  // its requests are a part; may be null
 };
 
 struct Http1Request {
