@@ -66,8 +66,7 @@ void Group::identify_later(ClientCall client, api::Request request) {
   }
   const Instant until = deadline(request);
   const std::size_t bytes = bytes_of(request);
-  reads_.add(
-      {.client = client, .request = std::move(request), .deadline = until, .bytes = bytes});
+  reads_.add({.client = client, .request = std::move(request), .deadline = until, .bytes = bytes});
   want_turn();
 }
 

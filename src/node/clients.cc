@@ -39,9 +39,9 @@ struct Clients::Client : io::ConnectionHandler {
   Bytes input;              // that its session has yet to see, from `input_taken` on
   std::size_t input_taken = 0;
   std::uint64_t asked = 0;  // what its requests cost to take in, beside their bytes
-  bool is_fed = false;   // it is in Clients::fed_
-  bool is_slow = false;  // it has much to send: not read from, nor its input looked at
-  bool paused = false;   // reading
+  bool is_fed = false;      // it is in Clients::fed_
+  bool is_slow = false;     // it has much to send: not read from, nor its input looked at
+  bool paused = false;      // reading
   bool closing = false;
   bool gone = false;  // destroyed at the next flush
 };

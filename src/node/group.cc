@@ -59,14 +59,13 @@ Group::Group(GroupId id, GroupState state, Shared shared)
               shared_.options.seed ^ id.value),
       reads_(first_read_id(shared_.options, shared_.incarnation)),
       applied_membership_(engine_.snapshot_meta(store_.applied_index()).membership.decided()),
-      watches_(
-          {.watches = limits::kMaxWatches,
-           .connection_watches = limits::kMaxConnectionWatches,
-           .user_watches = limits::kMaxUserWatches},
-          store_,
-          [this](store::FeedId feed, api::Revision revision, const api::WatchNews& news) {
-            return tell_watch(feed, revision, news);
-          }),
+      watches_({.watches = limits::kMaxWatches,
+                .connection_watches = limits::kMaxConnectionWatches,
+                .user_watches = limits::kMaxUserWatches},
+               store_,
+               [this](store::FeedId feed, api::Revision revision, const api::WatchNews& news) {
+                 return tell_watch(feed, revision, news);
+               }),
       observers_([this](store::FeedId feed, api::Revision revision, const api::WatchNews& news) {
         return tell_watch(feed, revision, news);
       }),

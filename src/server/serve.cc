@@ -140,10 +140,10 @@ class Serving {
     options.metrics_text = [this](const node::Stats& stats) {
       return metrics_text(stats, call_counts_);
     };
-    auto started = node::Node::start(
-        std::move(options), clock_, disk_,
-        node::Networks{.peers = *peer_network_, .clients = *client_network_},
-        etcd::make_sessions(std::move(session_options)));
+    auto started =
+        node::Node::start(std::move(options), clock_, disk_,
+                          node::Networks{.peers = *peer_network_, .clients = *client_network_},
+                          etcd::make_sessions(std::move(session_options)));
     if (!started) {
       LOG(kError, "cannot start: {}", started.error().message);
       return end(exit_code_of(started.error()));

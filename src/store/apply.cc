@@ -24,9 +24,7 @@ struct Effect {
     return txn(state.mvcc, op, wants_answer);
   }
   api::Answer operator()(const api::CompactRequest& op) const { return compact(state.mvcc, op); }
-  api::Answer operator()(const api::LeaseGrantRequest& op) const {
-    return grant(state, op, owner);
-  }
+  api::Answer operator()(const api::LeaseGrantRequest& op) const { return grant(state, op, owner); }
   api::Answer operator()(const api::LeaseRevokeRequest& op) const { return revoke(state, op); }
   api::Answer operator()(const api::LeaseKeepAliveRequest& op) const {
     return keep_alive(state, op);

@@ -101,7 +101,7 @@ class LeaseTable {
 
   Leases leases_;
   Deadlines deadlines_;
-  Users users_;  // how many leases each has
+  Users users_;        // how many leases each has
   LeaseId ended_ = 0;  // the last one that was removed, whose keys are detached next; 0: it is back
   std::uint64_t orphans_ = 0;
   std::uint64_t sum_ = 0;

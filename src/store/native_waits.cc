@@ -132,8 +132,8 @@ void NativeWaits::leave(Number number, Waiter& waiter) {
 void NativeWaits::undo(Number number, const Waiter& waiter) {
   if (waiter.kind == Kind::kLeave || has_companion(number, waiter)) return;
   const api::Revision taken = waiter.header.revision;
-  Undo undo{api::LeaveRequest{waiter.name, waiter.lease, false, taken}, waiter.client,
-            waiter.user, taken};
+  Undo undo{api::LeaveRequest{waiter.name, waiter.lease, false, taken}, waiter.client, waiter.user,
+            taken};
   if (waiter.kind == Kind::kAcquire) {
     undo.request = api::ReleaseRequest{waiter.acquired.key, waiter.acquired.token, false, 0};
   }

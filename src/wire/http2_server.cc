@@ -258,9 +258,7 @@ struct Http2Callbacks {
 };
 
 Http2Server::Http2Server(const Http2Options& options)
-    : options_(options),
-      session_(std::make_unique<Session>()),
-      buffered_(options.all_buffers) {
+    : options_(options), session_(std::make_unique<Session>()), buffered_(options.all_buffers) {
   nghttp2_session_callbacks* callbacks = Http2Callbacks::make();
   nghttp2_option* option = Http2Callbacks::options();
   CHECK(nghttp2_session_server_new2(&session_->nghttp2, callbacks, this, option) == 0);

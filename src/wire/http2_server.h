@@ -166,11 +166,11 @@ class Http2Server {
   std::vector<std::uint32_t> free_slots_;
   std::vector<Http2Stream*> news_;
   std::size_t open_streams_ = 0;
-  std::size_t held_bytes_ = 0;      // of responses
-  BufferShare buffered_;  // of requests
-  std::uint32_t resets_ = 0;        // by the client, since the last tick
-  std::string complaint_;  // of nghttp2, which tells the client with a GOAWAY or RST_STREAM
-  std::string failure_;    // the end: nothing more is read or sent
+  std::size_t held_bytes_ = 0;  // of responses
+  BufferShare buffered_;        // of requests
+  std::uint32_t resets_ = 0;    // by the client, since the last tick
+  std::string complaint_;       // of nghttp2, which tells the client with a GOAWAY or RST_STREAM
+  std::string failure_;         // the end: nothing more is read or sent
 };
 
 }  // namespace conclave::wire

@@ -109,12 +109,12 @@ std::unique_ptr<api::Session> make_session(const SessionOptions& options, const 
 
 api::SessionFactory make_sessions(SessionOptions options) {
   options.all_buffers = std::make_shared<wire::RequestBuffers>();
-  return [options = std::move(options)](const std::string& peer,
-                                        const api::ClientIdentity& identity) {
-    SessionOptions of_client = options;
-    if (options.certificates_name_users) of_client.common_name = identity.common_name;
-    return make_session(of_client, peer);
-  };
+  return
+      [options = std::move(options)](const std::string& peer, const api::ClientIdentity& identity) {
+        SessionOptions of_client = options;
+        if (options.certificates_name_users) of_client.common_name = identity.common_name;
+        return make_session(of_client, peer);
+      };
 }
 
 }  // namespace conclave::etcd
