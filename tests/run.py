@@ -1,4 +1,4 @@
-"""Runs all whole-binary tests, four programs at a time as they mostly wait, and adds up what they
+"""Runs all whole-binary tests, five programs at a time as they mostly wait, and adds up what they
 counted. What a program prints appears when it has ended.
 
     tests/run.py                      # everything, about five minutes
@@ -94,7 +94,7 @@ def main():
     parser.add_argument(
         '--without', metavar='NAME,...', default='', help='not these programs, and says so'
     )
-    parser.add_argument('--jobs', type=int, default=4, help='programs at a time')
+    parser.add_argument('--jobs', type=int, default=5, help='programs at a time')
     parsed = parser.parse_args()
     harness.apply_arguments(parsed)
     left_out = {f'{name}_test.py' for name in parsed.without.split(',') if name}

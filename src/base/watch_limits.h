@@ -25,7 +25,9 @@ inline constexpr std::size_t kMaxUnsentEvents = 1 * kMiB;
 
 // Clients of a member that wait for a lock or an election, and longer than anybody waits.
 inline constexpr std::size_t kMaxLockWaiters = 1'000'000;
-inline constexpr std::size_t kMaxLockWaiterBytes = 256 * kMiB;  // of their names and values
+// Of their names and values; while it is reached only those wait who bring little.
+inline constexpr std::size_t kMaxLockWaiterBytes = 256 * kMiB;
+inline constexpr std::size_t kMaxConnectionLockWaiterBytes = 16 * kMiB;
 // In the queue of one of Conclave's own locks: each command about it passes over all of them.
 inline constexpr std::size_t kMaxLockQueue = 16'384;
 // Of what is given back for clients that are gone: submitted together, until it is done.

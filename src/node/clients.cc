@@ -39,7 +39,7 @@ struct Clients::Client : io::ConnectionHandler {
   Bytes input;              // that its session has yet to see, from `input_taken` on
   std::size_t input_taken = 0;
   std::uint64_t asked = 0;  // what its requests cost to take in, beside their bytes
-  bool is_fed = false;      // it is in Clients::fed_
+  bool is_fed = false;      // it is in Clients::fed_ or fed_first_
   bool is_slow = false;     // it has much to send: not read from, nor its input looked at
   bool paused = false;      // reading
   bool closing = false;
@@ -139,7 +139,8 @@ void Clients::resume(Client& client) {
   const bool paused = has_input || client.is_slow;
   if (std::exchange(client.paused, paused) != paused) client.connection->pause_reading(paused);
   if (!has_input || client.is_slow || std::exchange(client.is_fed, true)) return;
-  fed_.push_back(client.id);
+  const bool is_little = client.input.size() - client.input_taken <= limits::kInputPieceBytes;
+  (is_little ? fed_first_ : fed_).push_back(client.id);
   want_feed();
 }
 
@@ -155,9 +156,10 @@ void Clients::feed() {
   feed_wanted_ = false;
   input_left_ = limits::kInputCostPerTurn;
   std::uint64_t left = limits::kInputCostPerTurn;
-  while (left > 0 && !fed_.empty()) {
-    const auto found = connections_.find(fed_.front());
-    fed_.pop_front();
+  while (left > 0 && !(fed_first_.empty() && fed_.empty())) {
+    std::deque<std::uint64_t>& next = fed_first_.empty() ? fed_ : fed_first_;
+    const auto found = connections_.find(next.front());
+    next.pop_front();
     if (found == connections_.end() || found->second->gone) continue;
     Client& client = *found->second;
     client.is_fed = false;
@@ -165,7 +167,7 @@ void Clients::feed() {
     left -= std::min(left, feed_share(client));
     if (!client.gone) resume(client);
   }
-  if (!fed_.empty()) want_feed();
+  if (!fed_first_.empty() || !fed_.empty()) want_feed();
 }
 
 void Clients::count_held(Client& client) {

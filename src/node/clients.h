@@ -98,7 +98,9 @@ class Clients {
   std::size_t held_bytes_ = 0;        // of all connections
   std::vector<std::uint64_t> dirty_;  // connections with something to send or to destroy
   bool flush_wanted_ = false;
-  std::deque<std::uint64_t> fed_;  // connections with input that waits for its turn
+  // Connections with input that waits for its turn; before the others those with little of it.
+  std::deque<std::uint64_t> fed_;
+  std::deque<std::uint64_t> fed_first_;
   bool feed_wanted_ = false;
   std::uint64_t input_left_ = limits::kInputCostPerTurn;
   std::shared_ptr<char> alive_;

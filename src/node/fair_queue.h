@@ -12,6 +12,7 @@
 // Items of a flow keep their order. When nothing waits, all is forgotten. Each operation takes
 // constant time, but that what was overdrawn costs a step per quantum. Pure, and not thread-safe.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -69,10 +70,13 @@ class FairQueue {
     return item;
   }
 
-  // An item that was taken has cost so much more.
+  // An item that was taken has cost so much more; what is beyond kMaxDebt quanta is forgiven, so
+  // that a client does not wait for minutes.
   void charge(Flow id, std::uint64_t cost) {
     const auto found = flows_.find(id);
-    if (found != flows_.end()) found->second.credit -= static_cast<std::int64_t>(cost);
+    if (found == flows_.end()) return;
+    std::int64_t& credit = found->second.credit;
+    credit = std::max(credit - static_cast<std::int64_t>(cost), -kMaxDebt * quantum_);
   }
 
   // Drops the items for which `is_over(const Item&)` says so; asked in a fixed order.
@@ -99,6 +103,8 @@ class FairQueue {
   }
 
  private:
+  static constexpr std::int64_t kMaxDebt = 64;
+
   struct Entry {
     Item item;
     std::int64_t cost;

@@ -89,6 +89,16 @@ TEST_F(FairQueueTest, WhatAnItemTurnedOutToCostIsPaidInLaterRounds) {
   EXPECT_EQ(take(6), "bbaabb");
 }
 
+TEST_F(FairQueueTest, DebtsHaveABound) {
+  push(1, "ax");
+  EXPECT_EQ(take(1), "a");
+  queue_.charge(1, 1'000'000'000);
+  push(2, std::string(200, 'b'));
+  const std::string taken = take(100);
+  EXPECT_GT(taken.find('x'), 60u);
+  EXPECT_NE(taken.find('x'), std::string::npos);
+}
+
 TEST_F(FairQueueTest, DebtsOutliveTheItems) {
   push(1, "a", 1);
   push(2, "bbbbbb", kQuantum);

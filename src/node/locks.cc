@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/fair_limits.h"
 #include "base/watch_limits.h"
 #include "node/group.h"
 
@@ -31,8 +32,11 @@ void Group::lock(ClientCall client, api::Request request) {
     deadline = shared_.clock.now() + milliseconds(static_cast<std::int64_t>(timeout_ms));
   }
   const std::size_t native = native_waits_.waiting() + native_waits_.undoing();
+  const std::size_t own_bytes = locks_.waiting_bytes_of(client.connection);
+  const std::size_t share = own_bytes < limits::kLittleRequestBytes ? 2 : 1;
   if (locks_.waiting() + native >= limits::kMaxLockWaiters ||
-      locks_.waiting_bytes() >= limits::kMaxLockWaiterBytes) {
+      own_bytes >= limits::kMaxConnectionLockWaiterBytes ||
+      locks_.waiting_bytes() >= share * limits::kMaxLockWaiterBytes) {
     ++counters_.requests_refused;
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
   }

@@ -401,6 +401,7 @@ void Peers::forget_strangers() {
   std::erase_if(told_urls_, is_strange);
   std::erase_if(heard_at_, is_strange);
   std::erase_if(seen_directories_, is_strange);
+  std::erase_if(bytes_, is_strange);
 }
 
 bool Peers::is_active(NodeId peer) const {

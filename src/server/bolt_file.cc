@@ -149,6 +149,11 @@ Result<void> BoltFile::walk_page(std::uint64_t number, Walk& walk, int depth) co
   if (depth > kDeepest) return damaged(number, "it is too deep in the tree");
   if (!walk.seen.insert(number).second) return damaged(number, "it is in the tree twice");
   const Bytes page = TRY(read_page(number));
+  for (std::uint64_t more = page.size() / meta_.page_size; more > 1; --more) {
+    if (!walk.seen.insert(number + more - 1).second) {
+      return damaged(number + more - 1, "it is in the tree twice");
+    }
+  }
   return walk_elements(number, page, walk, depth);
 }
 

@@ -241,6 +241,14 @@ TEST_F(BoltFileTest, AChainIsFollowedOnlySoFar) {
   EXPECT_THAT(bucket_as_text("b"), HasSubstr("it is too deep in the tree"));
 }
 
+TEST_F(BoltFileTest, PagesDoNotOverlap) {
+  place(leaf(2, {bucket("b", 3)}));
+  place(branch(3, {4, 5}));
+  place(leaf(4, {{"k", Bytes(700, 'v')}}));  // goes on in page 5
+  finish(2);
+  EXPECT_THAT(bucket_as_text("b"), HasSubstr("page 5: it is in the tree twice"));
+}
+
 TEST_F(BoltFileTest, AnErrorOfReadingIsHandedOn) {
   const auto file = BoltFile::open(
       [](std::uint64_t, std::size_t) -> Result<Bytes> { return fail(ErrorCode::kIo, "broken"); },

@@ -202,8 +202,8 @@ std::expected<ImportOptions, Usage> parse_import_options(std::vector<std::string
                  "NAME:PASSWORD, if the source wants one: with the role root.")
       ->envname("CONCLAVE_IMPORT_USER");
   app.add_option("--to-user", target.user,
-                 "NAME:PASSWORD, if the target wants one; that of --user if not given, and users "
-                 "are copied.")
+                 "NAME:PASSWORD, if the target wants one; that of --user if neither this nor "
+                 "--to-cert is given, and users are copied.")
       ->envname("CONCLAVE_IMPORT_TO_USER");
   source.add_tls_to(app, "", "the source");
   target.add_tls_to(app, "to-", "the target");
@@ -214,7 +214,8 @@ std::expected<ImportOptions, Usage> parse_import_options(std::vector<std::string
   if (!to) return std::unexpected(to.error());
   options.source = std::move(*from);
   options.target = std::move(*to);
-  if (options.target.user.empty() && !options.without_users) {
+  const bool is_named = !options.target.user.empty() || !options.target.tls.certificate.empty();
+  if (!is_named && !options.without_users) {
     options.target.user = options.source.user;
   }
   return options;

@@ -110,7 +110,6 @@ Result<bool> UserCopier::decide(bool without_users, const std::optional<ImportSt
         "target: it has users or roles of its own, as the source has: delete them, or leave "
         "the source's behind with --without-users");
   }
-  TRY(prepare_target());
   return true;
 }
 
@@ -200,6 +199,11 @@ Result<ImportedUsers> UserCopier::read_target() {
 
 Result<void> UserCopier::copy(const ImportedUsers& source, std::string_view verb) {
   const Instant begin = now();
+  // What is there may be somebody else's, as the source never had any.
+  if (source.empty() && !has_copied_) return {};
+  has_copied_ = true;
+  // While users are not enabled anybody may change a password there: all are made anew.
+  given_.clear();
   TRY(make_same(source));
   if (source.empty()) return {};
   display_.done(fmt::format("{} {} and {} in {:.1f} s, as of their revision {}; users are {}", verb,

@@ -56,6 +56,7 @@ class UserCopier {
   EtcdClient& target_;
   ImportDisplay& display_;
   bool prepared_ = false;
+  bool has_copied_ = false;
   std::map<std::string, ImportedPassword> given_;  // to users of the target, by this
   std::string refusal_;                            // the last one by the target
 };

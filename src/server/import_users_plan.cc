@@ -17,9 +17,16 @@ Result<Message> message_of(BytesView name, BytesView value) {
   Message message;
   if (!message.ParseFromArray(value.data(), static_cast<int>(value.size())) ||
       message.name() != name) {
-    return fail(ErrorCode::kCorrupt, fmt::format("the user or role \"{}\" cannot be read", name));
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("the user or role {} cannot be read", printable(name)));
   }
   return message;
+}
+
+// etcd makes these at its first start.
+Result<void> read_all_of(const BoltFile& file, BytesView bucket, const BoltFile::Take& take) {
+  if (TRY(file.read_bucket(bucket, take))) return {};
+  return fail(ErrorCode::kCorrupt, fmt::format("it has no bucket {}", bucket));
 }
 
 Result<void> read_state(const BoltFile& file, ImportedUsers& into) {
@@ -30,8 +37,7 @@ Result<void> read_state(const BoltFile& file, ImportedUsers& into) {
     for (const char c : value) into.revision = into.revision << 8 | static_cast<unsigned char>(c);
     return {};
   };
-  TRY(file.read_bucket("auth", take));
-  return {};
+  return read_all_of(file, "auth", take);
 }
 
 Result<void> read_all_roles(const BoltFile& file, ImportedUsers& into) {
@@ -41,8 +47,7 @@ Result<void> read_all_roles(const BoltFile& file, ImportedUsers& into) {
     for (const Permission& permission : message.keypermission()) add_right(role, permission);
     return {};
   };
-  TRY(file.read_bucket("authRoles", take));
-  return {};
+  return read_all_of(file, "authRoles", take);
 }
 
 Result<void> read_all_users(const BoltFile& file, ImportedUsers& into) {
@@ -58,8 +63,7 @@ Result<void> read_all_users(const BoltFile& file, ImportedUsers& into) {
     }
     return {};
   };
-  TRY(file.read_bucket("authUsers", take));
-  return {};
+  return read_all_of(file, "authUsers", take);
 }
 
 template <class Map>

@@ -3,9 +3,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <sstream>
 #include <string>
 
@@ -53,19 +55,32 @@ void read_stat(ProcessNumbers& numbers) {
 
 std::uint64_t open_files() {
   std::error_code error;
-  const std::filesystem::directory_iterator files("/proc/self/fd", error);
-  if (error) return 0;
-  return static_cast<std::uint64_t>(std::distance(begin(files), end(files)));
+  std::filesystem::directory_iterator file("/proc/self/fd", error);
+  std::uint64_t count = 0;
+  for (; !error && file != std::filesystem::directory_iterator(); file.increment(error)) ++count;
+  return count;
 }
 
-}  // namespace
-
-ProcessNumbers process_numbers() {
+ProcessNumbers read_numbers() {
   ProcessNumbers numbers;
   read_stat(numbers);
   numbers.open_files = open_files();
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) numbers.max_files = files.rlim_cur;
+  return numbers;
+}
+
+}  // namespace
+
+ProcessNumbers process_numbers() {
+  using Clock = std::chrono::steady_clock;
+  static std::optional<Clock::time_point> read_at;
+  static ProcessNumbers numbers;
+  const Clock::time_point now = Clock::now();
+  if (!read_at || now - *read_at >= std::chrono::seconds(1)) {
+    numbers = read_numbers();
+    read_at = now;
+  }
   return numbers;
 }
 

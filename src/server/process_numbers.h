@@ -16,6 +16,7 @@ struct ProcessNumbers {
   std::uint64_t max_files = 0;
 };
 
+// At most a second old: reading them takes longer than the rest of a page. For one thread.
 ProcessNumbers process_numbers();
 
 }  // namespace conclave::server

@@ -116,11 +116,17 @@ void Locks::request(FeedId client, api::Request request, std::optional<Instant> 
   }
   waiter.bytes = waiter.own.name.size() + waiter.own.key.size() + waiter.value.size();
   waiting_bytes_ += waiter.bytes;
+  if (waiter.bytes > 0) waiting_bytes_of_[client.connection] += waiter.bytes;
   const Number number = next_++;
   Waiter& added = waiters_.emplace(number, std::move(waiter)).first->second;
   CHECK(by_client_.emplace(client, number).second);
   if (deadline) deadlines_.emplace(*deadline, number);
   begin(number, added);
+}
+
+std::size_t Locks::waiting_bytes_of(std::uint64_t connection) const {
+  const auto found = waiting_bytes_of_.find(connection);
+  return found == waiting_bytes_of_.end() ? 0 : found->second;
 }
 
 void Locks::begin(Number number, Waiter& waiter) {
@@ -516,6 +522,8 @@ void Locks::erase(Number number) {
     if (waiter.deadline) deadlines_.erase({*waiter.deadline, number});
   }
   waiting_bytes_ -= waiter.bytes;
+  const auto own = waiting_bytes_of_.find(waiter.client.connection);
+  if (waiter.bytes > 0 && (own->second -= waiter.bytes) == 0) waiting_bytes_of_.erase(own);
   waiters_.erase(found);
   if (was_withdrawn) let_held_back_enter(key);
 }

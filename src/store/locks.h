@@ -80,6 +80,7 @@ class Locks {
   std::size_t waiting() const { return waiters_.size(); }
   // Of the names and values they brought.
   std::size_t waiting_bytes() const { return waiting_bytes_; }
+  std::size_t waiting_bytes_of(std::uint64_t connection) const;
 
  private:
   enum class Kind : std::uint8_t { kLock, kCampaign, kProclaim, kResign, kLeader };
@@ -159,9 +160,10 @@ class Locks {
 
   Waiters waiters_;
   std::size_t waiting_bytes_ = 0;
-  Number next_ = 1;                                   // also of calls and feeds
-  absl::btree_map<Number, Number> expected_;          // by call or feed
-  absl::btree_map<FeedId, Number> by_client_;         // those that are not gone
+  absl::btree_map<std::uint64_t, std::size_t> waiting_bytes_of_;  // each connection
+  Number next_ = 1;                                               // also of calls and feeds
+  absl::btree_map<Number, Number> expected_;                      // by call or feed
+  absl::btree_map<FeedId, Number> by_client_;                     // those that are not gone
   absl::btree_set<std::pair<Bytes, Number>> by_key_;  // who enters, waits or is withdrawn with it
   absl::btree_set<std::pair<Instant, Number>> deadlines_;
   absl::btree_set<Number> repeated_;  // at the next expire(): their calls failed for the moment

@@ -159,6 +159,19 @@ TEST_F(Locked, AReleaseWakesTheNextAlone) {
   EXPECT_EQ(wakes, 1);
 }
 
+TEST_F(Locked, WhatWaitersBringIsCounted) {
+  for (const std::uint64_t client : {1U, 2U, 3U}) lock(client, "name");
+  locks.request({2, 2}, {api::CampaignRequest{"name", 9, Bytes(100, 'v')}, {}, {}}, {});
+  locks.request({2, 3}, {api::LockRequest{"", 9}, {}, {}}, {});
+  EXPECT_EQ(locks.waiting_bytes(), 4 + 104 + 4) << "of two who wait, and one who asks for a lease";
+  EXPECT_EQ(locks.waiting_bytes_of(2), 4 + 104);
+  EXPECT_EQ(locks.waiting_bytes_of(1), 0);
+  locks.close_connection(2);
+  settle();
+  EXPECT_EQ(locks.waiting_bytes_of(2), 0);
+  EXPECT_EQ(locks.waiting_bytes(), 4);
+}
+
 TEST_F(Locked, LocksWhoseNamesBeginAlikeAreTwo) {
   lock(1, "l");
   lock(2, "l2");

@@ -219,8 +219,11 @@ void NativeWaits::look(Number number, Room& room) {
   api::RangeRequest keys = lock_keys(room.name);
   api::Request request{std::move(keys), std::nullopt, std::nullopt};
   request.identity.user = room.user;
-  const FeedId first = waiters_.at(*room.waiters.begin()).client;  // one look serves all
-  effects_.calls.push_back({first, number, std::move(request)});
+  // One look serves all who wait: nobody's share, unless it is for one connection.
+  const FeedId first = waiters_.at(*room.waiters.begin()).client;
+  const FeedId last = waiters_.at(*room.waiters.rbegin()).client;
+  const FeedId asker = first.connection == last.connection ? first : FeedId{};
+  effects_.calls.push_back({asker, number, std::move(request)});
 }
 
 // --- what came of it ----------------------------------------------------------------

@@ -78,7 +78,12 @@ const Http1Request* Http1Server::request() const { return request_ ? &*request_ 
 
 void Http1Server::receive(BytesView bytes, Bytes& out) {
   if (finished_) return;
-  if (!buffered_.has_room(bytes.size())) return refuse(503, "too many requests", out);
+  if (!buffered_.has_room(bytes.size())) {
+    if (!request_) return refuse(503, "too many requests", out);
+    complaint_ = "too much sent ahead";
+    finished_ = true;
+    return;
+  }
   input_.append(bytes);
   parse(out);
   count_buffered();
@@ -176,6 +181,7 @@ void Http1Server::settle(bool keep_alive, Bytes& out) {
   request_.reset();
   if (!keep_alive) finished_ = true;
   parse(out);
+  count_buffered();
 }
 
 void Http1Server::refuse(int status, std::string why, Bytes& out) {

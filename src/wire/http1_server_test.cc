@@ -61,6 +61,15 @@ TEST_F(Http1ServerTest, AllConnectionsTogetherBufferSoMuch) {
     EXPECT_TRUE(server.finished());
   }
   EXPECT_EQ(all->bytes, others);
+  Http1Server server({.max_body_bytes = 2 * limits::kLittleRequestBytes, .all_buffers = all});
+  Bytes out;
+  server.receive(kPost, out);
+  EXPECT_EQ(all->bytes, others + 5);
+  server.receive(Bytes(limits::kLittleRequestBytes, 'x'), out);
+  EXPECT_EQ(out, "") << "not in place of the answer";
+  EXPECT_TRUE(server.finished());
+  server.respond({}, out);
+  EXPECT_EQ(all->bytes, others) << "an answered request is not held";
 }
 
 TEST_F(Http1ServerTest, IsTheSameAtEachSplit) {
