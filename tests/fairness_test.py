@@ -159,7 +159,9 @@ class Overload(harness.ClusterTest):
                     largest = max(largest, resident_bytes(leader))
                     time.sleep(0.1)
                 self.assertGreater(largest, 150 << 20, 'the flood has not arrived')
-                self.assertLess(largest, MAX_RESIDENT_BYTES)
+                # ASan's own of each allocation and of what was freed is beyond this.
+                if not harness.keeps_freed_memory():
+                    self.assertLess(largest, MAX_RESIDENT_BYTES)
                 # Who has nothing waiting is not.
                 channel = harness.new_channel(leader.endpoint)
                 with self.assertRaises(grpc.RpcError) as quiet:
