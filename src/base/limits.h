@@ -64,7 +64,7 @@ inline constexpr std::size_t kMaxInflightReads = 100'000;
 // One log entry carries many commands; a batch is closed at this size.
 inline constexpr std::size_t kMaxEntryBytes = 1 * kMiB;
 // Leases and keys of theirs that one log entry revokes when their time is over: a few milliseconds.
-inline constexpr std::size_t kExpiryWork = 4'000;
+inline constexpr std::size_t kExpiryWork = 3'000;
 // One append to a follower carries at most this many bytes of entries (or one larger entry).
 inline constexpr std::size_t kMaxAppendBytes = 1 * kMiB;
 inline constexpr std::size_t kMaxInflightAppends = 64;

@@ -8,6 +8,7 @@
 //
 // Threading: the loop.
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -357,7 +358,11 @@ class Group {
   ClusterClock cluster_clock_;
   Instant stamped_at_;  // when the last batch was proposed, and in which epoch
   Epoch stamped_in_;
-  consensus::Position timed_;  // of the last entry of keep_time
+  // Of keep_time's last entries, the newer one behind; whether that one revoked leases; whether one
+  // entry was not enough for those whose time was over.
+  std::array<consensus::Position, 2> timed_;
+  bool timed_expiry_ = false;
+  bool expiry_goes_on_ = false;
   Rng lease_ids_;
   AutoCompaction auto_compaction_;
 

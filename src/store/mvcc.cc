@@ -21,9 +21,9 @@ KeyRange KeyRange::of(BytesView key, BytesView range_end) {
 }
 
 Mvcc::~Mvcc() {
-  for (const Index& keys : indexes_) {
-    for (const Slot& slot : keys) {
-      for (Record* record = slot.newest; record != nullptr;) {
+  for (const KeyIndex& keys : indexes_) {
+    for (auto it = keys.begin(); it != keys.end(); ++it) {
+      for (Record* record = it.newest(); record != nullptr;) {
         Record* older = record->older;
         free_record(record);
         record = older;
@@ -38,9 +38,9 @@ Revision Mvcc::reclaimed() const {
 }
 
 const Record* Mvcc::find(Keyspace keyspace, BytesView key, Revision at) const {
-  const Index& keys = index(keyspace);
+  const KeyIndex& keys = index(keyspace);
   const auto it = keys.find(key);
-  return it == keys.end() ? nullptr : version_at(it->newest, at);
+  return it == keys.end() ? nullptr : version_at(it.newest(), at);
 }
 
 std::size_t Mvcc::first_change_after(Revision revision) const {
@@ -102,11 +102,11 @@ void Mvcc::release(Record* record) {
 }
 
 void Mvcc::forget_deleted(Record* tombstone) {
-  Index& keys = index(tombstone->keyspace);
+  KeyIndex& keys = index(tombstone->keyspace);
   const auto it = keys.find(tombstone->key());
   CHECK(it != keys.end());
-  if (it->newest != tombstone) return;
-  keys.erase(it);
+  if (it.newest() != tombstone) return;
+  keys.erase(tombstone->key());
   release(tombstone);
 }
 
@@ -124,15 +124,20 @@ void Mvcc::end_newest(const Record& record) {
   leases_.detach(record.lease, record.keyspace, record.key());
 }
 
-void Mvcc::supersede(const Slot& slot, Record* record) {
-  end_newest(*slot.newest);
-  record->older = slot.newest;
-  slot.newest = record;
+void Mvcc::supersede(KeyIndex& keys, KeyIndex::Position at, Record* record) {
+  end_newest(*at.newest());
+  record->older = at.newest();
+  keys.replace(at, record);
 }
 
 void Mvcc::restore(Record* record) {
-  const auto [it, is_new] = index(record->keyspace).insert(Slot{record});
-  if (!is_new) supersede(*it, record);
+  KeyIndex& keys = index(record->keyspace);
+  const KeyIndex::Place place = keys.locate(record->key());
+  if (place.is_known()) {
+    supersede(keys, place.position(), record);
+  } else {
+    keys.add(place, record);
+  }
   begin_newest(*record);
   size_bytes_ += record->footprint();
   written_sum_ += record->hash();
@@ -157,20 +162,20 @@ Record Mvcc::Write::head(Keyspace keyspace) {
 }
 
 void Mvcc::Write::put(Keyspace keyspace, BytesView key, BytesView value, LeaseId lease) {
-  Index& keys = mvcc_.index(keyspace);
-  const auto it = keys.lower_bound(key);
-  const bool is_known = it != keys.end() && it->newest->key() == key;
-  const Record* before = is_known && !it->newest->tombstone ? it->newest : nullptr;
+  KeyIndex& keys = mvcc_.index(keyspace);
+  const KeyIndex::Place place = keys.locate(key);
+  const Record* before = place.is_known() ? place.position().newest() : nullptr;
+  if (before != nullptr && before->tombstone) before = nullptr;
 
   Record record = head(keyspace);
   record.create = before == nullptr ? record.mod : before->create;
   record.version = before == nullptr ? 1 : before->version + 1;
   record.lease = lease;
   Record* made = make_record(record, key, value);
-  if (is_known) {
-    mvcc_.supersede(*it, made);
+  if (place.is_known()) {
+    mvcc_.supersede(keys, place.position(), made);
   } else {
-    keys.insert(it, Slot{made});
+    keys.add(place, made);
   }
   mvcc_.begin_newest(*made);
   mvcc_.size_bytes_ += made->footprint();
@@ -179,14 +184,14 @@ void Mvcc::Write::put(Keyspace keyspace, BytesView key, BytesView value, LeaseId
 }
 
 std::int64_t Mvcc::Write::erase(Keyspace keyspace, const KeyRange& range) {
-  const Index& keys = mvcc_.index(keyspace);
+  KeyIndex& keys = mvcc_.index(keyspace);
   std::int64_t erased = 0;
-  const auto bury = [&](const Slot& slot) {
-    if (slot.newest->tombstone) return;
+  const auto bury = [&](KeyIndex::Position at) {
+    if (at.newest()->tombstone) return;
     Record record = head(keyspace);
     record.tombstone = true;
-    Record* made = make_record(record, slot.newest->key(), {});
-    mvcc_.supersede(slot, made);
+    Record* made = make_record(record, at.newest()->key(), {});
+    mvcc_.supersede(keys, at, made);
     mvcc_.size_bytes_ += made->footprint();
     mvcc_.written_sum_ += made->hash();
     mvcc_.history_.push_back(made);
@@ -194,12 +199,12 @@ std::int64_t Mvcc::Write::erase(Keyspace keyspace, const KeyRange& range) {
   };
   if (range.single) {
     const auto it = keys.find(range.key);
-    if (it != keys.end()) bury(*it);
+    if (it != keys.end()) bury(it);
     return erased;
   }
   for (auto it = keys.lower_bound(range.key); it != keys.end(); ++it) {
-    if (range.ends_before(it->newest->key())) break;
-    bury(*it);
+    if (range.ends_before(it.newest()->key())) break;
+    bury(it);
   }
   return erased;
 }
