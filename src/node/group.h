@@ -69,9 +69,9 @@ class Group {
     wal::Log& log;
     Peers& peers;
     const wal::SnapshotDir& snapshots;
-    std::function<void(ClientCall, api::Response)> reply;
+    std::function<void(ClientCall, api::Response&&)> reply;
     // Node's, for a request whose identity has been found out since.
-    std::function<void(ClientCall, api::Request)> submit;
+    std::function<void(ClientCall, api::Request&&)> submit;
     // These two are Clients'.
     std::function<bool(ClientCall, const api::Header&, std::vector<api::KeyValue>)> reply_part;
     std::function<Room(std::uint64_t connection)> room_for;
@@ -85,8 +85,8 @@ class Group {
   Group& operator=(const Group&) = delete;
 
   // Answers through Shared::reply, now or later.
-  void write(ClientCall client, api::Request request);
-  void read(ClientCall client, api::Request request);
+  void write(ClientCall client, api::Request&& request);
+  void read(ClientCall client, api::Request&& request);
   // REQUIRES: api::route_of(request) is kMemberChange. Answered when the new members alone decide;
   // kTimeout if that is not known in time.
   void change_members(ClientCall client, const api::Request& request);
@@ -281,7 +281,7 @@ class Group {
   std::optional<api::Error> refusal(ClientCall client, const api::Request& request) const;
   Flow user_of(const api::Request& request);
   void answer(ClientCall client, api::Answer answer);
-  void answer(ClientCall client, api::Response response);
+  void answer(ClientCall client, api::Response&& response);
   Instant deadline(const api::Request& request) const;
 
   GroupId id_;
