@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "node/group.h"
 #include "peer.pb.h"
 
 namespace conclave::node {

@@ -17,13 +17,14 @@
 #include "io/disk.h"
 #include "io/network.h"
 #include "node/clients.h"
-#include "node/group.h"
 #include "node/options.h"
 #include "node/peers.h"
 #include "node/recovery.h"
 #include "node/stats.h"
 
 namespace conclave::node {
+
+class Group;
 
 // The two sides of a member may differ in how their connections are protected.
 struct Networks {
