@@ -21,7 +21,7 @@ from cluster import ClusterError, System
 from h2load import H2loadError
 from redis_server import RedisError, RedisServer
 from report import Measurement, Results
-from rows import ROWS
+from rows import ROWS, plain
 from scenes import Bench, Small
 from side_by_side import ROOT, Unverified, print_cautions, progress
 
@@ -29,8 +29,8 @@ FAILURES = (Unverified, ClusterError, H2loadError, RedisError, load.LoadError, g
 CURVES = (("Put", "put"), ("Range, linearizable", "range"))
 CURVE_IN_FLIGHT = (1, 8, 64, 256, 1024)
 OTHERS = (RedisServer,)  # peers for single writes: what has `name` and sample(in_flight, seconds); a place for more
-FULL = SimpleNamespace(keys=1_000_000, watchers=10_000, idle=1_000_000, many=10_000_000, few=10_000, kills=3)
-QUICK = SimpleNamespace(keys=100_000, watchers=1_000, idle=40_000, many=200_000, few=10_000, kills=1)
+FULL = SimpleNamespace(keys=1_000_000, watchers=10_000, idle=1_000_000, idle_peer=200_000, many=10_000_000, few=10_000, kills=3)
+QUICK = SimpleNamespace(keys=100_000, watchers=1_000, idle=40_000, idle_peer=40_000, many=200_000, few=10_000, kills=1)
 
 
 def main():
@@ -131,7 +131,7 @@ def run_scene(options, bench, scene, system, round_number, rows, results):
             progress(f"{doing:<24} {row.name}")
             with surviving(results, [row.name], system.name):
                 value = row.measure(prepared)
-                results.measurements.append(Measurement(row.name, system.name, round_number, value.number, value.more))
+                add(results, row.name, system.name, round_number, value.number, value.more, row.show, row.unit)
         for operation, _ in CURVES if curves else ():
             for in_flight in CURVE_IN_FLIGHT:
                 progress(f"{doing:<24} {operation}, {in_flight} in flight")
@@ -152,7 +152,13 @@ def run_other(options, bench, other, round_number, results):
             add_point(results, "Put", count, other.name, round_number, sample)
             for name in [name for name, wanted in rows.items() if wanted == count]:
                 number = sample.requests_per_s if name == "put" else sample.p50_us
-                results.measurements.append(Measurement(name, other.name, round_number, number, {}))
+                add(results, name, other.name, round_number, number, {})
+
+
+def add(results, row, system, round_number, number, more, show=plain, unit=""):
+    results.measurements.append(Measurement(row, system, round_number, number, more))
+    progress("")
+    print(f"round {round_number + 1}  {row:<20} {system:<9} {show(number, more)} {unit}", flush=True)
 
 
 def add_point(results, operation, in_flight, system, round_number, sample):

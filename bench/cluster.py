@@ -23,7 +23,7 @@ import grpc
 from etcd3.etcdrpc import rpc_pb2, rpc_pb2_grpc
 
 MEMBERS = 3
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
 RESTART_TIMEOUT_S = 120
 RETRY_S = 0.1  # of a client that waits for a new leader: then it asks another member

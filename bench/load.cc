@@ -35,12 +35,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <deque>
 #include <fstream>
 #include <iterator>
 #include <memory>
 #include <numeric>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -50,7 +52,8 @@ constexpr std::uint64_t kMaxNumbers = 100'000'000;  // what fits into a place
 constexpr std::int64_t kSecond = 1'000'000'000;
 constexpr std::int32_t kWindow = (1 << 30) - 1;  // h2load's
 constexpr std::size_t kFlushBytes = 256 * 1024;
-constexpr std::int64_t kPatience = 120 * kSecond;  // without an answer, or for a wanted count
+constexpr std::int64_t kPatience = 180 * kSecond;  // without an answer, or for a wanted count
+constexpr std::int64_t kRetryAfter = kSecond / 5;
 
 volatile std::sig_atomic_t interrupted = 0;
 
@@ -78,6 +81,7 @@ struct Options {
   std::uint64_t numbers = 1;
   bool each = false;
   std::uint64_t seed = 1;
+  bool retry = false;
   bool hold = false;
   std::uint32_t field = 0;
 };
@@ -228,6 +232,7 @@ struct Run {
   std::uint64_t started = 0;
   std::uint64_t answered = 0;
   std::uint64_t refused = 0;
+  std::uint64_t retried = 0;
   std::vector<std::uint32_t> latencies_us;
   std::uint64_t messages = 0;
   std::uint64_t fields = 0;
@@ -265,6 +270,11 @@ class Connection {
     free_.pop_back();
     *stream = Stream{std::move(stream->body), 0, began_ns, false, {}};
     run_.body.write_to(stream->body, run_.numbers);
+    submit(stream);
+    ++run_.started;
+  }
+
+  void submit(Stream* stream) {
     nghttp2_data_provider source{};
     source.source.ptr = stream;
     source.read_callback = read_body;
@@ -279,7 +289,14 @@ class Connection {
         0) {
       fail("no more streams on a connection");
     }
-    ++run_.started;
+  }
+
+  // Sends again what was refused long enough ago. What goes out, goes with the next flush().
+  void retry(std::int64_t now) {
+    while (!refused_.empty() && refused_.front().first <= now) {
+      submit(refused_.front().second);
+      refused_.pop_front();
+    }
   }
 
   void receive() {
@@ -369,8 +386,15 @@ class Connection {
     if (run.options.hold) fail("the server ended a stream that was to stay open");
     const std::int64_t now = now_ns();
     run.ended_ns = now;
+    const bool refused = !stream->ok || error != 0;
+    if (refused && run.options.retry) {
+      ++run.retried;
+      stream->sent = 0;
+      connection.refused_.emplace_back(now + kRetryAfter, stream);
+      return 0;
+    }
     ++run.answered;
-    if (!stream->ok || error != 0) ++run.refused;
+    if (refused) ++run.refused;
     run.latencies_us.push_back(static_cast<std::uint32_t>((now - stream->began_ns) / 1000));
     connection.free_.push_back(stream);
     if (run.options.rate == 0 && run.more(now)) connection.start(now);
@@ -382,6 +406,7 @@ class Connection {
   nghttp2_session* session_ = nullptr;
   std::vector<Stream> streams_;
   std::vector<Stream*> free_;
+  std::deque<std::pair<std::int64_t, Stream*>> refused_;  // and when they are sent again
   std::string out_;
   std::size_t out_sent_ = 0;
 };
@@ -426,7 +451,10 @@ class Client {
     if (run_.options.rate == 0) fill();
     flush_all();
     while (run_.answered < run_.started || run_.more(now_ns())) {
-      poll(run_.options.rate == 0 ? kSecond : start_what_is_due());
+      if (run_.options.retry) retry();
+      poll(run_.options.rate != 0 ? start_what_is_due()
+           : run_.options.retry   ? kRetryAfter
+                                  : kSecond);
       if (now_ns() - std::max(run_.ended_ns, run_.began_ns) > kPatience) fail("no more answers");
     }
     report();
@@ -449,6 +477,13 @@ class Client {
       while (connection->has_free() && (run_.options.hold || run_.more(run_.began_ns))) {
         connection->start(now_ns());
       }
+    }
+  }
+
+  void retry() {
+    for (const auto& connection : connections_) {
+      connection->retry(now_ns());
+      connection->flush();
     }
   }
 
@@ -540,10 +575,12 @@ class Client {
     const double cpu_s = static_cast<double>(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
                          static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
     std::printf(
-        "{\"requests\": %llu, \"refused\": %llu, \"seconds\": %.6f, \"p50_us\": %u, "
+        "{\"requests\": %llu, \"refused\": %llu, \"retried\": %llu, \"seconds\": %.6f, \"p50_us\": "
+        "%u, "
         "\"p99_us\": %u, \"p999_us\": %u, \"longest_us\": %u, \"client_cpu_seconds\": %.3f}\n",
         static_cast<unsigned long long>(run_.answered),
         static_cast<unsigned long long>(run_.refused),
+        static_cast<unsigned long long>(run_.retried),
         static_cast<double>(run_.ended_ns - run_.began_ns) / 1e9, at(0.5), at(0.99), at(0.999),
         us.back(), cpu_s);
   }
@@ -584,6 +621,7 @@ int main(int argc, char** argv) {
   app.add_option("--numbers", options.numbers, "How many there are.")->capture_default_str();
   app.add_flag("--each", options.each, "Each number once, instead of random ones.");
   app.add_option("--seed", options.seed)->capture_default_str();
+  app.add_flag("--retry", options.retry, "Send what is refused again, until it is not.");
   app.add_flag("--hold", options.hold, "Keep streams open, count what comes.");
   app.add_option("--field", options.field, "Top-level field that --hold counts.");
   CLI11_PARSE(app, argc, argv);

@@ -29,6 +29,7 @@ class LoadError(Exception):
 class Report:
     requests: int
     refused: int
+    retried: int
     seconds: float
     p50_us: float
     p99_us: float

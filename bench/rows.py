@@ -46,6 +46,15 @@ def tail(number, more):
     return f"{number:,.1f} ({more['p999_ms']:,.1f} / {more['p50_ms']:,.2f} ms)"
 
 
+def many(number, more):
+    few = sum(each["rate"] for each in more["few"]) / 2
+    return f"{number:,.0f} ({more['many']['rate']:,.0f} / {few:,.0f})"
+
+
+def secured(number, more):
+    return f"{number:,.0f} ({more['tls']:,.0f} / {more['plain']:,.0f})"
+
+
 @dataclass(frozen=True)
 class Row:
     """`measure` is a scene's; `title` names sizes of a run. `reason`: why it is not reached, found by a profile."""
@@ -79,11 +88,12 @@ ROWS = (
         (Bound(8, "etcd"),)),
     Row("put-tail", "p99.9 / p50 of Put at half of the maximum rate, while snapshots, compactions and log rotation run",
         "x", Million, Million.tail, (at_most(10),), show=tail),
-    Row("watch-idle", "memory for each of {idle:,} idle watches", "B", Idle, Idle.memory, (at_most(200),)),
+    Row("watch-idle", "memory for each of {idle:,} idle watches; etcd: of {idle_peer:,}", "B", Idle, Idle.memory, (at_most(200),)),
     Row("watch-events", "one key, {watchers:,} watchers", "events/s", Watched, Watched.events, (Bound(5, "etcd"),)),
     Row("fail-over", "SIGKILL of the leader, until the next acknowledged write of a client that retries, median", "ms",
         Killed, Killed.fail_over, (at_most(300),)),
-    Row("keys-many", "Put, random keys over {many:,}: rate, of that over {few:,}", "%", Many, Many.put_ratio,
-        (Bound(85),), systems=("conclave",)),
-    Row("tls", "Put, 256 in flight, with TLS: rate, of that without", "%", Secured, Secured.put_ratio, (Bound(70),)),
+    Row("keys-many", "Put, random keys of 16 B over {many:,}, values of 64 B: rate, of that over {few:,}", "%", Many, Many.put_ratio,
+        (Bound(85),), systems=("conclave",), show=many),
+    Row("tls", "Put, 256 in flight, with TLS: rate, of that without", "%", Secured, Secured.put_ratio, (Bound(70),),
+        show=secured),
 )
