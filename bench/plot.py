@@ -7,7 +7,7 @@ from html import escape
 
 COLOURS = ("#1b4f9c", "#e07b00", "#2f9e6e", "#8a3ffc")
 HEIGHT, TOP, BOTTOM, LEFT, RIGHT, GAP = 330, 78, 58, 74, 14, 16
-CURVES_WIDTH = 420
+CURVES_WIDTH = 600
 FONT = "font-family='sans-serif' font-size='12'"
 
 
