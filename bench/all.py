@@ -176,7 +176,7 @@ def surviving(results, rows, system):
         progress("")
         print(f"bench all: {', '.join(rows)} of {system}: {text}", file=sys.stderr)
         for row in rows:
-            results.failures.setdefault(row, f"failed for {system}: {text.splitlines()[0] if text else error!r}")
+            results.failures.setdefault(row, {}).setdefault(system, text.splitlines()[0] if text else repr(error))
 
 
 def hand_over(options, bench, results, document):

@@ -25,7 +25,7 @@ class Measurement:
 @dataclass(frozen=True)
 class Results:
     measurements: list
-    failures: dict  # of a row: what went wrong
+    failures: dict  # of a row: what went wrong, by system
 
     def of(self, row, system):
         return [m for m in self.measurements if (m.row, m.system) == (row, system)]
@@ -70,10 +70,11 @@ def lines(rows, results, sizes):
         reached = False if False in verdicts else None if None in verdicts else True
         found = {system: results.median(row.name, system) for system in ("conclave", *PEERS)}
         values = {system: row.show(m.number, m.more) if m else "–" for system, m in found.items()}
-        if row.name in results.failures:
-            reached, reason = None, results.failures[row.name]
-        else:
-            reason = row.reason if reached is False else ""
+        failed = results.failures.get(row.name, {})
+        if "conclave" in failed:
+            reached = None
+        reason = "; ".join([row.reason] * (reached is False) +
+                           [f"failed for {NAMES[system]}: {text}" for system, text in failed.items()])
         yield Line(row.name, row.title.format(**vars(sizes)), row.unit, values,
                    tuple(ratio_text(bound, ratio) for bound, ratio in zip(row.bounds, ratios)),
                    tuple(bound.text(row.unit) for bound in row.bounds), reached, reason)
@@ -99,10 +100,10 @@ def markdown_table(table):
 
 
 def markdown_reasons(table):
-    missed = [line for line in table if line.reached is not True]
+    missed = [line for line in table if line.reached is not True or line.reason]
     if not missed:
         return
-    yield "\nWhat is not reached, and why:\n"
+    yield "\nWhat is not reached, and why; and what could not be measured:\n"
     for line in missed:
         yield f"- {line.title}: {line.reason or 'not measured in this run'}."
 

@@ -53,10 +53,15 @@ class TheTable(unittest.TestCase):
     def test_without_the_peer_it_is_not_measured(self):
         self.assertIsNone(line(results(("conclave", 0, 50)), Bound(10, "etcd")).reached)
 
-    def test_failed_row_is_not_reached_whatever_was_measured(self):
-        failed = line(results(("conclave", 0, 500), ("etcd", 0, 10), failures={"put": "failed for etcd: gone"}),
+    def test_row_that_failed_once_is_not_reached_whatever_was_measured(self):
+        failed = line(results(("conclave", 0, 500), ("etcd", 0, 10), failures={"put": {"conclave": "gone"}}),
                       Bound(10, "etcd"))
-        self.assertEqual((failed.verdict, failed.reason), ("not measured", "failed for etcd: gone"))
+        self.assertEqual((failed.verdict, failed.reason), ("not measured", "failed for Conclave: gone"))
+
+    def test_a_peer_that_failed_is_named_beside_the_verdict(self):
+        failed = line(results(("conclave", 0, 80), failures={"put": {"etcd": "gone"}}), Bound(70))
+        self.assertEqual((failed.verdict, failed.reason), ("yes", "failed for etcd: gone"))
+        self.assertIn("- Put over 1,000: failed for etcd: gone.", list(report.markdown_reasons([failed])))
 
     def test_curves_of_all_systems(self):
         points = [Measurement(f"Put @{n}", system, 0, 100.0 * n, {"p50_us": 10.0 * n, "p99_us": 50.0 * n})
