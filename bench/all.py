@@ -26,6 +26,7 @@ from scenes import Bench, Small
 from side_by_side import ROOT, Unverified, print_cautions, progress
 
 FAILURES = (Unverified, ClusterError, H2loadError, RedisError, load.LoadError, grpc.RpcError, OSError)
+BUSY = 0.5  # load average
 CURVES = (("Put", "put"), ("Range, linearizable", "range"))
 CURVE_IN_FLIGHT = (1, 8, 64, 256, 1024)
 OTHERS = (RedisServer,)  # peers for single writes: what has `name` and sample(in_flight, seconds); a place for more
@@ -41,6 +42,8 @@ def main():
     bench = Bench(scratch, options.base_port, options.seconds, options.sizes, options.floor_program)
     systems = [System(name, tuple(getattr(options, name).split())) for name in ("conclave", "etcd")]
     facts = {**machine.facts(scratch), "versions": versions(systems)}
+    if facts["load_average_before"] > BUSY:
+        print(f"caution: the machine does something else (load average {facts['load_average_before']})", file=sys.stderr)
     began = time.monotonic()
     results, fdatasync = Results([], {}), []
     try:

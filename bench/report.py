@@ -111,9 +111,10 @@ def markdown_reasons(table):
 def markdown(table, document, figures):
     facts, settings = document["machine"], document["settings"]
     yield (f"{facts['cores']} cores ({facts['processor']}), {facts['memory_gib']} GiB, Linux {facts['kernel']}, "
-           f"{facts['filesystem']}; three members and the load on it. fdatasync of 4 KiB in a preallocated file: "
+           f"{facts['filesystem']}; three members and the load on it. Load average before: "
+           f"{facts['load_average_before']:g}. fdatasync of 4 KiB in a preallocated file: "
            f"{facts['fdatasync_us']['p50']:.0f} us (median), {facts['fdatasync_us']['p99']:.0f} us (p99). "
-           f"{', '.join(facts['versions'])}. {settings['rounds']} rounds by turns, {settings['seconds']:g} s each; values "
+           f"{', '.join(facts['versions'])}. Rounds: {settings['rounds']}, by turns, of {settings['seconds']:g} s each; values "
            f"are the medians, ratios are the medians of those within a round."
            f"{' ' + settings['note'] if settings['note'] else ''}\n")
     yield from markdown_table(table)
