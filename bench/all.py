@@ -45,11 +45,14 @@ def main():
     if facts["load_average_before"] > BUSY:
         print(f"caution: the machine does something else (load average {facts['load_average_before']})", file=sys.stderr)
     began = time.monotonic()
-    results, fdatasync = Results([], {}), []
+    results, fdatasync, ended_early = Results([], {}), [], False
     try:
         for round_number in range(options.rounds):
             fdatasync += machine.fdatasync_us(scratch)
             run_round(options, bench, systems, round_number, results)
+    except KeyboardInterrupt:
+        ended_early, options.docs = True, False
+        print("bench all: ended early; what was measured until then:", file=sys.stderr)
     finally:
         progress("")
         remove_data(scratch)
@@ -58,7 +61,7 @@ def main():
                 "took_seconds": round(time.monotonic() - began),
                 "commands": {system.name: " ".join(system.argv) for system in systems}}
     hand_over(options, bench, results, {"machine": facts, "settings": settings})
-    sys.exit(1 if results.failures else 0)
+    sys.exit(130 if ended_early else 1 if results.failures else 0)
 
 
 def remove_data(scratch):
