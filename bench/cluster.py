@@ -6,6 +6,7 @@ sharing between threads.
 """
 
 import contextlib
+import http.client
 import os
 import re
 import shutil
@@ -22,8 +23,10 @@ import grpc
 from etcd3.etcdrpc import rpc_pb2, rpc_pb2_grpc
 
 MEMBERS = 3
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
+RESTART_TIMEOUT_S = 120
+RETRY_S = 0.1  # of a client that waits for a new leader: then it asks another member
 # Clusters that follow one another use the same ports, and must not inherit each other's connections.
 CHANNEL_OPTIONS = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500),
                    ("grpc.use_local_subchannel_pool", 1))
@@ -100,16 +103,40 @@ class Cluster:
             time.sleep(0.05)
         raise ClusterError(f"{self.system.name}: no member says that it leads; logs in {self.directory}")
 
+    def process(self, endpoint):
+        """The process of the member that clients reach there."""
+        return self.processes[self.endpoints.index(endpoint)]
+
+    def data_directory(self, endpoint):
+        return self.directory / f"m{self.endpoints.index(endpoint) + 1}"
+
+    def restart(self, endpoint):
+        """Stops that member and starts it again; the seconds from its start until it is healthy: /health says so, and
+        it answers a linearizable Range."""
+        member = self.endpoints.index(endpoint)
+        if endpoint in self.channels:
+            self.channels.pop(endpoint).close()
+        self._end(self.processes[member])
+        began = time.monotonic()
+        self._start(member)
+        while time.monotonic() - began < RESTART_TIMEOUT_S:
+            self._check_running()
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if self._says_healthy(endpoint):
+                    return time.monotonic() - began
+            time.sleep(0.005)
+        raise ClusterError(f"{self.system.name}: {endpoint} is not healthy after {RESTART_TIMEOUT_S} s; "
+                           f"logs in {self.directory}")
+
     def fail_over(self, request):
         """Kills the leader; the seconds until another member has acknowledged `request`, a Put."""
         leader = self.leader()
         others = [endpoint for endpoint in self.endpoints if endpoint != leader]
-        process = self.processes[self.endpoints.index(leader)]
-        process.kill()
+        self.process(leader).kill()
         began = time.monotonic()
         for attempt in range(10_000):
             with contextlib.suppress(grpc.RpcError):
-                self.kv(others[attempt % len(others)]).Put(request, timeout=0.5)
+                self.kv(others[attempt % len(others)]).Put(request, timeout=RETRY_S)
                 return time.monotonic() - began
             time.sleep(0.002)
         raise ClusterError(f"{self.system.name}: no write after its leader was killed; logs in {self.directory}")
@@ -143,10 +170,11 @@ class Cluster:
         return self.channels[endpoint]
 
     def _start(self, member):
-        log = open(self.directory / f"m{member + 1}.log", "wb")
+        log = open(self.directory / f"m{member + 1}.log", "ab")
         with log:
-            self.processes.append(subprocess.Popen(
-                [*self.system.argv, *self._flags(member)], stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+            process = subprocess.Popen(
+                [*self.system.argv, *self._flags(member)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.processes[member:member + 1] = [process]
 
     def _flags(self, member):
         urls = [f"{self.system.scheme}://127.0.0.1:{port}" for port in self.ports]
@@ -181,6 +209,30 @@ class Cluster:
                 raise ClusterError(f"{self.system.name}: member m{member + 1} ended with {process.returncode}; "
                                    f"its log is {self.directory}/m{member + 1}.log")
 
+    def _says_healthy(self, endpoint):
+        host, port = endpoint.split(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=5)
+        with contextlib.closing(connection):
+            connection.request("GET", "/health")
+            answer = connection.getresponse()
+            health = answer.read()
+            if answer.status != 200 or b"true" not in health:
+                return False
+            connection.request("POST", "/v3/kv/range", body=b'{"key": "AA=="}')
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status == 200
+
+    def _end(self, process):
+        """A process that a signal to end was sent to, or is sent now; killed if it does not."""
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
     def _stop(self):
         for channel in self.channels.values():
             channel.close()
@@ -188,11 +240,7 @@ class Cluster:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
         for process in self.processes:
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            self._end(process)
 
 
 def free_ports(base, count):
@@ -219,7 +267,12 @@ def process_cpu_seconds(pid):
 
 
 def process_peak_memory_bytes(pid):
+    return process_memory_bytes(pid, "VmHWM")
+
+
+def process_memory_bytes(pid, what="VmRSS"):
+    """`what`: a line of /proc/PID/status; by default what is resident now."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{what}:"):
             return int(line.split()[1]) * 1024
     raise ClusterError(f"process {pid} has ended")

@@ -24,7 +24,7 @@ import grpc
 from etcd3.etcdrpc import rpc_pb2, rpc_pb2_grpc
 
 import machine
-from cluster import Cluster, System
+from cluster import Cluster, System, process_memory_bytes
 from h2load import Load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,13 +32,6 @@ MAX_TXN_OPERATIONS = 128
 GRANTED_BEFORE_S = 5  # the last leases, before all expire
 WATCHES_OF_A_CONNECTION = 20_000  # what fits into one body
 UNBOUNDED = [("grpc.max_receive_message_length", -1)]
-
-
-def resident_bytes(pid):
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"process {pid} has ended")
 
 
 class Probe:
@@ -136,15 +129,15 @@ def leases_left(endpoint):
 def measure_leases(cluster, parsed):
     leader = cluster.leader()
     pid = cluster.processes[cluster.endpoints.index(leader)].pid
-    before = resident_bytes(pid)
+    before = process_memory_bytes(pid)
     expire_at = time.monotonic() + parsed.seconds
     grant_leases(leader, parsed.leases, expire_at)
     print(f"  {parsed.leases} leases granted, {expire_at - time.monotonic():.0f} s left; "
-          f"{(resident_bytes(pid) - before) / parsed.leases:.0f} bytes each (log included)", flush=True)
+          f"{(process_memory_bytes(pid) - before) / parsed.leases:.0f} bytes each (log included)", flush=True)
     attach_keys(leader, lease_ids(leader))
     left = expire_at - time.monotonic()
     print(f"  {count_leased_keys(leader)} keys attached, {left:.0f} s left; "
-          f"{(resident_bytes(pid) - before) / parsed.leases:.0f} bytes each", flush=True)
+          f"{(process_memory_bytes(pid) - before) / parsed.leases:.0f} bytes each", flush=True)
     if left < 0:
         raise RuntimeError("the first leases have expired before the last key was attached: --seconds")
     time.sleep(max(0, left - 1))
@@ -170,10 +163,10 @@ def measure_leases(cluster, parsed):
 def measure_watchers(cluster, parsed):
     leader = cluster.leader()
     pid = cluster.processes[cluster.endpoints.index(leader)].pid
-    before = resident_bytes(pid)
+    before = process_memory_bytes(pid)
     with Gateway(leader, parsed.watchers, lambda number: "hot", of_a_connection=1_000) as watches:
         print(f"  {parsed.watchers} watches of one key in {watches.seconds:.1f} s; "
-              f"{(resident_bytes(pid) - before) / parsed.watchers:.0f} bytes each")
+              f"{(process_memory_bytes(pid) - before) / parsed.watchers:.0f} bytes each")
         kv = cluster.kv(leader)
         puts, told = [], []
         for number in range(1, 11):
@@ -189,12 +182,12 @@ def measure_watchers(cluster, parsed):
 def measure_idle(cluster, parsed):
     leader = cluster.leader()
     pid = cluster.processes[cluster.endpoints.index(leader)].pid
-    before = resident_bytes(pid)
+    before = process_memory_bytes(pid)
     with Probe(leader) as alone:
         time.sleep(5)
     with Gateway(leader, parsed.idle, "idle/{:08d}".format) as watches:
         print(f"  {parsed.idle} watches in {watches.seconds:.1f} s; "
-              f"{(resident_bytes(pid) - before) / parsed.idle:.0f} bytes each")
+              f"{(process_memory_bytes(pid) - before) / parsed.idle:.0f} bytes each")
         with Probe(leader) as beside:
             time.sleep(5)
         kv = cluster.kv(leader)

@@ -16,6 +16,7 @@ from pathlib import Path
 import machine
 
 MAX_CONNECTIONS = 8
+PATIENCE_S = 600
 
 
 class H2loadError(Exception):
@@ -70,17 +71,23 @@ class Load:
         with tempfile.NamedTemporaryFile() as body:
             body.write(grpc_frame(self.message))
             body.flush()
-            result = subprocess.run(
+            result = _patiently(
                 ["h2load", "--npn-list=h2", f"--clients={self.connections}", "--threads=1",
                  f"--max-concurrent-streams={self.in_flight // self.connections}",
                  f"--data={body.name}", "--header=content-type: application/grpc", "--header=te: trailers",
-                 *how_long, self.url],
-                stdin=subprocess.DEVNULL, capture_output=True, text=True)
+                 *how_long, self.url])
         after = os.times()
         if result.returncode != 0:
             raise H2loadError(f"h2load ended with {result.returncode}:\n{result.stdout}{result.stderr}")
         cpu = after.children_user + after.children_system - before.children_user - before.children_system
         return result.stdout, cpu
+
+
+def _patiently(words):
+    try:
+        return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired as error:
+        raise H2loadError(f"h2load did not end within {PATIENCE_S} s: some request is not answered") from error
 
 
 def grpc_frame(message):

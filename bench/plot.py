@@ -7,6 +7,7 @@ from html import escape
 
 COLOURS = ("#1b4f9c", "#e07b00", "#2f9e6e", "#8a3ffc")
 HEIGHT, TOP, BOTTOM, LEFT, RIGHT, GAP = 330, 78, 58, 74, 14, 16
+CURVES_WIDTH = 600
 FONT = "font-family='sans-serif' font-size='12'"
 
 
@@ -31,19 +32,48 @@ class Panel:
 def figure(path, title, x_label, y_label, panels, bars=False, log=False):
     """Writes the figure; returns the path."""
     width = max(panel_width(panel, bars) for panel in panels)
-    needed = max(20 + 9 * len(title), sum(legend_width(s) for s in panels[0].series))
-    total = max(LEFT + len(panels) * (width + GAP) + RIGHT, needed)
-    axis = Axis(panels, bars, log)
-    out = [f"<svg xmlns='http://www.w3.org/2000/svg' width='{total}' height='{HEIGHT}' {FONT}>",
-           f"<title>{escape(title)}</title><rect width='100%' height='100%' fill='white'/>",
-           text(10, 20, title, "start", "font-weight='bold' font-size='14'"), legend(panels[0].series, bars)]
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    out.append(f"<text transform='translate(16,{middle}) rotate(-90)' text-anchor='middle'>{escape(y_label)}</text>")
-    out.append(text(LEFT + len(panels) * (width + GAP) / 2, HEIGHT - 10, x_label))
+    axis = Axis([v for s in all_series(panels) for v in (*s.values, *s.tops) if v is not None], bars, log)
+    out = opening(title, x_label, y_label, panels, width, bars)
     for number, panel in enumerate(panels):
         left = LEFT + number * (width + GAP)
         out += frame(panel, left, width, axis, labelled=number == 0)
         out += draw_bars(panel, left, width, axis) if bars else draw_lines(panel, left, width, axis)
+    return write(path, out)
+
+
+def curves(path, title, x_label, y_label, panels):
+    """The same with numbers on both axes, both logarithmic: series have pairs (x, y), panels no categories."""
+    points = [point for s in all_series(panels) for point in s.values]
+    across, axis = Axis([x for x, _ in points], log=True), Axis([y for _, y in points], log=True)
+    out = opening(title, x_label, y_label, panels, CURVES_WIDTH, bars=False)
+    for number, panel in enumerate(panels):
+        left = LEFT + number * (CURVES_WIDTH + GAP)
+        out += frame(panel, left, CURVES_WIDTH, axis, labelled=number == 0)
+        for tick in across.ticks:
+            x = left + across.share(tick) * CURVES_WIDTH
+            out += [line(x, TOP, x, HEIGHT - BOTTOM, "#dddddd"), text(x, HEIGHT - BOTTOM + 16, f"{tick:,.10g}")]
+        for s in panel.series:
+            out += draw_line(s, [(left + across.share(x) * CURVES_WIDTH, axis.place(y)) for x, y in s.values])
+    return write(path, out)
+
+
+def all_series(panels):
+    return [s for panel in panels for s in panel.series]
+
+
+def opening(title, x_label, y_label, panels, width, bars):
+    """What stands around panels of that width."""
+    needed = max(20 + 9 * len(title), sum(legend_width(s) for s in panels[0].series))
+    total = max(LEFT + len(panels) * (width + GAP) + RIGHT, needed)
+    middle = (TOP + HEIGHT - BOTTOM) / 2
+    return [f"<svg xmlns='http://www.w3.org/2000/svg' width='{total}' height='{HEIGHT}' {FONT}>",
+            f"<title>{escape(title)}</title><rect width='100%' height='100%' fill='white'/>",
+            text(10, 20, title, "start", "font-weight='bold' font-size='14'"), legend(panels[0].series, bars),
+            f"<text transform='translate(16,{middle}) rotate(-90)' text-anchor='middle'>{escape(y_label)}</text>",
+            text(LEFT + len(panels) * (width + GAP) / 2, HEIGHT - 10, x_label)]
+
+
+def write(path, out):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([*out, "</svg>"]) + "\n")
     return path
@@ -62,9 +92,7 @@ def legend_width(series):
 class Axis:
     """Values to vertical places, and the ticks between."""
 
-    def __init__(self, panels, bars, log):
-        series = [s for panel in panels for s in panel.series]
-        values = [v for s in series for v in (*s.values, *s.tops) if v is not None]
+    def __init__(self, values, bars=False, log=False):
         top = max(values)
         self.log = log
         if log:
@@ -77,9 +105,12 @@ class Axis:
         self.low, self.high = 0, math.ceil(top / step) * step
         self.ticks = [step * i for i in range(round(self.high / step) + 1)]
 
+    def share(self, value):
+        """0 for the lowest, 1 for the highest value."""
+        return ((math.log10(value) if self.log else value) - self.low) / (self.high - self.low)
+
     def place(self, value):
-        at = math.log10(value) if self.log else value
-        return HEIGHT - BOTTOM - (at - self.low) / (self.high - self.low) * (HEIGHT - BOTTOM - TOP)
+        return HEIGHT - BOTTOM - self.share(value) * (HEIGHT - BOTTOM - TOP)
 
 
 def text(x, y, what, anchor="middle", more=""):
@@ -121,10 +152,15 @@ def frame(panel, left, width, axis, labelled):
 def draw_lines(panel, left, width, axis):
     slot = width / len(panel.categories)
     for s in panel.series:
-        points = [(left + (i + 0.5) * slot, axis.place(v)) for i, v in enumerate(s.values) if v is not None]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        yield f"<polyline points='{path}' fill='none' stroke='{COLOURS[s.colour]}' stroke-width='2' {dashes(s)}/>"
-        yield from (f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3' fill='{COLOURS[s.colour]}'/>" for x, y in points)
+        yield from draw_line(s, [(left + (i + 0.5) * slot, axis.place(v)) for i, v in enumerate(s.values)
+                                 if v is not None])
+
+
+def draw_line(series, points):
+    colour = COLOURS[series.colour]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    yield f"<polyline points='{path}' fill='none' stroke='{colour}' stroke-width='2' {dashes(series)}/>"
+    yield from (f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3' fill='{colour}'/>" for x, y in points)
 
 
 def draw_bars(panel, left, width, axis):
