@@ -58,6 +58,9 @@ class Session {
   // the client has to take what it was sent before; Effects::has_room will name the feed.
   virtual bool on_watch(CallId feed, const Header& header, const WatchNews& news,
                         Effects& effects) = 0;
+  // News of ZooKeeper's watches and sessions, for a session that has asked for them; in order with
+  // on_response.
+  virtual void on_zookeeper(zk::News, Effects&) {}
   // Bytes of answers that wait here for the client to take what was sent before.
   virtual std::size_t held_bytes() const = 0;
   // Called about once a second: where a client that sends one byte a minute is found out.

@@ -462,6 +462,9 @@ void Node::submit(ClientCall client, api::Request request) {
       return group_->lock(client, std::move(request));
     case api::Route::kAuth:
       return group_->authenticate(client, std::move(request));
+    case api::Route::kPing:
+      return reply(client,
+                   api::Response{group_->header(), api::Error{api::ErrorCode::kUnsupported, {}}});
   }
 }
 
