@@ -112,6 +112,7 @@ enum class Mode : std::uint8_t {
   kContainer = 4,
   kPersistentTtl = 5,
   kPersistentSequentialTtl = 6,
+  kNone = 7,  // whatever else a client has asked for: kBadArguments
 };
 
 struct Create {
@@ -119,7 +120,7 @@ struct Create {
   Bytes data;
   std::vector<Acl> acl;
   Mode mode = Mode::kPersistent;
-  std::int64_t ttl_ms = 0;  // of a mode with one: above 0
+  std::int64_t ttl_ms = -1;  // above 0 in a mode with one, below in the others: else kBadArguments
 
   bool operator==(const Create&) const = default;
 };
@@ -164,10 +165,10 @@ struct Multi {
   bool operator==(const Multi&) const = default;
 };
 
-// The member that takes the request draws `id` and `password`. `timeout_ms` is as it was
-// negotiated.
+// `timeout_ms` is as it was negotiated. The member that takes the request draws the rest.
 struct OpenSession {
   std::int64_t timeout_ms = 0;
+  std::int64_t ttl_s = 0;  // of its lease: at least the timeout
   SessionId id = 0;
   Bytes password;
 
@@ -305,8 +306,8 @@ struct Data {
 
   bool operator==(const Data&) const = default;
 };
-// GetAcl. As in ZooKeeper, who may neither read nor administer the node gets "x" for the second
-// half of digest ids.
+// GetAcl. As in ZooKeeper, who may not administer the node gets "x" in place of the passwords of
+// digest ids.
 struct Acls {
   std::vector<Acl> acl;
   Stat stat;

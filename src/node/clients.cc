@@ -10,12 +10,13 @@
 namespace conclave::node {
 
 struct Clients::Client : io::ConnectionHandler {
-  Client(Clients& clients, std::uint64_t number, std::unique_ptr<io::Connection> accepted)
+  Client(Clients& clients, std::uint64_t number, std::unique_ptr<io::Connection> accepted,
+         api::SessionFactory& make_session)
       : owner(clients),
         id(number),
         connection(std::move(accepted)),
-        session(clients.make_session_(connection->peer_name(),
-                                      api::ClientIdentity{connection->peer_common_name()})) {}
+        session(make_session(connection->peer_name(),
+                             api::ClientIdentity{connection->peer_common_name()})) {}
 
   void on_bytes(BytesView bytes) override { owner.take_input(*this, bytes); }
   void on_drained() override {
@@ -62,22 +63,24 @@ Clients::Clients(std::size_t max_connections, io::Clock& clock, io::Network& net
 
 Clients::~Clients() = default;
 
-Result<void> Clients::listen(const io::Address& address) {
+Result<void> Clients::listen(const io::Address& address, api::SessionFactory* make_session) {
+  api::SessionFactory& make = make_session == nullptr ? make_session_ : *make_session;
   listeners_.push_back(
-      TRY(network_.listen(address, [this](std::unique_ptr<io::Connection> connection) {
-        accept(std::move(connection));
+      TRY(network_.listen(address, [this, &make](std::unique_ptr<io::Connection> connection) {
+        accept(std::move(connection), make);
       })));
   return {};
 }
 
-void Clients::accept(std::unique_ptr<io::Connection> connection) {
+void Clients::accept(std::unique_ptr<io::Connection> connection,
+                     api::SessionFactory& make_session) {
   if (connections_.size() >= max_connections_) {
     LOG(kWarn, "client {} refused: {} connections are open", connection->peer_name(),
         connections_.size());
     return;
   }
   const std::uint64_t id = next_id_++;
-  auto client = std::make_unique<Client>(*this, id, std::move(connection));
+  auto client = std::make_unique<Client>(*this, id, std::move(connection), make_session);
   Client& started = *client;
   connections_.emplace(id, std::move(client));
   started.connection->start(&started);
