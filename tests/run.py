@@ -27,6 +27,8 @@ TESTS = [
     'import_test.py',
     'fairness_test.py',
     'consensus_test.py',
+    'zookeeper_test.py',
+    'zookeeper_differential_test.py',
     'differential_test.py',
     'etcdctl_pair_test.py',
     'etcdctl_test.py',

@@ -45,6 +45,9 @@ class Session {
   virtual ~Session() = default;
 
   virtual void on_bytes(BytesView bytes, Effects& effects) = 0;
+  // False: as many of the client's requests are under way as the session takes. It is shown no more
+  // bytes, and none are read, until it has been told something else and says true.
+  virtual bool takes_bytes() const { return true; }
   // Each call is answered at most once; answers to cancelled calls are ignored.
   virtual void on_response(CallId call, Response response, Effects& effects) = 0;
   // The first keys of a Range's answer, as many times as needed; on_response brings the rest, or an

@@ -40,8 +40,9 @@ class Clients {
           WatchHooks watches);
   ~Clients();
 
-  // kBusy names a port that is taken.
-  Result<void> listen(const io::Address& address);
+  // kBusy names a port that is taken. `make_session` is for the connections accepted there, and
+  // outlives this; null: the one that was given at first.
+  Result<void> listen(const io::Address& address, api::SessionFactory* make_session = nullptr);
   // Answers a call; ignored if its connection is gone. Answers of one loop turn leave together.
   void reply(ClientCall call, api::Response response);
   // The first keys of a Range's answer (api::Session::on_part). False: nobody waits for it.
@@ -65,7 +66,7 @@ class Clients {
  private:
   struct Client;
 
-  void accept(std::unique_ptr<io::Connection> connection);
+  void accept(std::unique_ptr<io::Connection> connection, api::SessionFactory& make_session);
   template <class Event>
   void tell(Client& client, Event&& event);
   void take_input(Client& client, BytesView bytes);

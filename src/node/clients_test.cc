@@ -84,7 +84,8 @@ class TestSession final : public api::Session {
  public:
   static constexpr std::size_t kRequestBytes = 64;
 
-  explicit TestSession(std::size_t& held) : held_(held) {}
+  TestSession(std::size_t& held, bool& takes) : held_(held), takes_(takes) {}
+  bool takes_bytes() const override { return takes_; }
   void on_bytes(BytesView bytes, Effects& effects) override {
     for (seen_ += bytes.size(); seen_ >= kRequestBytes; seen_ -= kRequestBytes) {
       effects.calls.push_back({});
@@ -104,6 +105,7 @@ class TestSession final : public api::Session {
 
  private:
   std::size_t& held_;
+  bool& takes_;
   std::size_t seen_ = 0;
 };
 
@@ -124,6 +126,7 @@ class ClientsTest : public ::testing::Test {
   }
 
   std::size_t held_ = 0;
+  bool takes_ = true;
   std::map<std::uint64_t, std::size_t> asked_;  // requests of each connection
   TestConnection::View* first_ = nullptr;
   std::vector<ClientCall> has_room_;
@@ -133,7 +136,7 @@ class ClientsTest : public ::testing::Test {
                    clock_,
                    network_,
                    [this](const std::string&, const api::ClientIdentity&) {
-                     return std::make_unique<TestSession>(held_);
+                     return std::make_unique<TestSession>(held_, takes_);
                    },
                    [this](ClientCall client, api::Request) { ++asked_[client.connection]; },
                    [](ClientCall) {},
@@ -215,6 +218,37 @@ TEST_F(ClientsTest, AFeedIsToldOnceOfRoomHoweverManyOfItsWatchesWereRefused) {
   EXPECT_TRUE(tell_event(7));
   clients_.tick();
   EXPECT_EQ(has_room_.size(), 2);
+}
+
+TEST_F(ClientsTest, ASessionThatTakesNoBytesIsShownNoneUntilItDoes) {
+  takes_ = false;
+  send_requests(*first_, 1);
+  EXPECT_EQ(asked_[1], 1) << "nobody had asked it";
+  EXPECT_TRUE(first_->paused);
+  send_requests(*first_, 2);
+  clock_.run_posted();
+  EXPECT_EQ(asked_[1], 1);
+  takes_ = true;
+  clock_.run_posted();
+  EXPECT_EQ(asked_[1], 1) << "it has been told nothing";
+  clients_.tick();
+  clock_.run_posted();
+  EXPECT_EQ(asked_[1], 3);
+  EXPECT_FALSE(first_->paused);
+}
+
+TEST_F(ClientsTest, ASessionMaySayInTheMiddleOfItsInputThatItTakesNoMore) {
+  send_requests(*first_, 10 * kShare);
+  EXPECT_EQ(asked_[1], kShare);
+  takes_ = false;
+  for (int turn = 0; turn < 3; ++turn) clock_.run_posted();
+  EXPECT_EQ(asked_[1], 2 * kShare) << "a piece, and it was asked";
+  EXPECT_TRUE(first_->paused);
+  takes_ = true;
+  clients_.tick();
+  for (int turn = 0; turn < 3; ++turn) clock_.run_posted();
+  EXPECT_EQ(asked_[1], 10 * kShare);
+  EXPECT_FALSE(first_->paused);
 }
 
 }  // namespace
