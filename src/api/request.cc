@@ -10,7 +10,7 @@ bool may_grow(const WriteRequest& write) {
   const auto grows = [](const auto& op) {
     using Op = std::decay_t<decltype(op)>;
     return std::is_same_v<Op, Create> || std::is_same_v<Op, SetData> ||
-           std::is_same_v<Op, SetAcl> || std::is_same_v<Op, OpenSession>;
+           std::is_same_v<Op, SetAcl>;
   };
   if (const auto* multi = std::get_if<Multi>(&write.op)) {
     return std::ranges::any_of(multi->operations,

@@ -51,7 +51,7 @@ enum class Code : std::int32_t {
   kAuthFailed = -115,
   kSessionMoved = -118,
   kNoWatcher = -121,
-  kQuotaExceeded = -125,
+  kQuotaExceeded = -125,  // the store is full: nothing that grows is taken, and the rest is
 };
 
 // Permissions, as bits of Acl::permissions.
@@ -83,7 +83,7 @@ struct Stat {
   std::int32_t version = 0;
   std::int32_t cversion = 0;
   std::int32_t aversion = 0;
-  std::int64_t ephemeral_owner = 0;  // as ZooKeeper shows it: of containers and TTL nodes too
+  SessionId ephemeral_owner = 0;  // 0 of containers and TTL nodes, too
   std::int32_t data_length = 0;
   std::int32_t num_children = 0;
   Zxid pzxid = 0;
@@ -176,10 +176,12 @@ struct OpenSession {
 };
 // The session goes on with this connection: any older one's requests are refused with kSessionMoved
 // from then on, and that connection is told. kSessionExpired: there is none, or the password is
-// wrong.
+// wrong. kBadArguments: the client has seen more than there is, as after a restore; nothing was
+// done.
 struct Reconnect {
   SessionId id = 0;
   Bytes password;
+  Zxid last_zxid = 0;  // that the client has seen
 
   bool operator==(const Reconnect&) const = default;
 };
@@ -199,7 +201,8 @@ struct WriteRequest {
   bool operator==(const WriteRequest&) const = default;
 };
 
-// Whether it may make the store larger: creates and new data, alone or in a multi, and sessions.
+// Whether it may make the store larger: creates and new data, alone or in a multi. Not sessions,
+// which are small, and without which nobody could delete.
 bool may_grow(const WriteRequest& write);
 
 // The caller's session has all of its time again once this is answered (others of its requests do

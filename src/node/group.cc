@@ -68,7 +68,9 @@ Group::Group(GroupId id, GroupState state, Shared shared)
                  return tell_watch(feed, revision, news);
                }),
       znode_watches_({.watches = limits::kMaxZnodeWatches,
-                      .connection_watches = limits::kMaxConnectionZnodeWatches},
+                      .connection_watches = limits::kMaxConnectionZnodeWatches,
+                      .bytes = limits::kMaxZnodeWatchBytes,
+                      .connection_bytes = limits::kMaxConnectionZnodeWatchBytes},
                      [this](std::uint64_t connection, api::zk::Event event) {
                        shared_.zookeeper_news(connection, std::move(event));
                      }),
@@ -277,6 +279,8 @@ void Group::write(ClientCall client, api::Request&& request) {
   if (alarm != nullptr && alarm->type == api::AlarmType::kNone) {
     return answer(client, api::AlarmResponse{});  // there is none of that kind to lift
   }
+  auto* zookeepers = std::get_if<api::zk::WriteRequest>(&request.body);
+  if (zookeepers != nullptr && is_answered_at_once(client, *zookeepers)) return;
   if (std::optional<api::Error> error = refusal(client, request)) {
     const bool wants_space = error->code == api::ErrorCode::kNoSpace;
     if (wants_space && is_over_quota(shared_.options.quota_bytes)) {
@@ -284,16 +288,18 @@ void Group::write(ClientCall client, api::Request&& request) {
     }
     if (error->code == api::ErrorCode::kTooManyRequests) ++counters_.requests_refused;
     ++counters_.writes_failed;
+    if (zookeepers != nullptr) return refuse_znodes(client, std::move(*error));
     return answer(client, std::move(*error));
   }
   if (auto* grant = std::get_if<api::LeaseGrantRequest>(&request.body)) complete(*grant);
-  auto* zookeepers = std::get_if<api::zk::WriteRequest>(&request.body);
   if (zookeepers != nullptr) complete(*zookeepers);
   const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
   Bytes command = store::encode_command(origin, request);
   if (command.size() > shared_.options.max_request_bytes) {
     ++counters_.writes_failed;
-    return answer(client, api::Error{api::ErrorCode::kRequestTooLarge, {}});
+    api::Error too_large{api::ErrorCode::kRequestTooLarge, {}};
+    if (zookeepers != nullptr) return refuse_znodes(client, std::move(too_large));
+    return answer(client, std::move(too_large));
   }
   writes_.add(client, std::move(command), request.id.has_value(), deadline(request),
               operations_of(request.body), zookeepers != nullptr);
@@ -519,8 +525,10 @@ void Group::read(ClientCall client, api::Request&& request) {
     ++counters_.reads_failed;
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
   }
-  const bool is_local = api::route_of(request) == api::Route::kLocalRead;
+  bool is_local = api::route_of(request) == api::Route::kLocalRead;
   if (const auto* znodes = std::get_if<api::zk::ReadRequest>(&request.body)) {
+    // Who hears of no leader does not know what has become of his session.
+    if (znodes->caller.session != 0 && !engine_.leader()) is_local = false;
     touch_session(znodes->caller.session);
     znode_reads_.add(client);
   }

@@ -257,6 +257,8 @@ class Group {
   void touch_sessions();
   void answer_pings(std::uint64_t number, const api::Response& response);
   void reap_znodes();
+  bool is_answered_at_once(ClientCall client, const api::zk::WriteRequest& write);
+  void refuse_znodes(ClientCall client, api::Error error);
   void fail_write(ClientCall client, api::ErrorCode code);
   void serve_in_order(Reads::Read read, store::RangeReader::Budget& budget);
   void serve_znodes(const Reads::Read& read, store::RangeReader::Budget& budget);
@@ -387,6 +389,11 @@ class Group {
   struct Ping {
     ClientCall client;
     api::zk::Caller caller;
+    Instant until;
+  };
+  struct Touch {
+    std::vector<api::zk::SessionId> sessions;
+    std::vector<Ping> pings;  // of these
   };
   store::ZnodeWatches znode_watches_;
   std::map<api::zk::SessionId, LocalSession> sessions_;
@@ -394,10 +401,11 @@ class Group {
   OrderedReads znode_reads_;
   std::set<api::zk::SessionId> touched_;
   Instant touch_again_;
-  std::vector<Ping> pings_;                           // that wait for a command
-  std::map<std::uint64_t, std::vector<Ping>> touch_;  // by command, those that wait for it
+  std::multimap<api::zk::SessionId, Ping> pings_;  // that wait for a command
+  std::map<std::uint64_t, Touch> touches_;         // commands under way
   std::size_t pings_under_way_ = 0;
   std::uint64_t next_touch_ = 1;
+  std::set<std::uint64_t> failed_connections_;  // nothing they ask for is to be done any more
   Bytes reap_from_;
   std::uint64_t reaping_ = 0;  // the call of the last command that reaps
   Instant notify_watches_at_;

@@ -7,8 +7,8 @@
 
 #include <deque>
 #include <map>
-#include <optional>
 #include <utility>
+#include <vector>
 
 #include "node/reads.h"
 
@@ -41,13 +41,17 @@ class OrderedReads {
     if (queue.order.empty()) queues_.erase(found);
   }
 
-  // One that came up early, and whose time it is now.
-  std::optional<Reads::Read> next(std::uint64_t connection) {
+  // Those that came up early and whose time it is now, one after the other.
+  std::vector<Reads::Read> take_early(std::uint64_t connection) {
+    std::vector<Reads::Read> reads;
     const auto found = queues_.find(connection);
-    if (found == queues_.end()) return std::nullopt;
-    auto read = found->second.early.extract(found->second.order.front());
-    if (read.empty()) return std::nullopt;
-    return std::move(read.mapped());
+    if (found == queues_.end()) return reads;
+    for (const api::CallId call : found->second.order) {
+      auto read = found->second.early.extract(call);
+      if (read.empty()) break;
+      reads.push_back(std::move(read.mapped()));
+    }
+    return reads;
   }
 
   void forget(std::uint64_t connection) { queues_.erase(connection); }

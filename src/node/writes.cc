@@ -56,6 +56,7 @@ void Writes::set_sent(Slot& slot, Epoch epoch) {
 }
 
 void Writes::unsend(std::uint64_t call, Slot& slot) {
+  if (slot.is_last_try) return end(slot);
   set_sent(slot, Epoch{});
   again_.insert(call);
 }
@@ -107,6 +108,7 @@ void Writes::put_back(const std::vector<std::uint64_t>& calls) {
     Slot* slot = find(call);
     if (slot != nullptr && slot->sent) unsend(call, *slot);
   }
+  drop_ended();
 }
 
 void Writes::put_back_before(Epoch applied) {
@@ -114,6 +116,7 @@ void Writes::put_back_before(Epoch applied) {
     Slot& slot = slots_[i];
     if (!slot.ended && slot.sent && slot.sent < applied) unsend(first_ + i, slot);
   }
+  drop_ended();
 }
 
 std::optional<ClientCall> Writes::finish(std::uint64_t call) {
@@ -157,6 +160,9 @@ void Writes::drop_after_failure(std::uint64_t connection) {
     const bool is_theirs = slot != nullptr && slot->client.connection == connection;
     if (is_theirs) end(*slot);
     it = is_theirs ? again_.erase(it) : std::next(it);
+  }
+  for (Slot& slot : slots_) {
+    if (!slot.ended && slot.client.connection == connection) slot.is_last_try = true;
   }
   drop_unsent(connection);
 }

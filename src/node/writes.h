@@ -93,7 +93,7 @@ class Writes {
   // Nobody waits any more for those of this connection that were not sent: they are dropped.
   void drop_unsent(std::uint64_t connection);
   // One of this connection's ordered writes was not done, or its fate is unknown: those after it
-  // that are in no log are dropped.
+  // that are in no log are dropped, and those that were sent are not sent again.
   void drop_after_failure(std::uint64_t connection);
   // Whether this client may add another one; `share`: times the limits.
   bool has_room(const ClientCall& client, std::size_t share) const {
@@ -135,6 +135,7 @@ class Writes {
     Epoch sent;  // none: unsent
     bool idempotent = false;
     bool ordered = false;
+    bool is_last_try = false;  // not to be sent again
     bool ended = false;
   };
 

@@ -48,6 +48,19 @@ struct WatchLeftBy {
   zk::Code code;
 };
 
+// How many nodes a read looks at, beside those that it brings.
+struct Looks {
+  std::size_t operator()(const zk::SetWatches& op) const {
+    return op.data.size() + op.exist.size() + op.child.size() + op.persistent.size() +
+           op.persistent_recursive.size();
+  }
+  std::size_t operator()(const zk::MultiRead& op) const { return op.operations.size(); }
+  template <class Other>
+  std::size_t operator()(const Other&) const {
+    return 0;
+  }
+};
+
 api::Error too_many_watches() {
   return {api::ErrorCode::kTooManyRequests, "the connection, or the member, has too many watches"};
 }
@@ -77,9 +90,34 @@ void Group::complete(zk::WriteRequest& write) {
   }
 }
 
+// What needs no log, or must not get into it.
+bool Group::is_answered_at_once(ClientCall client, const zk::WriteRequest& write) {
+  if (failed_connections_.contains(client.connection)) {
+    answer(client, api::Error{api::ErrorCode::kTimeout, "an earlier request was not carried out"});
+    return true;
+  }
+  const auto* reconnect = std::get_if<zk::Reconnect>(&write.op);
+  if (reconnect == nullptr || reconnect->password.size() == zk::kPasswordBytes) return false;
+  answer(client, zk::Reply{zk::Code::kSessionExpired, store_.revision(), {}});
+  return true;
+}
+
+// A store that is full is an answer like others, and the connection goes on.
+void Group::refuse_znodes(ClientCall client, api::Error error) {
+  if (error.code == api::ErrorCode::kNoSpace) {
+    return answer(client, zk::Reply{zk::Code::kQuotaExceeded, store_.revision(), {}});
+  }
+  failed_connections_.insert(client.connection);
+  writes_.drop_after_failure(client.connection);
+  answer(client, std::move(error));
+}
+
 // What a connection of ZooKeeper's asked for later must not be done if this was not.
 void Group::fail_write(ClientCall client, api::ErrorCode code) {
-  if (session_of_.contains(client.connection)) writes_.drop_after_failure(client.connection);
+  if (session_of_.contains(client.connection)) {
+    failed_connections_.insert(client.connection);
+    writes_.drop_after_failure(client.connection);
+  }
   answer(client, api::Error{code, {}});
 }
 
@@ -185,41 +223,55 @@ void Group::ping(ClientCall client, api::Request request) {
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
   }
   touched_.insert(caller.session);
-  pings_.push_back({client, std::move(caller)});
+  const Instant until = shared_.clock.now() + shared_.options.request_timeout;
+  const zk::SessionId session = caller.session;
+  pings_.emplace(session, Ping{client, {session, caller.generation, {}}, until});
 }
 
-// One command for all that were heard of, several times a second if a ping waits for it.
+// Commands for all that were heard of, several times a second if a ping waits for it.
 void Group::touch_sessions() {
   const Instant now = shared_.clock.now();
   if (touched_.empty() || (pings_.empty() && now < touch_again_)) return;
   touch_again_ = now + kTouchDelay;
   while (!touched_.empty()) {
-    store::TouchSessions touched;
-    while (!touched_.empty() && touched.sessions.size() < limits::kTouchedSessions) {
-      touched.sessions.push_back(touched_.extract(touched_.begin()).value());
+    Touch& touch = touches_[next_touch_];
+    while (!touched_.empty() && touch.sessions.size() < limits::kTouchedSessions) {
+      touch.sessions.push_back(touched_.extract(touched_.begin()).value());
     }
+    const auto end = pings_.upper_bound(touch.sessions.back());
+    for (auto it = pings_.begin(); it != end; ++it) touch.pings.push_back(std::move(it->second));
+    pings_.erase(pings_.begin(), end);
+    pings_under_way_ += touch.pings.size();
     const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
     writes_.add(ClientCall{kSessionsConnection, next_touch_++},
-                store::encode_command(origin, touched), false,
-                now + shared_.options.request_timeout, 1, true);
+                store::encode_command(origin, store::TouchSessions{touch.sessions}), false,
+                now + shared_.options.request_timeout);
   }
   want_turn();
-  if (pings_.empty()) return;
-  // Applied in this order: the last one says it of all.
-  pings_under_way_ += pings_.size();
-  touch_[next_touch_ - 1] = std::exchange(pings_, {});
 }
 
+// What could not be done is tried again, as it does no harm to have it done twice; pings wait for
+// it as long as other requests would.
 void Group::answer_pings(std::uint64_t number, const api::Response& response) {
-  auto waiting = touch_.extract(number);
-  if (waiting.empty()) return;
-  pings_under_way_ -= waiting.mapped().size();
+  auto found = touches_.extract(number);
+  if (found.empty()) return;
+  Touch touch = std::move(found.mapped());
+  pings_under_way_ -= touch.pings.size();
   const auto* error = std::get_if<api::Error>(&response.answer);
-  for (const Ping& ping : waiting.mapped()) {
-    if (error != nullptr) {
+  if (error != nullptr) {
+    for (const zk::SessionId session : touch.sessions) touch_session(session);
+  }
+  const Instant now = shared_.clock.now();
+  for (Ping& ping : touch.pings) {
+    if (error == nullptr) {
+      const zk::Code code = store_.check_session(ping.caller);
+      answer(ping.client, zk::Reply{code, response.header.revision, {}});
+    } else if (now >= ping.until) {
       answer(ping.client, *error);
     } else {
-      answer(ping.client, zk::Reply{store_.check_session(ping.caller), store_.revision(), {}});
+      touched_.insert(ping.caller.session);
+      const zk::SessionId session = ping.caller.session;
+      pings_.emplace(session, std::move(ping));
     }
   }
 }
@@ -247,7 +299,8 @@ void Group::serve_in_order(Reads::Read read, store::RangeReader::Budget& budget)
   if (!znode_reads_.is_next(read)) return;
   const std::uint64_t connection = read.client.connection;
   serve_znodes(read, budget);
-  while (auto next = znode_reads_.next(connection)) serve_znodes(*next, budget);
+  // In their order, and when it is their connection's turn again.
+  for (Reads::Read& next : znode_reads_.take_early(connection)) reads_.add_due(std::move(next));
 }
 
 void Group::serve_znodes(const Reads::Read& read, store::RangeReader::Budget& budget) {
@@ -257,6 +310,8 @@ void Group::serve_znodes(const Reads::Read& read, store::RangeReader::Budget& bu
   const std::size_t cost = cost_of(response.answer);
   if (cost > budget.bytes) reads_.charge(flow_of(read.client), cost - budget.bytes);
   budget.bytes -= std::min(budget.bytes, cost);
+  const auto& op = std::get<zk::ReadRequest>(read.request.body).op;
+  budget.keys -= std::min(budget.keys, std::visit(Looks{}, op));
   answer(read.client, std::move(response));
 }
 
@@ -319,13 +374,6 @@ bool Group::watch_znode(ClientCall client, const zk::ReadRequest& request, Bytes
 // What has changed since is told now, and needs no watch; but for persistent ones, as in ZooKeeper.
 std::optional<api::Error> Group::set_watches(ClientCall client, const zk::ReadRequest& request,
                                              const zk::SetWatches& wanted) {
-  const auto look = [&](const Bytes& path) -> std::optional<zk::Stat> {
-    api::Request exists;
-    exists.body = zk::ReadRequest{.caller = request.caller, .local = true, .op = zk::Exists{path}};
-    const api::Response response = store_.read(exists);
-    const auto* stat = std::get_if<zk::Changed>(&std::get<zk::Reply>(response.answer).result);
-    return stat == nullptr ? std::nullopt : std::optional(stat->stat);
-  };
   bool has_room = true;
   const auto set = [&](const Bytes& path, Kind kind, std::optional<zk::EventType> missed) {
     if (!missed) {
@@ -337,16 +385,17 @@ std::optional<api::Error> Group::set_watches(ClientCall client, const zk::ReadRe
   using Missed = std::optional<zk::EventType>;
   const zk::Zxid since = wanted.relative_zxid;
   for (const Bytes& path : wanted.data) {
-    const auto stat = look(path);
+    const auto stat = store_.find_znode(path);
     const Missed changed =
         stat && stat->mzxid > since ? Missed(zk::EventType::kDataChanged) : std::nullopt;
     set(path, Kind::kData, stat ? changed : zk::EventType::kDeleted);
   }
   for (const Bytes& path : wanted.exist) {
-    set(path, Kind::kData, look(path) ? Missed(zk::EventType::kCreated) : std::nullopt);
+    set(path, Kind::kData,
+        store_.find_znode(path) ? Missed(zk::EventType::kCreated) : std::nullopt);
   }
   for (const Bytes& path : wanted.child) {
-    const auto stat = look(path);
+    const auto stat = store_.find_znode(path);
     const Missed changed =
         stat && stat->pzxid > since ? Missed(zk::EventType::kChildrenChanged) : std::nullopt;
     set(path, Kind::kChildren, stat ? changed : zk::EventType::kDeleted);

@@ -134,7 +134,9 @@ void Mvcc::replace_current(KeyIndex& keys, KeyIndex::Position at, Record* made) 
   end_newest(*old);
   keys.replace(at, made);
   if (!old->tombstone) current_sum_ -= old->hash();
-  if (!old->tombstone && old->mod <= kept_) {
+  // A deletion says that the version behind it is not the one of then.
+  const bool says_something = !old->tombstone || old->older != nullptr;
+  if (says_something && old->mod <= kept_) {
     made->older = old;
     kept_records_.push_back(old);
     return;
@@ -196,6 +198,7 @@ void Mvcc::begin_newest(const Record& record) {
   ++key_count_;
   Sizes& sizes = sizes_[static_cast<std::size_t>(record.keyspace)];
   ++sizes.keys;
+  if (record.lease != 0) ++sizes.leased;
   sizes.bytes += record.key_size + record.value_size;
   leases_.attach(record.lease, record.keyspace, record.key());
 }
@@ -206,6 +209,7 @@ void Mvcc::end_newest(const Record& record) {
   --key_count_;
   Sizes& sizes = sizes_[static_cast<std::size_t>(record.keyspace)];
   --sizes.keys;
+  if (record.lease != 0) --sizes.leased;
   sizes.bytes -= record.key_size + record.value_size;
   leases_.detach(record.lease, record.keyspace, record.key());
 }

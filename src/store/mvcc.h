@@ -19,7 +19,8 @@
 //
 // A keyspace without history (store/record.h) has current versions only. A version that is replaced
 // is freed at once, or, if the snapshot that is being written needs it (keep_current), after that,
-// by reclaim(). Of a key there are then at most two or three versions, whatever happens to it.
+// by reclaim(). Of a key there is then one version, and one for each snapshot whose leavings
+// reclaim() has not come to, whatever happens to it.
 
 #include <array>
 #include <cstdint>
@@ -105,7 +106,8 @@ class Mvcc {
   // What is current of a keyspace.
   struct Sizes {
     std::uint64_t keys = 0;
-    std::uint64_t bytes = 0;  // of keys and values
+    std::uint64_t leased = 0;  // of these, attached to a lease
+    std::uint64_t bytes = 0;   // of keys and values
   };
   const Sizes& sizes(Keyspace keyspace) const { return sizes_[static_cast<std::size_t>(keyspace)]; }
 

@@ -38,7 +38,9 @@ void encode(Encoder& out, const SnapshotHead& head) {
   }
   if (version >= kSnapshotMembersVersion) encode_founding(out, facts);
   if (version >= kSnapshotLeasesVersion) out.varint(head.leases);
-  if (version >= kSnapshotAuthVersion) head.auth.encode(out);
+  const bool has_auth = version >= kSnapshotAuthVersion && !head.auth.is_blank();
+  if (version == kSnapshotCurrentVersion) out.u8(has_auth ? 1 : 0);
+  if (has_auth) head.auth.encode(out);
 }
 
 SnapshotHead decode_head(Decoder& in) {
@@ -61,7 +63,9 @@ SnapshotHead decode_head(Decoder& in) {
   }
   if (version >= kSnapshotMembersVersion) decode_founding(in, head.facts);
   if (version >= kSnapshotLeasesVersion) head.leases = in.varint();
-  if (version >= kSnapshotAuthVersion) head.auth = Auth::decode(in);
+  bool has_auth = version >= kSnapshotAuthVersion;
+  if (version == kSnapshotCurrentVersion) has_auth = in.flags(1) != 0;
+  if (has_auth) head.auth = Auth::decode(in);
   head.has_lease_users = version >= kSnapshotLeaseUsersVersion;
   head.has_current = version >= kSnapshotCurrentVersion;
   const bool may_have_witness = version >= kSnapshotWitnessVersion;

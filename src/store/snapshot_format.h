@@ -40,7 +40,8 @@ enum class FrameKind : std::uint8_t {
   kClient = 2,  // a client with request ids
   kAnswer = 3,  // one of its answers
   // The version of a key that is current at the compacted revision, or its deletion by that very
-  // revision; where there is no history the version that is current. In order of keyspaces and keys.
+  // revision; where there is no history the version that is current. In order of keyspaces and
+  // keys.
   kBase = 4,
   kChange = 5,  // a later change; in order of revisions
   kEnd = 6,

@@ -7,6 +7,7 @@
 #include "store/permissions.h"
 #include "store/snapshot.h"
 #include "store/state.h"
+#include "store/znode_tree.h"
 #include "store/znodes.h"
 
 namespace conclave::store {
@@ -48,6 +49,11 @@ void Store::want_znode_news(bool wanted) { state_->wants_znode_news = wanted; }
 
 api::zk::Code Store::check_session(const api::zk::Caller& caller) const {
   return store::check_session(*state_, caller);
+}
+
+std::optional<api::zk::Stat> Store::find_znode(BytesView path) const {
+  const auto node = stored_node(state_->mvcc, path);
+  return node ? std::optional(ZnodeTree::stat(*node)) : std::nullopt;
 }
 
 api::zk::Counts Store::znode_counts() const { return counts(*state_); }

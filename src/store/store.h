@@ -120,6 +120,7 @@ class Store {
 
   // ZooKeeper's (store/znodes.h).
   api::zk::Code check_session(const api::zk::Caller& caller) const;
+  std::optional<api::zk::Stat> find_znode(BytesView path) const;
   api::zk::Counts znode_counts() const;
   api::zk::SessionDump dump_sessions() const;
   bool has_timed_znodes() const;  // containers and TTL nodes

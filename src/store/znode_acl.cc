@@ -1,10 +1,12 @@
 #include "store/znode_acl.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
+#include <set>
+#include <utility>
 
 #include "base/check.h"
+#include "base/limits.h"
 #include "store/codec.h"
 
 namespace conclave::store {
@@ -75,9 +77,9 @@ bool is_valid(const Id& id) {
 // Whether an id of this scheme says who somebody is: an address does not.
 bool is_proof(const Id& id) { return id.scheme == "digest" || id.scheme == "x509"; }
 
-bool matches(const Id& wanted, const Id& has) {
-  if (wanted.scheme != has.scheme) return false;
-  return wanted.scheme == "ip" ? is_in_network(has.id, wanted.id) : wanted.id == has.id;
+bool matches(BytesView scheme, BytesView id, const Id& has) {
+  if (scheme != has.scheme) return false;
+  return scheme == "ip" ? is_in_network(has.id, id) : id == has.id;
 }
 
 bool is_open(const AclList& acl) {
@@ -87,26 +89,29 @@ bool is_open(const AclList& acl) {
 }  // namespace
 
 std::optional<AclList> fix_acl(const AclList& asked, const std::vector<Id>& caller) {
+  if (asked.empty() || asked.size() > limits::kMaxZnodeAcl) return std::nullopt;
   AclList fixed;
-  AclList seen;
+  std::size_t bytes = 0;
+  std::set<std::pair<std::int32_t, Id>> known;
+  const auto add = [&](std::int32_t permissions, const Id& id) {
+    if (!known.emplace(permissions, id).second) return true;
+    fixed.push_back({permissions, id});
+    bytes += sizeof(std::int64_t) + id.scheme.size() + id.id.size();
+    return fixed.size() <= limits::kMaxZnodeAcl && bytes <= limits::kMaxZnodeAclBytes;
+  };
   for (const Acl& acl : asked) {
-    if (std::ranges::find(seen, acl) != seen.end()) continue;
-    seen.push_back(acl);
-    if (acl.id == kAnyone) {
-      fixed.push_back(acl);
-    } else if (acl.id.scheme == "auth") {
-      const std::size_t before = fixed.size();
+    if (acl.id.scheme == "auth") {
+      bool has_proof = false;
       for (const Id& id : caller) {
-        if (is_proof(id)) fixed.push_back({acl.permissions, id});
+        if (!is_proof(id)) continue;
+        has_proof = true;
+        if (!add(acl.permissions, id)) return std::nullopt;
       }
-      if (fixed.size() == before) return std::nullopt;
-    } else if (is_valid(acl.id)) {
-      fixed.push_back(acl);
-    } else {
+      if (!has_proof) return std::nullopt;
+    } else if ((acl.id != kAnyone && !is_valid(acl.id)) || !add(acl.permissions, acl.id)) {
       return std::nullopt;
     }
   }
-  if (fixed.empty()) return std::nullopt;
   return fixed;
 }
 
@@ -140,13 +145,18 @@ std::optional<AclList> decode_acl(BytesView bytes) {
 bool is_allowed(BytesView acl, std::int32_t permissions, const std::vector<Id>& caller) {
   if (acl.empty()) return true;
   if (std::ranges::find(caller, "super", &Id::scheme) != caller.end()) return true;
-  const auto list = decode_acl(acl);
-  CHECK(list.has_value(), "a znode's access control list cannot be decoded");
-  return std::ranges::any_of(*list, [&](const Acl& each) {
-    if ((each.permissions & permissions) == 0) return false;
-    if (each.id == kAnyone) return true;
-    return std::ranges::any_of(caller, [&](const Id& id) { return matches(each.id, id); });
-  });
+  Decoder in(acl);
+  for (std::size_t left = in.count(); left > 0 && in.ok(); --left) {
+    const auto granted = static_cast<std::int32_t>(in.number());
+    const BytesView scheme = in.bytes();
+    const BytesView id = in.bytes();
+    if ((granted & permissions) == 0) continue;
+    if (scheme == kAnyone.scheme && id == kAnyone.id) return true;
+    const auto is_theirs = [&](const Id& has) { return matches(scheme, id, has); };
+    if (std::ranges::any_of(caller, is_theirs)) return true;
+  }
+  CHECK(in.ok(), "a znode's access control list cannot be decoded");
+  return false;
 }
 
 AclList without_passwords(AclList acl) {

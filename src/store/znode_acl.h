@@ -14,7 +14,8 @@ namespace conclave::store {
 using AclList = std::vector<api::zk::Acl>;
 
 // The list that a node gets of `asked`: without duplicates, "auth" replaced by the ids that the
-// caller has proved. nullopt: there is none of it, or an id that its scheme does not allow.
+// caller has proved. nullopt: there is nothing of it, an id that its scheme does not allow, or more
+// than limits::kMaxZnodeAcl entries or kMaxZnodeAclBytes.
 std::optional<AclList> fix_acl(const AclList& asked, const std::vector<api::zk::Id>& caller);
 
 // Empty: open to everybody.

@@ -25,7 +25,7 @@ std::optional<std::uint32_t> take_character(BytesView& text) {
   return character;
 }
 
-bool is_allowed(std::uint32_t character) {
+bool is_showable(std::uint32_t character) {
   if (character <= 0x1f) return false;
   if (character >= 0x7f && character <= 0x9f) return false;
   return character < 0xd800 || (character > 0xf8ff && character < 0xfff0);
@@ -34,7 +34,7 @@ bool is_allowed(std::uint32_t character) {
 bool has_allowed_characters(BytesView text) {
   while (!text.empty()) {
     const auto character = take_character(text);
-    if (!character || !is_allowed(*character)) return false;
+    if (!character || !is_showable(*character)) return false;
   }
   return true;
 }

@@ -1,6 +1,7 @@
 // Reads of znodes (znodes.h).
 
 #include "base/check.h"
+#include "base/limits.h"
 #include "store/znode_acl.h"
 #include "store/znode_path.h"
 #include "store/znode_tree.h"
@@ -14,6 +15,19 @@ using zk::Code;
 using ReadResult = decltype(zk::Reply::result);
 using ReadAnswer = std::expected<ReadResult, Code>;
 using Failed = std::unexpected<Code>;
+
+struct BytesOf {
+  std::size_t operator()(const zk::Data& data) const { return sizeof(data) + data.data.size(); }
+  std::size_t operator()(const zk::Names& names) const {
+    std::size_t bytes = sizeof(names);
+    for (const Bytes& name : names.names) bytes += sizeof(name) + name.size();
+    return bytes;
+  }
+  template <class Other>
+  std::size_t operator()(const Other& other) const {
+    return sizeof(other);
+  }
+};
 
 class Reading {
  public:
@@ -44,11 +58,15 @@ class Reading {
     if (!node) return Failed(node.error());
     zk::Names names{.names = {}, .stat = ZnodeTree::stat(*node)};
     if (!node->has_children()) return names;
-    names.names.reserve(static_cast<std::size_t>(node->children->present));
     const auto [first, end] = children_keys(op.path);
+    std::size_t bytes = 0;
     scan(first, end, [&](const Record& record) {
+      bytes += sizeof(Bytes) + record.key_size;
+      if (bytes > limits::kMaxZnodeAnswerBytes) return false;
       names.names.emplace_back(record.key().substr(first.size()));
+      return true;
     });
+    if (bytes > limits::kMaxZnodeAnswerBytes) return Failed(Code::kMarshallingError);
     return names;
   }
   ReadAnswer operator()(const zk::GetEphemerals& op) const {
@@ -70,7 +88,10 @@ class Reading {
       count.count = static_cast<std::int64_t>(state_.mvcc.sizes(Keyspace::kZnode).keys) - 1;
       return count;
     }
-    const auto add = [&count](const Record&) { ++count.count; };
+    const auto add = [&count](const Record&) {
+      ++count.count;
+      return true;
+    };
     const auto children = children_keys(op.path);
     const auto deeper = deeper_keys(op.path);
     scan(children.first, children.second, add);
@@ -79,8 +100,11 @@ class Reading {
   }
   ReadAnswer operator()(const zk::MultiRead& op) const {
     zk::Results results;
+    std::size_t bytes = 0;
     for (const auto& each : op.operations) {
       auto answer = std::visit(*this, each);
+      bytes += answer ? std::visit(BytesOf{}, *answer) : 0;
+      if (bytes > limits::kMaxZnodeAnswerBytes) return Failed(Code::kMarshallingError);
       zk::Results::One& one = results.results.emplace_back();
       if (!answer) {
         one.code = answer.error();
@@ -113,11 +137,7 @@ class Reading {
 
   template <class Visit>
   void scan(BytesView first, BytesView end, Visit visit) const {
-    state_.mvcc.scan(Keyspace::kZnode, KeyRange::of(first, end), state_.mvcc.revision(),
-                     [&](const Record& record) {
-                       visit(record);
-                       return true;
-                     });
+    state_.mvcc.scan(Keyspace::kZnode, KeyRange::of(first, end), state_.mvcc.revision(), visit);
   }
 
   const StoreState& state_;
@@ -146,9 +166,7 @@ zk::Counts counts(const StoreState& state) {
   counts.nodes = nodes.keys;
   counts.data_bytes = nodes.bytes;
   counts.sessions = state.mvcc.sizes(Keyspace::kZnodeSession).keys;
-  for (const zk::SessionDump::One& session : dump_sessions(state).sessions) {
-    counts.ephemerals += session.ephemerals.size();
-  }
+  counts.ephemerals = nodes.leased;
   return counts;
 }
 

@@ -8,22 +8,6 @@ namespace {
 constexpr std::uint8_t kKindBits = 3;
 constexpr std::uint8_t kHasAcl = 4;
 
-// ZooKeeper's way to say in a stat what a node without an owner is.
-constexpr std::uint64_t kContainerOwner = 0x8000'0000'0000'0000;
-constexpr std::uint64_t kTtlOwner = 0xff00'0000'0000'0000;
-
-std::int64_t shown_owner(const Znode& node) {
-  switch (node.kind) {
-    case Znode::Kind::kPlain:
-      return node.owner;
-    case Znode::Kind::kContainer:
-      return static_cast<std::int64_t>(kContainerOwner);
-    case Znode::Kind::kTtl:
-      return static_cast<std::int64_t>(kTtlOwner | static_cast<std::uint64_t>(node.ttl_ms));
-  }
-  return 0;
-}
-
 }  // namespace
 
 Bytes encode(const Znode& node) {
@@ -132,7 +116,7 @@ api::zk::Stat stat_of(const Znode& node, const std::optional<ZnodeChildren>& chi
           .version = node.version,
           .cversion = static_cast<std::int32_t>(changes),
           .aversion = node.aversion,
-          .ephemeral_owner = shown_owner(node),
+          .ephemeral_owner = node.owner,
           .data_length = static_cast<std::int32_t>(node.data.size()),
           .num_children = present,
           .pzxid = of.pzxid};

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/limits.h"
 #include "store/znode_acl.h"
 #include "store/znode_path.h"
 
@@ -12,39 +13,67 @@ namespace conclave::store {
 using api::zk::EventType;
 using api::zk::WatcherType;
 
-ZnodeWatches::Kinds ZnodeWatches::kinds_of(WatcherType type) {
+ZnodeWatches::Kinds ZnodeWatches::bits_of(Kind kind) {
+  switch (kind) {
+    case Kind::kData:
+      return kOnce;
+    case Kind::kChildren:
+      return kOnceChildren;
+    case Kind::kPersistent:
+      return kAlways | kAlwaysChildren;
+    case Kind::kRecursive:
+      return kBelow;
+  }
+  return 0;
+}
+
+ZnodeWatches::Kinds ZnodeWatches::bits_of(WatcherType type) {
+  constexpr Kinds kOfData = kOnce | kAlways | kBelow;
+  constexpr Kinds kOfChildren = kOnceChildren | kAlwaysChildren;
   switch (type) {
     case WatcherType::kChildren:
-      return bit(Kind::kChildren);
+      return kOfChildren;
     case WatcherType::kData:
-      return bit(Kind::kData);
+      return kOfData;
     case WatcherType::kAny:
       break;
   }
-  return bit(Kind::kData) | bit(Kind::kChildren) | bit(Kind::kPersistent) | bit(Kind::kRecursive);
+  return kOfData | kOfChildren;
+}
+
+bool ZnodeWatches::is_full(const Connection* client, std::size_t path_bytes) const {
+  if (watches_ >= limits_.watches || bytes_ + path_bytes > limits_.bytes) return true;
+  return client != nullptr && (client->watches >= limits_.connection_watches ||
+                               client->bytes + path_bytes > limits_.connection_bytes);
 }
 
 bool ZnodeWatches::add(std::uint64_t connection, BytesView path, Kind kind,
                        const std::vector<api::zk::Id>& ids) {
+  if (path.size() > limits::kMaxZnodePathBytes) return false;
   path = canonical_path(path);
   const auto known = connections_.find(connection);
-  const bool is_full =
-      watches_ >= limits_.watches ||
-      (known != connections_.end() && known->second.watches >= limits_.connection_watches);
   const auto found = paths_.find(path);
+  Kinds new_kinds = bits_of(kind);
+  bool is_new_path = true;
   if (found != paths_.end()) {
     const auto own = found->second.find(connection);
-    if (own != found->second.end() && (own->second & bit(kind)) != 0) return true;
+    is_new_path = own == found->second.end();
+    if (!is_new_path) new_kinds = static_cast<Kinds>(new_kinds & ~own->second);
   }
-  if (is_full) return false;
+  if (new_kinds == 0) return true;
+  const std::size_t bytes = is_new_path ? path.size() : 0;
+  if (is_full(known == connections_.end() ? nullptr : &known->second, bytes)) return false;
   const auto at = found != paths_.end() ? found : paths_.emplace(path, Watchers()).first;
   Connection& client = connections_[connection];
-  at->second[connection] |= bit(kind);
-  client.ids = ids;
+  at->second[connection] |= new_kinds;
+  const auto count = static_cast<std::size_t>(std::popcount(new_kinds));
+  if (client.ids != ids) client.ids = ids;
   client.paths.insert(&*at);
-  ++client.watches;
-  ++watches_;
-  if (kind == Kind::kRecursive) ++recursive_;
+  client.watches += count;
+  client.bytes += bytes;
+  watches_ += count;
+  bytes_ += bytes;
+  if ((new_kinds & kBelow) != 0) ++recursive_;
   return true;
 }
 
@@ -56,10 +85,12 @@ void ZnodeWatches::drop(Paths::iterator path, Watchers::iterator watcher, Kinds 
   CHECK(client != connections_.end());
   client->second.watches -= count;
   watches_ -= count;
-  if ((dropped & bit(Kind::kRecursive)) != 0) --recursive_;
+  if ((dropped & kBelow) != 0) --recursive_;
   watcher->second = static_cast<Kinds>(watcher->second & ~dropped);
   if (watcher->second != 0) return;
   client->second.paths.erase(&*path);
+  client->second.bytes -= path->first.size();
+  bytes_ -= path->first.size();
   if (client->second.paths.empty()) connections_.erase(client);
   path->second.erase(watcher);
   if (path->second.empty()) paths_.erase(path);
@@ -69,13 +100,13 @@ bool ZnodeWatches::has(std::uint64_t connection, BytesView path, WatcherType typ
   const auto found = paths_.find(canonical_path(path));
   if (found == paths_.end()) return false;
   const auto own = found->second.find(connection);
-  return own != found->second.end() && (own->second & kinds_of(type)) != 0;
+  return own != found->second.end() && (own->second & bits_of(type)) != 0;
 }
 
 bool ZnodeWatches::remove(std::uint64_t connection, BytesView path, WatcherType type) {
   if (!has(connection, path, type)) return false;
   const auto found = paths_.find(canonical_path(path));
-  drop(found, found->second.find(connection), kinds_of(type));
+  drop(found, found->second.find(connection), bits_of(type));
   return true;
 }
 
@@ -114,7 +145,7 @@ void ZnodeWatches::add_from_above(const ZnodeChange& change, Told& told) const {
     const auto found = paths_.find(path);
     if (found == paths_.end()) continue;
     for (const auto& [connection, kinds] : found->second) {
-      if ((kinds & bit(Kind::kRecursive)) == 0) continue;
+      if ((kinds & kBelow) == 0) continue;
       const auto& ids = connections_.at(connection).ids;
       if (is_allowed(change.acl, api::zk::kRead, ids)) told.insert(connection);
     }
@@ -123,9 +154,9 @@ void ZnodeWatches::add_from_above(const ZnodeChange& change, Told& told) const {
 
 void ZnodeWatches::on_change(const ZnodeChange& change, api::zk::Zxid zxid) {
   if (empty()) return;
-  const Kinds always = bit(Kind::kPersistent) | bit(Kind::kRecursive);
-  Kinds once = bit(Kind::kData);
-  if (change.type == EventType::kDeleted) once |= bit(Kind::kChildren);
+  const bool is_deletion = change.type == EventType::kDeleted;
+  const Kinds once = is_deletion ? kOnce | kOnceChildren : kOnce;
+  const Kinds always = is_deletion ? kAlways | kAlwaysChildren | kBelow : kAlways | kBelow;
   Told told;
   add_from_above(change, told);
   take(change.path, once, always, told);
@@ -136,7 +167,7 @@ void ZnodeWatches::on_change(const ZnodeChange& change, api::zk::Zxid zxid) {
   const auto split = split_path(change.path);
   CHECK(split.has_value());
   told.clear();
-  take(split->parent, bit(Kind::kChildren), bit(Kind::kPersistent), told);
+  take(split->parent, kOnceChildren, kAlwaysChildren, told);
   for (const std::uint64_t connection : told) {
     tell_(connection, {EventType::kChildrenChanged, Bytes(split->parent), zxid});
   }

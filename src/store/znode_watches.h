@@ -32,14 +32,16 @@ class ZnodeWatches {
   struct Limits {
     std::size_t watches = 0;             // of all
     std::size_t connection_watches = 0;  // of one
+    std::size_t bytes = SIZE_MAX;        // of their paths: of all
+    std::size_t connection_bytes = SIZE_MAX;
   };
 
-  enum class Kind : std::uint8_t { kData = 1, kChildren = 2, kPersistent = 4, kRecursive = 8 };
+  enum class Kind : std::uint8_t { kData, kChildren, kPersistent, kRecursive };
 
   ZnodeWatches(const Limits& limits, Tell tell) : limits_(limits), tell_(std::move(tell)) {}
 
   // `ids` are what the client has proved to be by now. Without effect if there is such a watch.
-  // False: there are too many.
+  // False: there are too many, or the path is longer than a node's may be.
   bool add(std::uint64_t connection, BytesView path, Kind kind,
            const std::vector<api::zk::Id>& ids);
   // Whether there was one (kAny: of whatever kind).
@@ -67,11 +69,20 @@ class ZnodeWatches {
     std::vector<api::zk::Id> ids;
     absl::btree_set<Paths::value_type*> paths;  // in no order that anybody sees
     std::size_t watches = 0;
+    std::size_t bytes = 0;
   };
   using Told = absl::btree_set<std::uint64_t>;
 
-  static Kinds bit(Kind kind) { return static_cast<Kinds>(kind); }
-  static Kinds kinds_of(api::zk::WatcherType type);
+  // A persistent watch is one of the data and one of the children, which can be removed apart.
+  static constexpr Kinds kOnce = 1;
+  static constexpr Kinds kOnceChildren = 2;
+  static constexpr Kinds kAlways = 4;
+  static constexpr Kinds kAlwaysChildren = 8;
+  static constexpr Kinds kBelow = 16;
+
+  static Kinds bits_of(Kind kind);
+  static Kinds bits_of(api::zk::WatcherType type);
+  bool is_full(const Connection* client, std::size_t path_bytes) const;
   void take(BytesView path, Kinds once, Kinds always, Told& told);
   void add_from_above(const ZnodeChange& change, Told& told) const;
   void drop(Paths::iterator path, Watchers::iterator watcher, Kinds kinds);
@@ -81,6 +92,7 @@ class ZnodeWatches {
   Paths paths_;
   absl::btree_map<std::uint64_t, Connection> connections_;
   std::size_t watches_ = 0;
+  std::size_t bytes_ = 0;
   std::size_t recursive_ = 0;
 };
 

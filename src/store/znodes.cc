@@ -4,6 +4,8 @@
 #include <expected>
 
 #include "base/check.h"
+#include "base/limits.h"
+#include "store/codec.h"
 #include "store/lease.h"
 #include "store/znode_acl.h"
 #include "store/znode_path.h"
@@ -58,7 +60,8 @@ class Operations {
   OpOutcome operator()(const zk::Create& op) {
     if (!is_valid_mode(op)) return Failed(Code::kBadArguments);
     const auto split = split_path(op.path);
-    if (!split || has_nul(op.path)) return Failed(Code::kBadArguments);
+    const bool is_long = op.path.size() > limits::kMaxZnodePathBytes;
+    if (!split || has_nul(op.path) || is_long) return Failed(Code::kBadArguments);
     const auto acl = fix_acl(op.acl, request_.caller.ids);
     if (!acl) return Failed(Code::kInvalidAcl);
     const ZnodeTree::Node* parent = tree_.find(split->parent);
@@ -228,6 +231,7 @@ class Application {
     const auto lease = state_.leases.find(op.id);
     CHECK(lease.has_value(), "session {} has no lease", op.id);
     if (lease->deadline <= state_.stamp) return reply(Code::kSessionExpired);
+    if (op.last_zxid > state_.mvcc.revision()) return reply(Code::kBadArguments);
     state_.leases.keep_alive(op.id, state_.stamp);
     ++session->generation;
     Mvcc::Write write(state_.mvcc);
@@ -298,6 +302,16 @@ class Application {
   const zk::WriteRequest& request_;
 };
 
+// Of a session's record: looked at with each request.
+std::uint64_t generation_of(BytesView session) {
+  Decoder in(session);
+  in.bytes();
+  in.number();
+  const std::uint64_t generation = in.varint();
+  CHECK(in.finished(), "a session's record cannot be decoded");
+  return generation;
+}
+
 bool is_reapable(const ZnodeTree::Node& node, Stamp now) {
   if (node.has_children()) return false;
   if (node.znode.kind == Znode::Kind::kContainer) {
@@ -367,9 +381,11 @@ bool is_session(const Mvcc& mvcc, LeaseId id) {
 }
 
 Code check_session(const StoreState& state, const zk::Caller& caller) {
-  const auto session = stored_session(state.mvcc, caller.session);
-  if (!session) return Code::kSessionExpired;
-  return session->generation == caller.generation ? Code::kOk : Code::kSessionMoved;
+  const Record* record =
+      state.mvcc.find(Keyspace::kZnodeSession, session_key(caller.session), state.mvcc.revision());
+  if (record == nullptr) return Code::kSessionExpired;
+  const bool is_newest = generation_of(record->value()) == caller.generation;
+  return is_newest ? Code::kOk : Code::kSessionMoved;
 }
 
 }  // namespace conclave::store

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/limits.h"
 #include "store/lease.h"
 
 namespace conclave::store {
@@ -111,6 +112,7 @@ struct OpEncoder {
     kind(OpKind::kReconnect);
     out.number(op.id);
     out.bytes(op.password);
+    out.number(op.last_zxid);
   }
   void operator()(const zk::CloseSession&) const { kind(OpKind::kCloseSession); }
 
@@ -175,6 +177,8 @@ zk::Reconnect decode_reconnect(Decoder& in) {
   zk::Reconnect op;
   op.id = in.number();
   op.password = in.bytes();
+  op.last_zxid = in.number();
+  if (op.password.size() != zk::kPasswordBytes) in.fail();
   return op;
 }
 
@@ -197,6 +201,7 @@ zk::Operation decode_operation(Decoder& in) {
 zk::Multi decode_multi(Decoder& in) {
   zk::Multi op;
   const std::size_t count = in.count();
+  if (count > limits::kMaxZnodeOperations) in.fail();
   for (std::size_t i = 0; i < count && in.ok(); ++i) op.operations.push_back(decode_operation(in));
   return op;
 }
@@ -248,6 +253,12 @@ struct Size {
 
 }  // namespace
 
+bool is_bounded(const zk::Caller& caller) {
+  std::size_t bytes = 0;
+  for (const zk::Id& id : caller.ids) bytes += id.scheme.size() + id.id.size();
+  return caller.ids.size() <= limits::kMaxCallerIds && bytes <= limits::kMaxCallerIdBytes;
+}
+
 void encode(Encoder& out, const zk::WriteRequest& request) {
   out.number(request.caller.session);
   out.varint(request.caller.generation);
@@ -263,6 +274,7 @@ zk::WriteRequest decode_zookeeper(Decoder& in) {
   request.caller.generation = in.varint();
   const std::size_t ids = in.count();
   for (std::size_t i = 0; i < ids && in.ok(); ++i) request.caller.ids.push_back(decode_id(in));
+  if (!is_bounded(request.caller)) in.fail();
   request.time_ms = in.number();
   if (request.time_ms < 0 || request.time_ms > kLastTimeMs) in.fail();
   request.op = decode_op(in);
