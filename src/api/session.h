@@ -32,7 +32,11 @@ class Session {
       CallId feed = 0;  // chosen by the session, like a call's id
       WatchRequest request;
     };
-    std::size_t unsent = 0;         // in: what the connection still has to send of earlier `send`s
+    std::size_t unsent = 0;  // in: what the connection still has to send of earlier `send`s
+    // In: the owner calls on_drained at the end of the turn if the session wants it to, so that
+    // what many answers have in common is done once.
+    bool gathers = false;
+    bool wants_drained = false;
     Bytes send;                     // to the client, in order
     std::vector<Call> calls;        // to be answered with on_response, in any order
     std::vector<CallId> cancelled;  // the client is no longer interested: do not answer
@@ -67,8 +71,8 @@ class Session {
   virtual void on_tick(Instant now, Effects& effects) = 0;
   // The member is stopping: tell the client (GOAWAY) and finish what is open.
   virtual void on_shutdown(Effects& effects) = 0;
-  // The connection accepts bytes again after having been full. A session that held data back sends
-  // it now.
+  // The connection accepts bytes again after having been full, or Effects::wants_drained. A session
+  // that held data back sends it now.
   virtual void on_drained(Effects& effects) = 0;
 };
 

@@ -16,7 +16,9 @@ struct Clients::Client : io::ConnectionHandler {
         id(number),
         connection(std::move(accepted)),
         session(make_session(connection->peer_name(),
-                             api::ClientIdentity{connection->peer_common_name()})) {}
+                             api::ClientIdentity{connection->peer_common_name()})) {
+    effects.gathers = true;
+  }
 
   void on_bytes(BytesView bytes) override { owner.take_input(*this, bytes); }
   void on_drained() override {
@@ -204,7 +206,8 @@ Room Clients::room_for(std::uint64_t connection) {
 // back here with the session's next ones: they wait for the loop further up the stack, since a
 // client can send any number of them.
 void Clients::after_session(Client& client) {
-  const bool something = client.gone || client.effects.close || !client.effects.send.empty();
+  const bool something = client.gone || client.effects.close || client.effects.wants_drained ||
+                         !client.effects.send.empty();
   if (something && !client.dirty) {
     client.dirty = true;
     dirty_.push_back(client.id);
@@ -302,6 +305,10 @@ void Clients::flush() {
     const auto found = connections_.find(id);
     if (found == connections_.end()) continue;
     Client& client = *found->second;
+    const bool wants_drained = std::exchange(client.effects.wants_drained, false);
+    if (wants_drained && !client.gone) {
+      tell(client, [&] { client.session->on_drained(client.effects); });
+    }
     client.dirty = false;
     if (client.gone) {
       connections_.erase(found);
@@ -322,6 +329,7 @@ void Clients::flush() {
       client.is_slow = true;
       resume(client);
     }
+    if (client.effects.wants_drained) after_session(client);  // by what was answered meanwhile
   }
 }
 

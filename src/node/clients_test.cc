@@ -36,11 +36,12 @@ class TestConnection final : public io::Connection {
   struct View {
     io::ConnectionHandler* handler = nullptr;
     bool paused = false;
+    std::vector<Bytes> sent{};
   };
 
   explicit TestConnection(View& view) : view_(view) {}
   void start(io::ConnectionHandler* handler) override { view_.handler = handler; }
-  void send(Bytes) override {}
+  void send(Bytes bytes) override { view_.sent.push_back(std::move(bytes)); }
   std::size_t unsent_bytes() const override { return 0; }
   void pause_reading(bool paused) override { view_.paused = paused; }
   void close_after_send() override {}
@@ -91,7 +92,12 @@ class TestSession final : public api::Session {
       effects.calls.push_back({});
     }
   }
-  void on_response(api::CallId, api::Response, Effects&) override {}
+  // As a session does that gathers: what it has to send leaves with on_drained.
+  void on_response(api::CallId, api::Response, Effects& effects) override {
+    EXPECT_TRUE(effects.gathers);
+    ++gathered_;
+    effects.wants_drained = true;
+  }
   bool on_part(api::CallId, const api::Header&, std::vector<api::KeyValue>, Effects&) override {
     return true;
   }
@@ -101,9 +107,12 @@ class TestSession final : public api::Session {
   std::size_t held_bytes() const override { return held_; }
   void on_tick(Instant, Effects&) override {}
   void on_shutdown(Effects&) override {}
-  void on_drained(Effects&) override {}
+  void on_drained(Effects& effects) override {
+    effects.send.append(std::exchange(gathered_, 0), 'a');
+  }
 
  private:
+  std::size_t gathered_ = 0;
   std::size_t& held_;
   bool& takes_;
   std::size_t seen_ = 0;
@@ -170,6 +179,17 @@ TEST_F(ClientsTest, WhoSendsManyRequestsHasItsShareOfEachTurn) {
   for (int turn = 0; turn < 3; ++turn) clock_.run_posted();
   EXPECT_EQ(asked_[1], 10 * kShare);
   EXPECT_FALSE(first_->paused);
+}
+
+TEST_F(ClientsTest, AnswersOfATurnLeaveTogether) {
+  for (int turn = 0; turn < 2; ++turn) {
+    clients_.reply({1, 1}, {});
+    clients_.reply({1, 2}, {});
+    EXPECT_TRUE(first_->sent.empty());
+    clock_.run_posted();
+    EXPECT_EQ(first_->sent, std::vector<Bytes>{"aa"});
+    first_->sent.clear();
+  }
 }
 
 TEST_F(ClientsTest, ATurnIsBoundedHoweverManySendTheirShares) {

@@ -71,7 +71,7 @@ void GrpcSession::on_response(api::CallId id, api::Response response, Effects& e
   } else {
     answer(*stream, response);
   }
-  settle(effects);
+  settle_later(effects);
 }
 
 bool GrpcSession::on_part(api::CallId id, const api::Header& header, std::vector<api::KeyValue> kvs,
@@ -132,6 +132,12 @@ void GrpcSession::settle(Effects& effects) {
   if (!http2_.finished()) return;
   effects.close = true;
   if (!http2_.complaint().empty()) effects.close_reason = http2_.complaint();
+}
+
+// As settle(), once for all answers and news of a turn.
+void GrpcSession::settle_later(Effects& effects) {
+  if (!effects.gathers) return settle(effects);
+  effects.wants_drained = true;
 }
 
 void GrpcSession::take_news(Effects& effects) {

@@ -64,6 +64,7 @@ class GrpcSession final : public api::Session {
   void poll_watches(Effects& effects);
   void end_watches();
   void settle(Effects& effects);
+  void settle_later(Effects& effects);
   void call_waiting(Effects& effects);
 
   // Streams of snapshots (snapshot_streams.cc).

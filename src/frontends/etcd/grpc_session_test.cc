@@ -149,6 +149,26 @@ TEST_F(GrpcSessionTest, Put) {
             "\"k\" create_revision: 1 mod_revision: 2 version: 3 value: \"old\" lease: 4 }");
 }
 
+// What an owner that gathers hears of several answers: nothing before it asks, then all of them.
+TEST_F(GrpcSessionTest, AnswersOfATurnLeaveTogether) {
+  const auto first = call(kPutPath, put_message("a", "1"));
+  const auto second = call(kPutPath, put_message("b", "2"));
+  pump();
+  ASSERT_EQ(calls_.size(), 2);
+  api::Session::Effects effects;
+  effects.gathers = true;
+  for (const auto& item : calls_) {
+    session_->on_response(item.id, {kHeader, api::PutResponse{}}, effects);
+    EXPECT_TRUE(effects.wants_drained);
+    EXPECT_TRUE(effects.send.empty());
+    EXPECT_GT(session_->held_bytes(), 0) << "they are counted meanwhile";
+  }
+  session_->on_drained(effects);
+  settle(std::move(effects));
+  EXPECT_EQ(status(first), Status("0", ""));
+  EXPECT_EQ(status(second), Status("0", ""));
+}
+
 TEST_F(GrpcSessionTest, RangeWithEachOption) {
   pb::RangeRequest range;
   range.set_key("a");

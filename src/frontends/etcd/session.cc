@@ -72,7 +72,9 @@ class EtcdSession final : public api::Session {
   }
 
   void on_drained(Effects& effects) override {
-    if (chosen_ != nullptr) chosen_->on_drained(effects);
+    if (chosen_ == nullptr) return;
+    chosen_->on_drained(effects);
+    name_peer(effects);
   }
 
  private:

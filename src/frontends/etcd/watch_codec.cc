@@ -4,6 +4,7 @@
 #include <google/protobuf/io/coded_stream.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "base/check.h"
@@ -81,16 +82,16 @@ enum Tag : std::uint8_t {
   kKvTag = 2 << 3 | 2,
   kPrevKvTag = 3 << 3 | 2,
   kEventsTag = 11 << 3 | 2,
+  kHeaderTag = 1 << 3 | 2,
+  kWatchIdTag = 2 << 3,
+  kFragmentTag = 7 << 3,
+  kClusterTag = 1 << 3,
+  kMemberTag = 2 << 3,
+  kRevisionTag = 3 << 3,
+  kTermTag = 4 << 3,
 };
 
 std::size_t varint_size(std::uint64_t value) { return CodedOutputStream::VarintSize64(value); }
-
-void append_varint(std::uint64_t value, Bytes& out) {
-  for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
-  out.push_back(static_cast<char>(value));
-}
-
-void append_tag(Tag tag, Bytes& out) { out.push_back(static_cast<char>(tag)); }
 
 // proto3 leaves out what has its default value.
 std::size_t size_of(std::int64_t number) {
@@ -109,31 +110,55 @@ std::size_t size_of(const api::Event& event) {
          (event.prev_kv ? size_of_part(size_of(*event.prev_kv)) : 0);
 }
 
-void append(Tag tag, std::int64_t number, Bytes& out) {
-  if (number == 0) return;
-  append_tag(tag, out);
-  append_varint(static_cast<std::uint64_t>(number), out);
+// Appends fields to a message. Numbers and lengths are gathered, as each is only a few bytes.
+class Fields {
+ public:
+  explicit Fields(Bytes& out) : out_(out) {}
+  ~Fields() { flush(); }
+  Fields(const Fields&) = delete;
+  Fields& operator=(const Fields&) = delete;
+
+  void number(Tag tag, std::uint64_t value) {
+    if (value != 0) pair(tag, value);
+  }
+  void number(Tag tag, std::int64_t value) { number(tag, static_cast<std::uint64_t>(value)); }
+  void bytes(Tag tag, BytesView value) {
+    if (value.empty()) return;
+    part(tag, value.size());
+    flush();
+    out_.append(value);
+  }
+  // A message within this one, whose fields come next.
+  void part(Tag tag, std::size_t size) { pair(tag, size); }
+
+ private:
+  static constexpr std::size_t kMostOfAPair = 11;
+
+  void pair(Tag tag, std::uint64_t value) {
+    if (size_ + kMostOfAPair > gathered_.size()) flush();
+    gathered_[size_++] = static_cast<char>(tag);
+    for (; value >= 0x80; value >>= 7) gathered_[size_++] = static_cast<char>(value | 0x80);
+    gathered_[size_++] = static_cast<char>(value);
+  }
+  void flush() { out_.append(gathered_.data(), std::exchange(size_, 0)); }
+
+  Bytes& out_;
+  std::array<char, 96> gathered_;
+  std::size_t size_ = 0;
+};
+
+void append(Tag tag, const api::KeyValueView& kv, Fields& out) {
+  out.part(tag, size_of(kv));
+  out.bytes(kKeyTag, kv.key);
+  out.number(kCreateTag, kv.create_revision);
+  out.number(kModTag, kv.mod_revision);
+  out.number(kVersionTag, kv.version);
+  out.bytes(kValueTag, kv.value);
+  out.number(kLeaseTag, kv.lease);
 }
-void append(Tag tag, BytesView bytes, Bytes& out) {
-  if (bytes.empty()) return;
-  append_tag(tag, out);
-  append_varint(bytes.size(), out);
-  out.append(bytes);
-}
-void append(Tag tag, const api::KeyValueView& kv, Bytes& out) {
-  append_tag(tag, out);
-  append_varint(size_of(kv), out);
-  append(kKeyTag, kv.key, out);
-  append(kCreateTag, kv.create_revision, out);
-  append(kModTag, kv.mod_revision, out);
-  append(kVersionTag, kv.version, out);
-  append(kValueTag, kv.value, out);
-  append(kLeaseTag, kv.lease, out);
-}
-void append(const api::Event& event, Bytes& out) {
-  append_tag(kEventsTag, out);
-  append_varint(size_of(event), out);
-  if (event.is_delete) append(kTypeTag, std::int64_t{1}, out);
+void append(const api::Event& event, Fields& out) {
+  out.part(kEventsTag, size_of(event));
+  if (event.is_delete) out.number(kTypeTag, std::int64_t{1});
   append(kKvTag, event.kv, out);
   if (event.prev_kv) append(kPrevKvTag, *event.prev_kv, out);
 }
@@ -178,15 +203,22 @@ Bytes json_line(const pb::WatchResponse& response, std::span<const api::Event> e
   return out;
 }
 
-Bytes encode(Format format, const pb::WatchResponse& response, std::span<const api::Event> events) {
-  if (format == Format::kJson) return json_line(response, events);
-  Bytes out;
-  std::size_t size = response.ByteSizeLong();
-  for (const api::Event& event : events) size += size_of_part(size_of(event));
-  out.reserve(size);
-  response.AppendToString(&out);
-  for (const api::Event& event : events) append(event, out);
-  return out;
+// A WatchResponse with events, as protobuf.
+void append_response(const api::Header& header, api::WatchId id, bool is_fragment,
+                     std::span<const api::Event> events, Bytes& out) {
+  const auto unsigned_size = [](std::uint64_t number) {
+    return number == 0 ? 0 : 1 + varint_size(number);
+  };
+  Fields fields(out);
+  fields.part(kHeaderTag, unsigned_size(header.cluster.value) + unsigned_size(header.member.value) +
+                              size_of(header.revision) + unsigned_size(header.epoch.value));
+  fields.number(kClusterTag, header.cluster.value);
+  fields.number(kMemberTag, header.member.value);
+  fields.number(kRevisionTag, header.revision);
+  fields.number(kTermTag, header.epoch.value);
+  fields.number(kWatchIdTag, id);
+  fields.number(kFragmentTag, std::int64_t{is_fragment});
+  for (const api::Event& event : events) append(event, fields);
 }
 
 // How many of `events` fit into one response, at least one.
@@ -197,6 +229,17 @@ std::size_t count_that_fits(std::span<const api::Event> events, std::size_t max_
     if (i > 0 && bytes >= max_bytes) return i;
   }
   return events.size();
+}
+
+// Calls visit(events, whether more of them follow) for what one response has.
+template <class Visit>
+void for_each_piece(const api::WatchEvents& news, std::size_t max_bytes, Visit visit) {
+  std::span<const api::Event> events = news.events;
+  do {
+    const std::size_t count = news.fragment ? count_that_fits(events, max_bytes) : events.size();
+    visit(events.subspan(0, count), count < events.size());
+    events = events.subspan(count);
+  } while (!events.empty());
 }
 
 const char* text_of(api::WatchRefused::Reason reason) {
@@ -231,7 +274,7 @@ Bytes encode_leader(Format format, const api::Header& header, const api::Electio
 }
 
 // Fills a response with all but the events.
-struct Fields {
+struct Response {
   void operator()(const api::WatchCreated& news) const {
     response.set_watch_id(news.id);
     response.set_created(true);
@@ -290,27 +333,37 @@ void set_asker(api::WatchRequest& request, std::optional<Bytes> token, const std
   if (auto* observe = std::get_if<api::ObserveElection>(&request)) set(*observe);
 }
 
+void append_watch_events(const api::Header& header, const api::WatchEvents& news,
+                         std::size_t max_bytes, Bytes& out) {
+  for_each_piece(news, max_bytes, [&](std::span<const api::Event> events, bool is_fragment) {
+    const std::size_t begin = wire::begin_message(out);
+    append_response(header, news.id, is_fragment, events, out);
+    wire::end_message(out, begin);
+  });
+}
+
 std::vector<Bytes> encode_watch_news(Format format, const api::Header& header,
                                      const api::WatchNews& news, std::size_t max_bytes) {
   if (const auto* leader = std::get_if<api::ElectionLeader>(&news)) {
     return {encode_leader(format, header, *leader)};
   }
+  std::vector<Bytes> messages;
+  const auto* told = std::get_if<api::WatchEvents>(&news);
+  if (told != nullptr && format == Format::kProtobuf) {
+    for_each_piece(*told, max_bytes, [&](std::span<const api::Event> events, bool is_fragment) {
+      append_response(header, told->id, is_fragment, events, messages.emplace_back());
+    });
+    return messages;
+  }
   pb::WatchResponse response;
   to_proto(header, *response.mutable_header());
-  std::visit(Fields{response}, news);
-  std::span<const api::Event> events;
-  bool may_split = false;
-  if (const auto* told = std::get_if<api::WatchEvents>(&news)) {
-    events = told->events;
-    may_split = told->fragment;
-  }
-  std::vector<Bytes> messages;
-  do {
-    const std::size_t count = may_split ? count_that_fits(events, max_bytes) : events.size();
-    response.set_fragment(count < events.size());
-    messages.push_back(encode(format, response, events.subspan(0, count)));
-    events = events.subspan(count);
-  } while (!events.empty());
+  std::visit(Response{response}, news);
+  if (format == Format::kProtobuf) return {response.SerializeAsString()};
+  if (told == nullptr) return {json_line(response, {})};
+  for_each_piece(*told, max_bytes, [&](std::span<const api::Event> events, bool is_fragment) {
+    response.set_fragment(is_fragment);
+    messages.push_back(json_line(response, events));
+  });
   return messages;
 }
 

@@ -27,6 +27,10 @@ std::expected<api::WatchRequest, wire::GrpcStatus> decode_observe_request(Format
 std::vector<Bytes> encode_watch_news(Format format, const api::Header& header,
                                      const api::WatchNews& news, std::size_t max_bytes);
 
+// The same for events, as gRPC messages behind what `out` has.
+void append_watch_events(const api::Header& header, const api::WatchEvents& news,
+                         std::size_t max_bytes, Bytes& out);
+
 // Notes who asks, where that matters.
 void set_asker(api::WatchRequest& request, std::optional<Bytes> token, const std::string& name);
 

@@ -86,14 +86,18 @@ bool GrpcSession::on_watch(api::CallId feed, const api::Header& header, const ap
     return false;
   }
   Bytes& out = http2_.body_of(*stream);
-  for (const Bytes& message :
-       encode_watch_news(Format::kProtobuf, header, news, options_.max_message_bytes())) {
-    const std::size_t begin = wire::begin_message(out);
-    out += message;
-    wire::end_message(out, begin);
+  const std::size_t max_bytes = options_.max_message_bytes();
+  if (const auto* events = std::get_if<api::WatchEvents>(&news)) {
+    append_watch_events(header, *events, max_bytes, out);
+  } else {
+    for (const Bytes& message : encode_watch_news(Format::kProtobuf, header, news, max_bytes)) {
+      const std::size_t begin = wire::begin_message(out);
+      out += message;
+      wire::end_message(out, begin);
+    }
   }
   http2_.wrote(*stream);
-  settle(effects);
+  settle_later(effects);
   return true;
 }
 
