@@ -65,6 +65,16 @@ inline constexpr std::size_t kMaxInflightReads = 100'000;
 inline constexpr std::size_t kMaxEntryBytes = 1 * kMiB;
 // Leases and keys of theirs that one log entry revokes when their time is over: a few milliseconds.
 inline constexpr std::size_t kExpiryWork = 4'000;
+// ZooKeeper's sessions that one command keeps alive, and containers and TTL nodes that one deletes.
+inline constexpr std::size_t kTouchedSessions = 10'000;
+inline constexpr std::size_t kReapedZnodes = 1'000;
+// Of those, how many are looked at in a second.
+inline constexpr std::size_t kReapLooks = 10'000;
+// Pings of theirs that wait for such a command, in one member.
+inline constexpr std::size_t kMaxWaitingPings = 100'000;
+// Watches of ZooKeeper's clients: of a connection, and of a member.
+inline constexpr std::size_t kMaxConnectionZnodeWatches = 200'000;
+inline constexpr std::size_t kMaxZnodeWatches = 2'000'000;
 // One append to a follower carries at most this many bytes of entries (or one larger entry).
 inline constexpr std::size_t kMaxAppendBytes = 1 * kMiB;
 inline constexpr std::size_t kMaxInflightAppends = 64;

@@ -279,6 +279,13 @@ bool Clients::watch_news(ClientCall feed, const api::Header& header, const api::
   return is_taken;
 }
 
+void Clients::zookeeper_news(std::uint64_t connection, api::zk::News news) {
+  const auto found = connections_.find(connection);
+  if (found == connections_.end() || found->second->gone) return;
+  Client& client = *found->second;
+  tell(client, [&] { client.session->on_zookeeper(std::move(news), client.effects); });
+}
+
 // While all connections together hold too much, only those get more that hold little. The session
 // sees to the bounds of its own connection.
 bool Clients::has_room_for_events(const Client& client) const {

@@ -50,6 +50,8 @@ class Clients {
   // News for a feed (api::Session::on_watch). False: not now; WatchHooks::has_room follows, or
   // gone.
   bool watch_news(ClientCall feed, const api::Header& header, const api::WatchNews& news);
+  // For a connection's session (api::Session::on_zookeeper); ignored if it is gone.
+  void zookeeper_news(std::uint64_t connection, api::zk::News news);
   // Which answers may be made for a connection, by what it and all of them have not taken yet.
   Room room_for(std::uint64_t connection);
   // About once a second: sessions find out clients that dribble.

@@ -25,8 +25,8 @@ void Group::complete(api::LeaseGrantRequest& grant) {
   grant.ttl_s = std::max(grant.ttl_s, min_ttl_s(shared_.options));
 }
 
-// While there are leases no heartbeat passes without a stamp in the log: the next leader goes on
-// from there. Without any, time is of no consequence.
+// While there are leases, or nodes that live for a time, no heartbeat passes without a stamp in the
+// log: the next leader goes on from there. Without any, time is of no consequence.
 //
 // One entry at a time: the next piece of what expires follows when the last one has been applied,
 // so that other requests get in between, and a leader that cannot commit adds nothing to its log.
@@ -34,7 +34,8 @@ void Group::complete(api::LeaseGrantRequest& grant) {
 // Where members disagree about the state, nobody can keep a lease alive: then none expires.
 void Group::keep_time() {
   const std::optional<Stamp> deadline = store_.next_lease_deadline();
-  if (!deadline || !engine_.is_leader() || is_corrupt()) return;
+  const bool time_counts = deadline || store_.has_timed_znodes();
+  if (!time_counts || !engine_.is_leader() || is_corrupt()) return;
   if (no_space_ || shared_.log.is_full()) return;
   const Epoch epoch = engine_.epoch();
   const Instant now = shared_.clock.now();
@@ -42,7 +43,7 @@ void Group::keep_time() {
   const bool one_under_way = timed_.epoch == epoch && timed_.index > store_.applied_index();
   if (one_under_way) return;
   const Duration heartbeat = shared_.options.tick * std::int64_t{shared_.options.heartbeat_ticks};
-  const bool is_over = *deadline <= stamp;
+  const bool is_over = deadline && *deadline <= stamp;
   const bool is_silent = epoch != stamped_in_ || now - stamped_at_ >= heartbeat;
   if (!is_over && !is_silent) return;
   store::BatchEncoder batch;

@@ -108,6 +108,10 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
           [this](ClientCall feed, const api::Header& header, const api::WatchNews& news) {
             return clients_.watch_news(feed, header, news);
           },
+      .zookeeper_news =
+          [this](std::uint64_t connection, api::zk::News news) {
+            clients_.zookeeper_news(connection, std::move(news));
+          },
       .fatal = [this](const Error& error) { fail_for_good(error); },
   };
   group_ = std::make_unique<Group>(
@@ -470,8 +474,7 @@ void Node::submit(ClientCall client, api::Request request) {
     case api::Route::kAuth:
       return group_->authenticate(client, std::move(request));
     case api::Route::kPing:
-      return reply(client,
-                   api::Response{group_->header(), api::Error{api::ErrorCode::kUnsupported, {}}});
+      return group_->ping(client, std::move(request));
   }
 }
 

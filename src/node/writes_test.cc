@@ -122,10 +122,10 @@ TEST_F(WritesTest, SoManyAreUnderWayAtOnce) {
   const auto first = add("f");
   for (int i = 0; i < 19; ++i) add("f");
   EXPECT_EQ(take(1).size(), 2 * 10u);
-  EXPECT_FALSE(writes_.may_send());
+  EXPECT_FALSE(writes_.may_send(Epoch{1}));
   EXPECT_EQ(writes_.queued(), 10u);
   writes_.finish(first);
-  EXPECT_TRUE(writes_.may_send());
+  EXPECT_TRUE(writes_.may_send(Epoch{1}));
   EXPECT_EQ(take(1), "f ");
 }
 
@@ -133,7 +133,7 @@ TEST_F(WritesTest, AQuietConnectionWaitsForNobodysQueue) {
   writes_.set_window(10 * kSmall);
   for (int i = 0; i < 100; ++i) add("flood");
   take(1);
-  EXPECT_FALSE(writes_.may_send());
+  EXPECT_FALSE(writes_.may_send(Epoch{1}));
   add_from(2, "quiet");
   EXPECT_EQ(take(1), "quiet ");
 }

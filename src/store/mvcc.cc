@@ -74,7 +74,12 @@ bool Mvcc::reclaim(std::size_t max_changes, Revision newest) {
     }
     if (can_drop()) drop_oldest();
   }
-  return can_drop() || can_clear(compacted_);
+  for (; max_changes > 0 && kept_ == kKeepsNothing && !kept_records_.empty(); --max_changes) {
+    free_kept(kept_records_.front());
+    kept_records_.pop_front();
+  }
+  const bool has_kept = kept_ == kKeepsNothing && !kept_records_.empty();
+  return can_drop() || can_clear(compacted_) || has_kept;
 }
 
 // Frees the versions before `change` that are older than `revision`.
@@ -110,10 +115,88 @@ void Mvcc::forget_deleted(Record* tombstone) {
   release(tombstone);
 }
 
+// --- keyspaces without history ------------------------------------------------------
+
+void Mvcc::keep_current() {
+  CHECK(kept_ == kKeepsNothing);
+  kept_ = revision_;
+}
+
+void Mvcc::forget_current() {
+  CHECK(kept_ != kKeepsNothing);
+  kept_ = kKeepsNothing;
+}
+
+// Makes `made` the newest version of its key. The one before it stays behind it only if it is to be
+// kept; behind it may be one that was, and waits to be freed.
+void Mvcc::replace_current(const Slot& slot, Record* made) {
+  Record* old = slot.newest;
+  end_newest(*old);
+  slot.newest = made;
+  if (!old->tombstone) current_sum_ -= old->hash();
+  if (!old->tombstone && old->mod <= kept_) {
+    made->older = old;
+    kept_records_.push_back(old);
+    return;
+  }
+  made->older = old->older;
+  free_current(old);
+}
+
+void Mvcc::free_current(Record* record) {
+  size_bytes_ -= record->footprint();
+  free_record(record);
+}
+
+// Takes `record` out of the versions of its key, and the key out of the index if that was the last
+// one and it is deleted.
+void Mvcc::free_kept(Record* record) {
+  Index& keys = index(record->keyspace);
+  const auto it = keys.find(record->key());
+  CHECK(it != keys.end());
+  Record* newer = it->newest;
+  while (newer->older != record) {
+    newer = newer->older;
+    CHECK(newer != nullptr, "a version that was kept is not there");
+  }
+  newer->older = record->older;
+  free_current(record);
+  if (!it->newest->tombstone || it->newest->older != nullptr) return;
+  Record* tombstone = it->newest;
+  keys.erase(it);
+  free_current(tombstone);
+}
+
+// False: there is no such key.
+bool Mvcc::Write::erase_current(Keyspace keyspace, BytesView key) {
+  Index& keys = mvcc_.index(keyspace);
+  const auto it = keys.find(key);
+  if (it == keys.end() || it->newest->tombstone) return false;
+  Record record = head(keyspace);
+  Record* old = it->newest;
+  if (old->mod > mvcc_.kept_ && old->older == nullptr) {
+    mvcc_.end_newest(*old);
+    mvcc_.current_sum_ -= old->hash();
+    keys.erase(it);
+    mvcc_.free_current(old);
+    return true;
+  }
+  record.tombstone = true;
+  Record* made = make_record(record, key, {});
+  mvcc_.size_bytes_ += made->footprint();
+  mvcc_.replace_current(*it, made);
+  return true;
+}
+
+// --- writing ------------------------------------------------------------------------
+
 void Mvcc::begin_newest(const Record& record) {
   if (record.tombstone) return;
   size_in_use_bytes_ += record.footprint();
   ++key_count_;
+  Sizes& sizes = sizes_[static_cast<std::size_t>(record.keyspace)];
+  ++sizes.keys;
+  sizes.bytes += record.key_size + record.value_size;
   leases_.attach(record.lease, record.keyspace, record.key());
 }
 
@@ -121,6 +204,9 @@ void Mvcc::end_newest(const Record& record) {
   if (record.tombstone) return;
   size_in_use_bytes_ -= record.footprint();
   --key_count_;
+  Sizes& sizes = sizes_[static_cast<std::size_t>(record.keyspace)];
+  --sizes.keys;
+  sizes.bytes -= record.key_size + record.value_size;
   leases_.detach(record.lease, record.keyspace, record.key());
 }
 
@@ -133,9 +219,14 @@ void Mvcc::supersede(const Slot& slot, Record* record) {
 void Mvcc::restore(Record* record) {
   const auto [it, is_new] = index(record->keyspace).insert(Slot{record});
   if (!is_new) supersede(*it, record);
-  begin_newest(*record);
-  size_bytes_ += record->footprint();
-  written_sum_ += record->hash();
+  add(record);
+}
+
+// What every new version that is no tombstone of a keyspace without history adds to the sums.
+void Mvcc::add(Record* made) {
+  begin_newest(*made);
+  size_bytes_ += made->footprint();
+  (has_history(made->keyspace) ? written_sum_ : current_sum_) += made->hash();
 }
 
 void Mvcc::restore_numbers(Revision revision, Revision compacted, std::uint64_t freed_sum) {
@@ -167,18 +258,22 @@ void Mvcc::Write::put(Keyspace keyspace, BytesView key, BytesView value, LeaseId
   record.version = before == nullptr ? 1 : before->version + 1;
   record.lease = lease;
   Record* made = make_record(record, key, value);
-  if (is_known) {
+  if (!is_known) {
+    keys.insert(it, Slot{made});
+  } else if (has_history(keyspace)) {
     mvcc_.supersede(*it, made);
   } else {
-    keys.insert(it, Slot{made});
+    mvcc_.replace_current(*it, made);
   }
-  mvcc_.begin_newest(*made);
-  mvcc_.size_bytes_ += made->footprint();
-  mvcc_.written_sum_ += made->hash();
-  mvcc_.history_.push_back(made);
+  mvcc_.add(made);
+  if (has_history(keyspace)) mvcc_.history_.push_back(made);
 }
 
 std::int64_t Mvcc::Write::erase(Keyspace keyspace, const KeyRange& range) {
+  if (!has_history(keyspace)) {
+    CHECK(range.single);
+    return erase_current(keyspace, range.key) ? 1 : 0;
+  }
   const Index& keys = mvcc_.index(keyspace);
   std::int64_t erased = 0;
   const auto bury = [&](const Slot& slot) {
