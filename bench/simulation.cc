@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/rng.h"
+#include "node/group.h"
 #include "sim/cluster.h"
 
 namespace conclave::bench {

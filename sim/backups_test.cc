@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/limits.h"
+#include "node/group.h"
 #include "sim/cluster.h"
 
 namespace conclave::sim {

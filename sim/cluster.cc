@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "frontends/etcd/session.h"
 #include "frontends/native/service.h"
+#include "node/group.h"
 #include "node/recovery.h"
 
 namespace conclave::sim {
@@ -308,6 +309,8 @@ CountRows FaultCounts::rows() const {
   }
   return rows;
 }
+
+bool Cluster::is_witness(std::size_t member) const { return node(member).group().is_witness(); }
 
 std::optional<std::size_t> Cluster::leader() const {
   std::optional<std::size_t> best;

@@ -138,7 +138,7 @@ class Cluster {
            !members_.at(member).stopped_because;
   }
   // REQUIRES: it runs.
-  bool is_witness(std::size_t member) const { return node(member).group().is_witness(); }
+  bool is_witness(std::size_t member) const;
   bool running(std::size_t member) const { return members_.at(member).node != nullptr; }
   const node::Node& node(std::size_t member) const { return *members_.at(member).node; }
   // The member that leads the highest epoch, if one does.

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "node/frame.h"
+#include "node/group.h"
 #include "sim/finding.h"
 
 namespace conclave::sim {

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "etcd.pb.h"
+#include "node/group.h"
 #include "sim/cluster_fixture.h"
 #include "sim/etcd_client.h"
 

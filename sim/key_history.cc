@@ -6,6 +6,8 @@
 #include <charconv>
 #include <span>
 
+#include "node/group.h"
+#include "sim/cluster.h"
 #include "sim/finding.h"
 
 namespace conclave::sim {

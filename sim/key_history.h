@@ -19,9 +19,11 @@
 #include <vector>
 
 #include "base/time.h"
-#include "sim/cluster.h"
+#include "store/store.h"
 
 namespace conclave::sim {
+
+class Cluster;
 
 // From a key's creation to its deletion.
 struct KeyLife {

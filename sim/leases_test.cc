@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "node/group.h"
 #include "sim/cluster_fixture.h"
 
 namespace conclave::sim {

@@ -7,6 +7,7 @@
 
 #include <set>
 
+#include "node/group.h"
 #include "sim/cluster_fixture.h"
 
 namespace conclave::sim {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "node/group.h"
+
 namespace conclave::sim {
 namespace {
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "node/group.h"
 #include "paxos/describe.h"
 #include "paxos/election.h"
 #include "paxos/invariants.h"

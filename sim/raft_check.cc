@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "node/group.h"
 #include "raft/describe.h"
 #include "raft/invariants.h"
 #include "sim/engine_check.h"

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "node/group.h"
 #include "sim/cluster_check.h"
 #include "sim/key_history.h"
 #include "sim/storm.h"

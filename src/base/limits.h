@@ -64,7 +64,7 @@ inline constexpr std::size_t kMaxInflightReads = 100'000;
 // One log entry carries many commands; a batch is closed at this size.
 inline constexpr std::size_t kMaxEntryBytes = 1 * kMiB;
 // Leases and keys of theirs that one log entry revokes when their time is over: a few milliseconds.
-inline constexpr std::size_t kExpiryWork = 4'000;
+inline constexpr std::size_t kExpiryWork = 3'000;
 // ZooKeeper's sessions that one command keeps alive, and containers and TTL nodes that one deletes.
 inline constexpr std::size_t kTouchedSessions = 10'000;
 inline constexpr std::size_t kReapedZnodes = 1'000;

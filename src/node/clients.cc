@@ -246,7 +246,7 @@ void Clients::after_session(Client& client) {
   });
 }
 
-void Clients::reply(ClientCall call, api::Response response) {
+void Clients::reply(ClientCall call, api::Response&& response) {
   const auto found = connections_.find(call.connection);
   if (found == connections_.end() || found->second->gone) return;
   Client& client = *found->second;

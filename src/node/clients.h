@@ -22,7 +22,7 @@ namespace conclave::node {
 
 class Clients {
  public:
-  using Submit = std::function<void(ClientCall, api::Request)>;
+  using Submit = std::function<void(ClientCall, api::Request&&)>;
   // The client wants no answer any more; the call may have been answered.
   using Withdraw = std::function<void(ClientCall)>;
   // Told when a connection that room_for() called full is so no longer.
@@ -44,7 +44,7 @@ class Clients {
   // outlives this; null: the one that was given at first.
   Result<void> listen(const io::Address& address, api::SessionFactory* make_session = nullptr);
   // Answers a call; ignored if its connection is gone. Answers of one loop turn leave together.
-  void reply(ClientCall call, api::Response response);
+  void reply(ClientCall call, api::Response&& response);
   // The first keys of a Range's answer (api::Session::on_part). False: nobody waits for it.
   bool part(ClientCall call, const api::Header& header, std::vector<api::KeyValue> kvs);
   // News for a feed (api::Session::on_watch). False: not now; WatchHooks::has_room follows, or

@@ -270,7 +270,7 @@ bool Group::is_corrupt() const { return corrupt_ || store_.is_raised(store::Alar
 
 // --- writes -------------------------------------------------------------------------
 
-void Group::write(ClientCall client, api::Request request) {
+void Group::write(ClientCall client, api::Request&& request) {
   ++counters_.writes_received;
   client.user = user_of(request);
   const auto* alarm = std::get_if<api::AlarmRequest>(&request.body);
@@ -502,7 +502,7 @@ void Group::on_forward_reply(const peer::v1::ForwardReply& reply) {
 
 // --- reads --------------------------------------------------------------------------
 
-void Group::read(ClientCall client, api::Request request) {
+void Group::read(ClientCall client, api::Request&& request) {
   if (auto error = store::Store::validate(
           request, store::Limits{.max_txn_ops = shared_.options.max_txn_ops})) {
     ++counters_.reads_failed;
@@ -742,7 +742,7 @@ void Group::answer(ClientCall client, api::Answer answer) {
   this->answer(client, api::Response{header(), std::move(answer)});
 }
 
-void Group::answer(ClientCall client, api::Response response) {
+void Group::answer(ClientCall client, api::Response&& response) {
   if (client.connection == 0) return;
   const api::Revision revision = response.header.revision;
   response.header = header();

@@ -8,6 +8,7 @@
 //
 // Threading: the loop.
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -70,9 +71,9 @@ class Group {
     wal::Log& log;
     Peers& peers;
     const wal::SnapshotDir& snapshots;
-    std::function<void(ClientCall, api::Response)> reply;
+    std::function<void(ClientCall, api::Response&&)> reply;
     // Node's, for a request whose identity has been found out since.
-    std::function<void(ClientCall, api::Request)> submit;
+    std::function<void(ClientCall, api::Request&&)> submit;
     // These two are Clients'.
     std::function<bool(ClientCall, const api::Header&, std::vector<api::KeyValue>)> reply_part;
     std::function<Room(std::uint64_t connection)> room_for;
@@ -87,8 +88,8 @@ class Group {
   Group& operator=(const Group&) = delete;
 
   // Answers through Shared::reply, now or later.
-  void write(ClientCall client, api::Request request);
-  void read(ClientCall client, api::Request request);
+  void write(ClientCall client, api::Request&& request);
+  void read(ClientCall client, api::Request&& request);
   // REQUIRES: api::route_of(request) is kMemberChange. Answered when the new members alone decide;
   // kTimeout if that is not known in time.
   void change_members(ClientCall client, const api::Request& request);
@@ -311,7 +312,7 @@ class Group {
   std::optional<api::Error> refusal(ClientCall client, const api::Request& request) const;
   Flow user_of(const api::Request& request);
   void answer(ClientCall client, api::Answer answer);
-  void answer(ClientCall client, api::Response response);
+  void answer(ClientCall client, api::Response&& response);
   Instant deadline(const api::Request& request) const;
 
   GroupId id_;
@@ -409,7 +410,11 @@ class Group {
   ClusterClock cluster_clock_;
   Instant stamped_at_;  // when the last batch was proposed, and in which epoch
   Epoch stamped_in_;
-  consensus::Position timed_;  // of the last entry of keep_time
+  // Of keep_time's last entries, the newer one behind; whether that one revoked leases; whether one
+  // entry was not enough for those whose time was over.
+  std::array<consensus::Position, 2> timed_;
+  bool timed_expiry_ = false;
+  bool expiry_goes_on_ = false;
   Rng lease_ids_;
   Rng session_ids_;
   AutoCompaction auto_compaction_;

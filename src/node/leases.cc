@@ -28,8 +28,9 @@ void Group::complete(api::LeaseGrantRequest& grant) {
 // While there are leases, or nodes that live for a time, no heartbeat passes without a stamp in the
 // log: the next leader goes on from there. Without any, time is of no consequence.
 //
-// One entry at a time: the next piece of what expires follows when the last one has been applied,
-// so that other requests get in between, and a leader that cannot commit adds nothing to its log.
+// One entry at a time, so that other requests get in between, and a leader that cannot commit adds
+// little to its log. Only of what one entry was not enough for two pieces are under way: the next
+// is there when a member has applied the last one.
 //
 // Where members disagree about the state, nobody can keep a lease alive: then none expires.
 void Group::keep_time() {
@@ -40,15 +41,22 @@ void Group::keep_time() {
   const Epoch epoch = engine_.epoch();
   const Instant now = shared_.clock.now();
   const Stamp stamp = cluster_clock_.stamp(epoch, now, store_.stamp());
-  const bool one_under_way = timed_.epoch == epoch && timed_.index > store_.applied_index();
-  if (one_under_way) return;
-  const Duration heartbeat = shared_.options.tick * std::int64_t{shared_.options.heartbeat_ticks};
+  const auto is_under_way = [&](const consensus::Position& at) {
+    return at.epoch == epoch && at.index > store_.applied_index();
+  };
+  const auto under_way = std::ranges::count_if(timed_, is_under_way);
   const bool is_over = deadline && *deadline <= stamp;
+  if (under_way == 0) expiry_goes_on_ = is_over && timed_expiry_;
+  if (under_way >= (is_over && expiry_goes_on_ ? 2 : 1)) return;
+  const Duration heartbeat = shared_.options.tick * std::int64_t{shared_.options.heartbeat_ticks};
   const bool is_silent = epoch != stamped_in_ || now - stamped_at_ >= heartbeat;
   if (!is_over && !is_silent) return;
   store::BatchEncoder batch;
   if (is_over) batch.add(store::encode_command({}, store::ExpireLeases{limits::kExpiryWork}));
-  if (const auto place = propose(batch.finish(epoch, stamp))) timed_ = *place;
+  if (const auto place = propose(batch.finish(epoch, stamp))) {
+    timed_ = {timed_[1], *place};
+    timed_expiry_ = is_over;
+  }
 }
 
 }  // namespace conclave::node

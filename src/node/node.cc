@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "node/group.h"
 #include "peer.pb.h"
 
 namespace conclave::node {
@@ -79,7 +80,7 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
       more_ports_(std::move(more_ports)),
       clients_(
           options_.max_client_connections, clock, networks.clients, std::move(make_session),
-          [this](ClientCall client, api::Request request) { submit(client, std::move(request)); },
+          [this](ClientCall client, api::Request&& request) { submit(client, std::move(request)); },
           [this](ClientCall client) { group_->withdraw(client); },
           [this](std::uint64_t connection) { group_->on_room(connection); },
           Clients::WatchHooks{
@@ -96,9 +97,9 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
       .peers = peers_,
       .snapshots = snapshots_,
       .reply = [this](ClientCall client,
-                      api::Response response) { reply(client, std::move(response)); },
+                      api::Response&& response) { reply(client, std::move(response)); },
       .submit = [this](ClientCall client,
-                       api::Request request) { submit(client, std::move(request)); },
+                       api::Request&& request) { submit(client, std::move(request)); },
       .reply_part =
           [this](ClientCall client, const api::Header& header, std::vector<api::KeyValue> kvs) {
             return reply_part(client, header, std::move(kvs));
@@ -351,7 +352,7 @@ void Node::ask(api::Request request, std::move_only_function<void(api::Response)
   submit(call, std::move(request));
 }
 
-void Node::reply(ClientCall client, api::Response response) {
+void Node::reply(ClientCall client, api::Response&& response) {
   if (client.connection != kOwner) return clients_.reply(client, std::move(response));
   auto asked = asked_.extract(client.call);
   if (asked.empty()) return;
@@ -433,7 +434,7 @@ void Node::change_members(ClientCall client, api::Request request) {
   reply(client, api::Response{group_->header(), std::move(*refused)});
 }
 
-void Node::submit(ClientCall client, api::Request request) {
+void Node::submit(ClientCall client, api::Request&& request) {
   if (failed_) {
     return reply(client, api::Response{{}, api::Error{api::ErrorCode::kStopped, {}}});
   }

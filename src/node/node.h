@@ -18,13 +18,14 @@
 #include "io/disk.h"
 #include "io/network.h"
 #include "node/clients.h"
-#include "node/group.h"
 #include "node/options.h"
 #include "node/peers.h"
 #include "node/recovery.h"
 #include "node/stats.h"
 
 namespace conclave::node {
+
+class Group;
 
 // The two sides of a member may differ in how their connections are protected.
 struct Networks {
@@ -78,10 +79,10 @@ class Node : private PeerHandler {
   void fail_for_good(const Error& error);
   void finish_stop();
 
-  void submit(ClientCall client, api::Request request);
+  void submit(ClientCall client, api::Request&& request);
   bool reply_part(ClientCall client, const api::Header& header, std::vector<api::KeyValue> kvs);
   Room room_for(std::uint64_t connection);
-  void reply(ClientCall client, api::Response response);
+  void reply(ClientCall client, api::Response&& response);
   void watch(ClientCall feed, api::WatchRequest request);
   void change_members(ClientCall client, api::Request request);
   bool is_learner() const;

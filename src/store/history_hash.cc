@@ -34,11 +34,11 @@ void HistoryHash::add_keys(std::size_t& work) {
     keyspace_ = kKeyspaces;
     return;
   }
-  const Mvcc::Index& keys = std::as_const(state_.mvcc).index(static_cast<Keyspace>(keyspace_));
+  const KeyIndex& keys = std::as_const(state_.mvcc).index(static_cast<Keyspace>(keyspace_));
   auto it = last_key_ ? keys.upper_bound(BytesView(*last_key_)) : keys.begin();
   for (; it != keys.end() && work > 0; ++it) {
-    if (!add_key(it->newest, work)) return;
-    last_key_ = it->newest->key();
+    if (!add_key(it.newest(), work)) return;
+    last_key_ = it.newest()->key();
   }
   if (it != keys.end()) return;
   last_key_.reset();

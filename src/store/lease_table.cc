@@ -31,7 +31,7 @@ Stamp after(Stamp now, std::int64_t ttl_s) {
 }  // namespace
 
 LeaseTerm LeaseTable::term_of(const Leases::value_type& entry) {
-  const Lease& lease = entry.second;
+  const Lease& lease = *entry.second;
   return {.id = entry.first,
           .ttl_s = lease.ttl_s,
           .deadline = lease.deadline,
@@ -47,18 +47,18 @@ std::optional<LeaseTerm> LeaseTable::find(LeaseId id) const {
 const LeaseTable::Keys& LeaseTable::keys_of(LeaseId id) const {
   const auto found = leases_.find(id);
   CHECK(found != leases_.end());
-  return found->second.keys;
+  return found->second->keys;
 }
 
 void LeaseTable::add(const LeaseTerm& term) {
-  Lease lease{.ttl_s = term.ttl_s,
-              .deadline = term.deadline,
-              .user = nullptr,
-              .settled = snapshots_,
-              .keys = {}};
+  auto lease = std::make_unique<Lease>(Lease{.ttl_s = term.ttl_s,
+                                             .deadline = term.deadline,
+                                             .user = nullptr,
+                                             .settled = snapshots_,
+                                             .keys = {}});
   if (!term.user.empty()) {
-    lease.user = &*users_.try_emplace(term.user).first;
-    ++lease.user->second;
+    lease->user = &*users_.try_emplace(term.user).first;
+    ++lease->user->second;
   }
   if (term.id == ended_) ended_ = 0;
   const bool is_new = leases_.emplace(term.id, std::move(lease)).second;
@@ -84,9 +84,9 @@ void LeaseTable::keep_alive(LeaseId id, Stamp now) {
   CHECK(found != leases_.end());
   preserve(*found);
   const LeaseTerm old_term = term_of(*found);
-  found->second.deadline = after(now, old_term.ttl_s);
+  found->second->deadline = after(now, old_term.ttl_s);
   deadlines_.erase({old_term.deadline, id});
-  deadlines_.emplace(found->second.deadline, id);
+  deadlines_.emplace(found->second->deadline, id);
   sum_ += hash_of(term_of(*found)) - hash_of(old_term);
 }
 
@@ -95,8 +95,8 @@ LeaseTable::Keys LeaseTable::remove(LeaseId id) {
   CHECK(found != leases_.end());
   preserve(*found);
   const LeaseTerm term = term_of(*found);
-  Keys keys = std::move(found->second.keys);
-  Users::value_type* user = found->second.user;
+  Keys keys = std::move(found->second->keys);
+  Users::value_type* user = found->second->user;
   if (user != nullptr && --user->second == 0) users_.erase(users_.find(user->first));
   leases_.erase(found);
   deadlines_.erase({term.deadline, id});
@@ -115,7 +115,7 @@ void LeaseTable::attach(LeaseId id, Keyspace keyspace, BytesView key) {
     ++orphans_;
     return;
   }
-  found->second.keys.insert(Key{keyspace, Bytes(key)});
+  found->second->keys.insert(Key{keyspace, Bytes(key)});
   size_bytes_ += kAttachmentBytes + key.size();
 }
 
@@ -127,7 +127,7 @@ void LeaseTable::detach(LeaseId id, Keyspace keyspace, BytesView key) {
     --orphans_;
     return;
   }
-  const std::size_t erased = found->second.keys.erase(Key{keyspace, Bytes(key)});
+  const std::size_t erased = found->second->keys.erase(Key{keyspace, Bytes(key)});
   CHECK(erased == 1, "a key was not attached to lease {}", id);
   size_bytes_ -= kAttachmentBytes + key.size();
 }
@@ -148,9 +148,9 @@ void LeaseTable::end_snapshot() {
 // The first time that a lease changes under a snapshot that needs it still its term is copied.
 void LeaseTable::preserve(Leases::value_type& entry) {
   const bool is_needed =
-      is_snapshot_open_ && is_in_snapshot(entry.second) && (!written_ || entry.first > *written_);
+      is_snapshot_open_ && is_in_snapshot(*entry.second) && (!written_ || entry.first > *written_);
   if (is_needed) before_.emplace(entry.first, term_of(entry));
-  entry.second.settled = snapshots_;
+  entry.second->settled = snapshots_;
 }
 
 std::optional<LeaseTerm> LeaseTable::next_in_snapshot(std::optional<LeaseId> after) {
@@ -166,7 +166,7 @@ std::optional<LeaseTerm> LeaseTable::next_in_snapshot(std::optional<LeaseId> aft
   } else if (after) {
     same = leases_.upper_bound(*after);
   }
-  while (same != leases_.end() && !is_in_snapshot(same->second)) ++same;
+  while (same != leases_.end() && !is_in_snapshot(*same->second)) ++same;
   const bool has_changed = changed != before_.end();
   const bool has_same = same != leases_.end();
   same_ = has_same ? same->first : INT64_MAX;

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -92,7 +93,8 @@ class LeaseTable {
     std::uint64_t settled = 0;
     Keys keys;
   };
-  using Leases = absl::btree_map<LeaseId, Lease>;
+  // Behind a pointer: a node of the tree then has five times as many, and a search fewer misses.
+  using Leases = absl::btree_map<LeaseId, std::unique_ptr<Lease>>;
 
   static LeaseTerm term_of(const Leases::value_type& entry);
   void add(const LeaseTerm& term);

@@ -21,9 +21,9 @@ KeyRange KeyRange::of(BytesView key, BytesView range_end) {
 }
 
 Mvcc::~Mvcc() {
-  for (const Index& keys : indexes_) {
-    for (const Slot& slot : keys) {
-      for (Record* record = slot.newest; record != nullptr;) {
+  for (const KeyIndex& keys : indexes_) {
+    for (auto it = keys.begin(); it != keys.end(); ++it) {
+      for (Record* record = it.newest(); record != nullptr;) {
         Record* older = record->older;
         free_record(record);
         record = older;
@@ -38,9 +38,9 @@ Revision Mvcc::reclaimed() const {
 }
 
 const Record* Mvcc::find(Keyspace keyspace, BytesView key, Revision at) const {
-  const Index& keys = index(keyspace);
+  const KeyIndex& keys = index(keyspace);
   const auto it = keys.find(key);
-  return it == keys.end() ? nullptr : version_at(it->newest, at);
+  return it == keys.end() ? nullptr : version_at(it.newest(), at);
 }
 
 std::size_t Mvcc::first_change_after(Revision revision) const {
@@ -107,11 +107,11 @@ void Mvcc::release(Record* record) {
 }
 
 void Mvcc::forget_deleted(Record* tombstone) {
-  Index& keys = index(tombstone->keyspace);
+  KeyIndex& keys = index(tombstone->keyspace);
   const auto it = keys.find(tombstone->key());
   CHECK(it != keys.end());
-  if (it->newest != tombstone) return;
-  keys.erase(it);
+  if (it.newest() != tombstone) return;
+  keys.erase(tombstone->key());
   release(tombstone);
 }
 
@@ -129,10 +129,10 @@ void Mvcc::forget_current() {
 
 // Makes `made` the newest version of its key. The one before it stays behind it only if it is to be
 // kept; behind it may be one that was, and waits to be freed.
-void Mvcc::replace_current(const Slot& slot, Record* made) {
-  Record* old = slot.newest;
+void Mvcc::replace_current(KeyIndex& keys, KeyIndex::Position at, Record* made) {
+  Record* old = at.newest();
   end_newest(*old);
-  slot.newest = made;
+  keys.replace(at, made);
   if (!old->tombstone) current_sum_ -= old->hash();
   if (!old->tombstone && old->mod <= kept_) {
     made->older = old;
@@ -151,40 +151,40 @@ void Mvcc::free_current(Record* record) {
 // Takes `record` out of the versions of its key, and the key out of the index if that was the last
 // one and it is deleted.
 void Mvcc::free_kept(Record* record) {
-  Index& keys = index(record->keyspace);
-  const auto it = keys.find(record->key());
-  CHECK(it != keys.end());
-  Record* newer = it->newest;
+  KeyIndex& keys = index(record->keyspace);
+  const KeyIndex::Position at = keys.find(record->key());
+  CHECK(at != keys.end());
+  Record* newest = at.newest();
+  Record* newer = newest;
   while (newer->older != record) {
     newer = newer->older;
     CHECK(newer != nullptr, "a version that was kept is not there");
   }
   newer->older = record->older;
   free_current(record);
-  if (!it->newest->tombstone || it->newest->older != nullptr) return;
-  Record* tombstone = it->newest;
-  keys.erase(it);
-  free_current(tombstone);
+  if (!newest->tombstone || newest->older != nullptr) return;
+  keys.erase(newest->key());
+  free_current(newest);
 }
 
 // False: there is no such key.
 bool Mvcc::Write::erase_current(Keyspace keyspace, BytesView key) {
-  Index& keys = mvcc_.index(keyspace);
-  const auto it = keys.find(key);
-  if (it == keys.end() || it->newest->tombstone) return false;
+  KeyIndex& keys = mvcc_.index(keyspace);
+  const KeyIndex::Position at = keys.find(key);
+  if (at == keys.end() || at.newest()->tombstone) return false;
   Record record = head(keyspace);
-  Record* old = it->newest;
+  Record* old = at.newest();
   if (old->mod > mvcc_.kept_ && old->older == nullptr) {
     mvcc_.end_newest(*old);
     mvcc_.current_sum_ -= old->hash();
-    keys.erase(it);
+    keys.erase(old->key());
     mvcc_.free_current(old);
     return true;
   }
   record.tombstone = true;
   Record* made = make_record(record, key, {});
   mvcc_.size_bytes_ += made->footprint();
-  mvcc_.replace_current(*it, made);
+  mvcc_.replace_current(keys, at, made);
   return true;
 }
 
@@ -210,15 +210,20 @@ void Mvcc::end_newest(const Record& record) {
   leases_.detach(record.lease, record.keyspace, record.key());
 }
 
-void Mvcc::supersede(const Slot& slot, Record* record) {
-  end_newest(*slot.newest);
-  record->older = slot.newest;
-  slot.newest = record;
+void Mvcc::supersede(KeyIndex& keys, KeyIndex::Position at, Record* record) {
+  end_newest(*at.newest());
+  record->older = at.newest();
+  keys.replace(at, record);
 }
 
 void Mvcc::restore(Record* record) {
-  const auto [it, is_new] = index(record->keyspace).insert(Slot{record});
-  if (!is_new) supersede(*it, record);
+  KeyIndex& keys = index(record->keyspace);
+  const KeyIndex::Place place = keys.locate(record->key());
+  if (place.is_known()) {
+    supersede(keys, place.position(), record);
+  } else {
+    keys.add(place, record);
+  }
   add(record);
 }
 
@@ -248,22 +253,22 @@ Record Mvcc::Write::head(Keyspace keyspace) {
 }
 
 void Mvcc::Write::put(Keyspace keyspace, BytesView key, BytesView value, LeaseId lease) {
-  Index& keys = mvcc_.index(keyspace);
-  const auto it = keys.lower_bound(key);
-  const bool is_known = it != keys.end() && it->newest->key() == key;
-  const Record* before = is_known && !it->newest->tombstone ? it->newest : nullptr;
+  KeyIndex& keys = mvcc_.index(keyspace);
+  const KeyIndex::Place place = keys.locate(key);
+  const Record* before = place.is_known() ? place.position().newest() : nullptr;
+  if (before != nullptr && before->tombstone) before = nullptr;
 
   Record record = head(keyspace);
   record.create = before == nullptr ? record.mod : before->create;
   record.version = before == nullptr ? 1 : before->version + 1;
   record.lease = lease;
   Record* made = make_record(record, key, value);
-  if (!is_known) {
-    keys.insert(it, Slot{made});
+  if (!place.is_known()) {
+    keys.add(place, made);
   } else if (has_history(keyspace)) {
-    mvcc_.supersede(*it, made);
+    mvcc_.supersede(keys, place.position(), made);
   } else {
-    mvcc_.replace_current(*it, made);
+    mvcc_.replace_current(keys, place.position(), made);
   }
   mvcc_.add(made);
   if (has_history(keyspace)) mvcc_.history_.push_back(made);
@@ -274,14 +279,14 @@ std::int64_t Mvcc::Write::erase(Keyspace keyspace, const KeyRange& range) {
     CHECK(range.single);
     return erase_current(keyspace, range.key) ? 1 : 0;
   }
-  const Index& keys = mvcc_.index(keyspace);
+  KeyIndex& keys = mvcc_.index(keyspace);
   std::int64_t erased = 0;
-  const auto bury = [&](const Slot& slot) {
-    if (slot.newest->tombstone) return;
+  const auto bury = [&](KeyIndex::Position at) {
+    if (at.newest()->tombstone) return;
     Record record = head(keyspace);
     record.tombstone = true;
-    Record* made = make_record(record, slot.newest->key(), {});
-    mvcc_.supersede(slot, made);
+    Record* made = make_record(record, at.newest()->key(), {});
+    mvcc_.supersede(keys, at, made);
     mvcc_.size_bytes_ += made->footprint();
     mvcc_.written_sum_ += made->hash();
     mvcc_.history_.push_back(made);
@@ -289,12 +294,12 @@ std::int64_t Mvcc::Write::erase(Keyspace keyspace, const KeyRange& range) {
   };
   if (range.single) {
     const auto it = keys.find(range.key);
-    if (it != keys.end()) bury(*it);
+    if (it != keys.end()) bury(it);
     return erased;
   }
   for (auto it = keys.lower_bound(range.key); it != keys.end(); ++it) {
-    if (range.ends_before(it->newest->key())) break;
-    bury(*it);
+    if (range.ends_before(it.newest()->key())) break;
+    bury(it);
   }
   return erased;
 }

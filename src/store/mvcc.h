@@ -21,15 +21,13 @@
 // is freed at once, or, if the snapshot that is being written needs it (keep_current), after that,
 // by reclaim(). Of a key there are then at most two or three versions, whatever happens to it.
 
-#include <absl/container/btree_set.h>
-#include <absl/types/compare.h>
-
 #include <array>
 #include <cstdint>
 #include <deque>
 
 #include "api/kv.h"
 #include "base/bytes.h"
+#include "store/key_index.h"
 #include "store/lease_table.h"
 #include "store/record.h"
 
@@ -49,33 +47,8 @@ struct KeyRange {
   bool unbounded = false;
 };
 
-// Where a key is in the index: its newest record, which also holds the key. Replacing it by a newer
-// version of the same key does not change the order, hence `mutable`.
-struct Slot {
-  mutable Record* newest = nullptr;
-};
-
-struct KeyOrder {
-  using is_transparent = void;
-  absl::weak_ordering operator()(const Slot& a, const Slot& b) const {
-    return (*this)(a.newest->key(), b.newest->key());
-  }
-  absl::weak_ordering operator()(BytesView a, const Slot& b) const {
-    return (*this)(a, b.newest->key());
-  }
-  absl::weak_ordering operator()(const Slot& a, BytesView b) const {
-    return (*this)(a.newest->key(), b);
-  }
-  absl::weak_ordering operator()(BytesView a, BytesView b) const {
-    const int order = a.compare(b);
-    if (order < 0) return absl::weak_ordering::less;
-    return order > 0 ? absl::weak_ordering::greater : absl::weak_ordering::equivalent;
-  }
-};
-
 class Mvcc {
  public:
-  using Index = absl::btree_set<Slot, KeyOrder>;
   using History = std::deque<Record*>;
   static constexpr Revision kKeepsNothing = -1;
 
@@ -111,7 +84,7 @@ class Mvcc {
   std::size_t first_change_after(Revision revision) const;
   // The newest revision of which changes may be missing in history(); below compacted().
   Revision dropped() const { return dropped_; }
-  const Index& index(Keyspace keyspace) const {
+  const KeyIndex& index(Keyspace keyspace) const {
     return indexes_[static_cast<std::size_t>(keyspace)];
   }
 
@@ -179,8 +152,8 @@ class Mvcc {
   void restore_numbers(Revision revision, Revision compacted, std::uint64_t freed_sum);
 
  private:
-  Index& index(Keyspace keyspace) { return indexes_[static_cast<std::size_t>(keyspace)]; }
-  void supersede(const Slot& slot, Record* record);
+  KeyIndex& index(Keyspace keyspace) { return indexes_[static_cast<std::size_t>(keyspace)]; }
+  void supersede(KeyIndex& keys, KeyIndex::Position at, Record* record);
   void begin_newest(const Record& record);
   void end_newest(const Record& record);
   void release_before(Record* change, Revision revision);
@@ -188,14 +161,14 @@ class Mvcc {
   void release(Record* record);
   void forget_deleted(Record* tombstone);
   void add(Record* made);
-  void replace_current(const Slot& slot, Record* made);
+  void replace_current(KeyIndex& keys, KeyIndex::Position at, Record* made);
   void free_current(Record* record);
   void free_kept(Record* record);
 
   LeaseTable& leases_;
   Revision revision_ = 1;
   Revision compacted_ = -1;
-  std::array<Index, kKeyspaces> indexes_;
+  std::array<KeyIndex, kKeyspaces> indexes_;
   History history_;
   std::size_t cleared_ = 0;  // changes at its front whose predecessors have been freed
   Revision dropped_ = 0;
@@ -223,10 +196,10 @@ void Mvcc::scan(Keyspace keyspace, const KeyRange& range, Revision at, Visit&& v
     if (const Record* record = find(keyspace, range.key, at)) visit(*record);
     return;
   }
-  const Index& keys = index(keyspace);
+  const KeyIndex& keys = index(keyspace);
   for (auto it = keys.lower_bound(range.key); it != keys.end(); ++it) {
-    if (range.ends_before(it->newest->key())) return;
-    const Record* record = version_at(it->newest, at);
+    if (range.ends_before(it.newest()->key())) return;
+    const Record* record = version_at(it.newest(), at);
     if (record != nullptr && !visit(*record)) return;
   }
 }
@@ -238,15 +211,15 @@ bool Mvcc::scan_some(Keyspace keyspace, const KeyRange& range, Revision at, Byte
     if (const Record* record = find(keyspace, range.key, at)) visit(*record);
     return true;
   }
-  const Index& keys = index(keyspace);
+  const KeyIndex& keys = index(keyspace);
   for (auto it = keys.lower_bound(from); it != keys.end(); ++it) {
-    const BytesView key = it->newest->key();
+    const BytesView key = it.newest()->key();
     if (range.ends_before(key)) return true;
     if (max_keys-- == 0) {
       from = key;
       return false;
     }
-    if (const Record* record = version_at(it->newest, at)) visit(*record);
+    if (const Record* record = version_at(it.newest(), at)) visit(*record);
   }
   return true;
 }

@@ -89,11 +89,11 @@ struct SnapshotWriter::State {
 
   Stage write_bases() {
     if (head.compacted <= 1 && has_history(keyspace())) return next_keyspace_or_changes();
-    const Mvcc::Index& keys = std::as_const(store.mvcc).index(keyspace());
+    const KeyIndex& keys = std::as_const(store.mvcc).index(keyspace());
     auto it = last_key ? keys.upper_bound(BytesView(*last_key)) : keys.begin();
     for (pass_hidden(); it != keys.end() && !is_full(); ++it) {
-      if (!write_base(it->newest)) break;
-      last_key = it->newest->key();
+      if (!write_base(it.newest())) break;
+      last_key = it.newest()->key();
       pass_hidden();
     }
     if (hidden != nullptr || it != keys.end()) return Stage::kBases;

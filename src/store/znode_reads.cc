@@ -154,12 +154,14 @@ zk::Counts counts(const StoreState& state) {
 
 zk::SessionDump dump_sessions(const StoreState& state) {
   zk::SessionDump dump;
-  for (const Slot& slot : state.mvcc.index(Keyspace::kZnodeSession)) {
-    if (slot.newest->tombstone) continue;
-    const auto session = decode_session(slot.newest->value());
+  const KeyIndex& sessions = state.mvcc.index(Keyspace::kZnodeSession);
+  for (auto it = sessions.begin(); it != sessions.end(); ++it) {
+    const Record& record = *it.newest();
+    if (record.tombstone) continue;
+    const auto session = decode_session(record.value());
     CHECK(session.has_value());
     auto& one = dump.sessions.emplace_back();
-    one.id = session_id(slot.newest->key());
+    one.id = session_id(record.key());
     one.timeout_ms = session->timeout_ms;
     for (const LeaseTable::Key& key : state.leases.keys_of(one.id)) {
       if (key.keyspace == Keyspace::kZnode) one.ephemerals.push_back(znode_path(key.key));

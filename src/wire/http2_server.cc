@@ -450,6 +450,10 @@ void Http2Server::flush(Bytes& out, std::size_t max_bytes) {
   session_->sink = nullptr;
 }
 
+bool Http2Server::wants_flush() const {
+  return failure_.empty() && nghttp2_session_want_write(session_->nghttp2) != 0;
+}
+
 void Http2Server::tick(Instant now) {
   if (std::exchange(resets_, 0) > options_.max_resets_per_tick) fail("too many stream resets");
   tick_streams(now);

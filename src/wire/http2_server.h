@@ -129,6 +129,8 @@ class Http2Server {
   // Appends what can leave now, while `out` is smaller than `max_bytes`: what the client's
   // flow-control windows allow.
   void flush(Bytes& out, std::size_t max_bytes = SIZE_MAX);
+  // Whether flush() has something to append.
+  bool wants_flush() const;
 
   // Response bytes that wait for the client's windows, or for flush.
   std::size_t held_bytes() const { return held_bytes_; }

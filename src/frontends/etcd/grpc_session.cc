@@ -119,15 +119,15 @@ void GrpcSession::on_drained(Effects& effects) { settle(effects); }
 // Sends what can be sent and starts what was held back, which may have more to send, and sees
 // whether the connection has ended.
 void GrpcSession::settle(Effects& effects) {
+  http2_.flush(effects.send, send_room(effects));
   std::size_t sent_before = 0;
   do {
-    http2_.flush(effects.send, send_room(effects));
     sent_before = effects.send.size();
     take_news(effects);
     call_waiting(effects);
     announce_room(effects);
     go_on_with_snapshots(effects);
-    http2_.flush(effects.send, send_room(effects));
+    if (http2_.wants_flush()) http2_.flush(effects.send, send_room(effects));
   } while (effects.send.size() > sent_before);
   if (!http2_.finished()) return;
   effects.close = true;
@@ -291,7 +291,7 @@ void GrpcSession::call(Http2Stream& stream, Effects& effects) {
   }
   http2_.consume(stream, stream.body.size());
   set_progress(stream, kCalling);
-  effects.calls.push_back({stream.key(), std::move(*request)});
+  effects.calls.emplace_back(stream.key(), std::move(*request));
 }
 
 std::expected<api::Request, GrpcStatus> GrpcSession::request_of(const Http2Stream& stream,

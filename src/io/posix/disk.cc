@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -62,7 +63,7 @@ char* aligned_copy(BytesView data) {
     std::array<char, kMaxDirectBytes> bytes;
   };
   thread_local const auto buffer = std::make_unique_for_overwrite<Buffer>();
-  std::ranges::copy(data, buffer->bytes.begin());
+  std::memcpy(buffer->bytes.data(), data.data(), data.size());  // which the standard's copy is not
   return buffer->bytes.data();
 }
 
