@@ -25,6 +25,9 @@ CREATE_SESSION, CLOSE_SESSION = -10, -11
 
 WATCH_XID, PING_XID, AUTH_XID, SET_WATCHES_XID = -1, -2, -4, -8
 
+# Of Debian's packages: ZooKeeper, and a log that says nothing.
+CLASSES = '/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-nop.jar'
+
 OPEN_ACL = [(31, 'world', 'anyone')]
 
 NAMES = {
@@ -403,12 +406,11 @@ class Server:
         return '127.0.0.1', self.port
 
     def start(self):
-        classes = '/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-nop.jar'
         command = [
             shutil.which('java'),
             '-Xmx512m',
             '-cp',
-            classes,
+            CLASSES,
             *(f'-D{each}' for each in self.properties),
             'org.apache.zookeeper.server.ZooKeeperServerMain',
             f'{self.directory}/zoo.cfg',
