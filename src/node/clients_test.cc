@@ -91,7 +91,7 @@ class TestSession final : public api::Session {
       effects.calls.push_back({});
     }
   }
-  void on_response(api::CallId, api::Response, Effects&) override {}
+  void on_response(api::CallId, api::Response, Effects& effects) override { effects.close = true; }
   bool on_part(api::CallId, const api::Header&, std::vector<api::KeyValue>, Effects&) override {
     return true;
   }
@@ -127,6 +127,7 @@ class ClientsTest : public ::testing::Test {
 
   std::size_t held_ = 0;
   bool takes_ = true;
+  bool answer_at_once_ = false;
   std::map<std::uint64_t, std::size_t> asked_;  // requests of each connection
   TestConnection::View* first_ = nullptr;
   std::vector<ClientCall> has_room_;
@@ -138,7 +139,10 @@ class ClientsTest : public ::testing::Test {
                    [this](const std::string&, const api::ClientIdentity&) {
                      return std::make_unique<TestSession>(held_, takes_);
                    },
-                   [this](ClientCall client, api::Request) { ++asked_[client.connection]; },
+                   [this](ClientCall client, api::Request) {
+                     ++asked_[client.connection];
+                     if (answer_at_once_) clients_.reply(client, {});
+                   },
                    [](ClientCall) {},
                    [](std::uint64_t) {},
                    {.request = [](ClientCall, api::WatchRequest) {},
@@ -218,6 +222,12 @@ TEST_F(ClientsTest, AFeedIsToldOnceOfRoomHoweverManyOfItsWatchesWereRefused) {
   EXPECT_TRUE(tell_event(7));
   clients_.tick();
   EXPECT_EQ(has_room_.size(), 2);
+}
+
+TEST_F(ClientsTest, WhatWasAskedForBehindAnAnswerThatIsTheEndIsNotDone) {
+  answer_at_once_ = true;
+  send_requests(*first_, 3);
+  EXPECT_EQ(asked_[1], 1);
 }
 
 TEST_F(ClientsTest, ASessionThatTakesNoBytesIsShownNoneUntilItDoes) {
