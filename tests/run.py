@@ -29,6 +29,7 @@ TESTS = [
     'consensus_test.py',
     'zookeeper_test.py',
     'zookeeper_differential_test.py',
+    'zookeeper_clients_test.py',
     'differential_test.py',
     'etcdctl_pair_test.py',
     'etcdctl_test.py',

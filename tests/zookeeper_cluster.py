@@ -3,6 +3,7 @@
 import contextlib
 
 import harness
+from tls_test import TlsCluster
 from zookeeper_wire import Client
 
 
@@ -16,10 +17,11 @@ class Member(harness.Member):
         return '127.0.0.1', self.zookeeper_port
 
     def command(self):
-        return super().command() + ['--listen-zookeeper', '%s:%s' % self.zookeeper]
+        tls = 'tls://' if self.cluster.client_scheme == 'https' else ''
+        return super().command() + ['--listen-zookeeper', tls + '%s:%s' % self.zookeeper]
 
 
-class Cluster(harness.Cluster):
+class Members:
     def new_member(self, name):
         self._made.append(Member(self, name))
         return self._made[-1]
@@ -28,6 +30,14 @@ class Cluster(harness.Cluster):
     def hosts(self):
         """As ZooKeeper's clients are told of them."""
         return ','.join('%s:%s' % member.zookeeper for member in self.members)
+
+
+class Cluster(Members, harness.Cluster):
+    pass
+
+
+class SecureCluster(Members, TlsCluster):
+    """With TLS; clients have to show a certificate."""
 
 
 class ZooKeeperTest(harness.ClusterTest):

@@ -72,6 +72,7 @@ class Side:
         self.clients = []
         self.steps = {0: 'the beginning'}
         self.written = 0
+        self.has_watches = True
 
     def open(self):
         self.clients = [Client(self.address) for _ in range(SESSIONS)]
@@ -92,7 +93,7 @@ class Side:
             self.steps.setdefault(reply.zxid, step)
             self.written = reply.zxid
         events = []
-        for each in self.clients:
+        for each in self.clients if self.has_watches else ():
             each.ask(read(EXISTS, '/'))
             events.append([(event.type, event.state, event.path) for event in each.take_events()])
         return reply.err, self.comparable(reply.body), events
@@ -185,7 +186,10 @@ class Generator:
             ]
         )()
 
-    def next(self):
+    def next(self, number):
+        """For the session of this number. Each has one kind of watches: in 3.8 a persistent one takes
+        the place of another kind on the same path, and the other way round."""
+        watch = number == 0 and self.chance.random() < 0.5
         kinds = [
             (20, self.create),
             (10, lambda: delete(self.any_path(), self.version())),
@@ -194,16 +198,16 @@ class Generator:
             (8, lambda: multi([self.part() for _ in range(self.chance.randint(1, 4))])),
             (2, lambda: create_ttl(self.path(), self.data(), 10_000_000, self.chance.choice([5, 6]))),
             (2, lambda: create(self.path(), b'', flags=4, opcode=CREATE_CONTAINER)),
-            (8, lambda: read(EXISTS, self.any_path(), self.chance.random() < 0.5)),
-            (8, lambda: read(GET_DATA, self.any_path(), self.chance.random() < 0.5)),
-            (4, lambda: read(GET_CHILDREN, self.any_path(), self.chance.random() < 0.5)),
-            (4, lambda: read(GET_CHILDREN2, self.any_path(), self.chance.random() < 0.5)),
+            (8, lambda: read(EXISTS, self.any_path(), watch)),
+            (8, lambda: read(GET_DATA, self.any_path(), watch)),
+            (4, lambda: read(GET_CHILDREN, self.any_path(), watch)),
+            (4, lambda: read(GET_CHILDREN2, self.any_path(), watch)),
             (2, lambda: get_acl(self.path())),
             (2, lambda: (GET_ALL_CHILDREN_NUMBER, string(self.path()))),
             (2, lambda: (GET_EPHEMERALS, string(self.path()))),
             (2, lambda: sync(self.path())),
             (3, self.multi_read),
-            (4, lambda: watches(ADD_WATCH, self.path(), self.chance.choice([0, 1, 1]))),
+            (4 if number > 0 else 0, lambda: watches(ADD_WATCH, self.path(), number - 1)),
             (2, lambda: watches(REMOVE_WATCHES, self.path(), self.chance.choice([1, 2, 3]))),
             (2, lambda: watches(CHECK_WATCHES, self.path(), self.chance.choice([1, 2, 3]))),
         ]
@@ -264,7 +268,8 @@ class Differential(zookeeper_cluster.ZooKeeperTest):
                 for side in self.sides:
                     side.clients[1].auth('digest', b'bob:pw')
                 for _ in range(STEPS):
-                    self.ask_both(generator.chance.randrange(SESSIONS), generator.next())
+                    number = generator.chance.randrange(SESSIONS)
+                    self.ask_both(number, generator.next(number))
 
     def test_watches_are_armed_again(self):
         for seed in range(3 if harness.Options.quick else 8):
@@ -285,9 +290,12 @@ class Differential(zookeeper_cluster.ZooKeeperTest):
                         ]
                     )
                     self.ask_both(0, change)
-                lists = [
-                    sorted({generator.path() for _ in range(4)}) for _ in range(5)
-                ]
+                paths = sorted({generator.path() for _ in range(30)})
+                generator.chance.shuffle(paths)
+                third = len(paths) // 3
+                kinds = [paths[:third], paths[third : 2 * third], paths[2 * third :]]
+                # One-shot ones of several kinds, persistent ones, and recursive ones.
+                lists = [kinds[0], kinds[0][1:], kinds[0][:-1], kinds[1], kinds[2]]
                 self.reconnect_both(1)
                 self.step += 1
                 told = []
@@ -305,7 +313,7 @@ class Differential(zookeeper_cluster.ZooKeeperTest):
         self.ask_both(1, create('/e/2-', flags=3))
         self.ask_both(1, create('/e/1/child'))
         self.ask_both(0, read(GET_CHILDREN2, '/e', True))
-        self.ask_both(0, watches(ADD_WATCH, '/e', 1))
+        self.ask_both(2, watches(ADD_WATCH, '/e', 1))
         self.ask_both(0, read(GET_DATA, '/e/1', True))
         self.ask_both(1, (GET_EPHEMERALS, string('/e')))
         self.step += 1
@@ -371,13 +379,14 @@ class Differential(zookeeper_cluster.ZooKeeperTest):
             [(1, 'world', 'anyone'), (2, 'world', 'anyone')],
         ]
         for side in self.sides:
+            side.has_watches = False
             for credentials in (b'bob:pw', b'ann:pw', b'bob:pw'):
                 self.assertEqual(side.clients[1].auth('digest', credentials).err, 0)
         self.ask_both(0, create('/r'))
         for acl in acls:
             for number in (0, 1):
                 self.ask_both(number, create('/r/n', b'data', acl))
-                for asks in (0, 1, 2):
+                for asks in (0, 1):
                     self.ask_both(asks, get_acl('/r/n'))
                     self.ask_both(asks, read(GET_DATA, '/r/n'))
                     self.ask_both(asks, set_data('/r/n', b'x'))

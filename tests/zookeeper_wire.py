@@ -6,7 +6,6 @@ A result is a Reply: xid, zxid, err, and what the answer's body says, decoded by
 
 import dataclasses
 import os
-import select
 import shutil
 import socket
 import struct
@@ -24,6 +23,9 @@ SET_WATCHES2, ADD_WATCH, WHO_AM_I = range(105, 108)
 CREATE_SESSION, CLOSE_SESSION = -10, -11
 
 WATCH_XID, PING_XID, AUTH_XID, SET_WATCHES_XID = -1, -2, -4, -8
+
+# Of Debian's packages: ZooKeeper, and a log that says nothing.
+CLASSES = '/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-nop.jar'
 
 OPEN_ACL = [(31, 'world', 'anyone')]
 
@@ -242,10 +244,18 @@ def decode_body(kind, reader):
 
 
 class Client:
-    """One connection. With `session` and `password` it asks for that session."""
+    """One connection. With `session` and `password` it asks for that session; with `tls`, an
+    ssl.SSLContext, it is encrypted."""
 
     def __init__(
-        self, address, timeout_ms=10_000, session=0, password=bytes(16), zxid=0, read_only=False
+        self,
+        address,
+        timeout_ms=10_000,
+        session=0,
+        password=bytes(16),
+        zxid=0,
+        read_only=False,
+        tls=None,
     ):
         self.address = address
         self.events = []
@@ -255,6 +265,8 @@ class Client:
         self.zxid = zxid
         self.socket = socket.create_connection(address, timeout=20)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=address[0])
         request = int32(0) + int64(zxid) + int32(timeout_ms) + int64(session) + buffer(password)
         self.send_packet(request + (b'' if read_only is None else boolean(read_only)))
         answer = Reader(self.receive_packet())
@@ -270,6 +282,7 @@ class Client:
         self.drop()
 
     def send_packet(self, payload):
+        self.socket.settimeout(20)
         self.socket.sendall(int32(len(payload)) + payload)
 
     def receive_packet(self, timeout=20):
@@ -282,9 +295,7 @@ class Client:
                     packet = self.received[4 : 4 + size]
                     self.received = self.received[4 + size :]
                     return packet
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
-                raise TimeoutError('no answer')
+            self.socket.settimeout(max(deadline - time.monotonic(), 0.001))
             try:
                 more = self.socket.recv(1 << 16)
             except ConnectionError as error:
@@ -403,12 +414,11 @@ class Server:
         return '127.0.0.1', self.port
 
     def start(self):
-        classes = '/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-nop.jar'
         command = [
             shutil.which('java'),
             '-Xmx512m',
             '-cp',
-            classes,
+            CLASSES,
             *(f'-D{each}' for each in self.properties),
             'org.apache.zookeeper.server.ZooKeeperServerMain',
             f'{self.directory}/zoo.cfg',

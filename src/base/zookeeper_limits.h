@@ -18,7 +18,11 @@ inline constexpr std::int64_t kZooKeeperMaxSessionTicks = 20;
 // nothing more is read from it.
 inline constexpr std::size_t kMaxZooKeeperRequests = 1'000;
 inline constexpr std::size_t kMaxZooKeeperRequestBytes = 8 * kMiB;
-// Of one connection, by auth packets.
-inline constexpr std::size_t kMaxZooKeeperIdentities = 64;
+// The first packet, which asks for a session.
+inline constexpr std::size_t kMaxZooKeeperConnectBytes = 1 * kKiB;
+// What a connection says by auth packets that it is: each of its requests carries all of it.
+inline constexpr std::size_t kMaxZooKeeperIdentityBytes = 4 * kKiB;
+// What an empty buffer may keep of the memory that it once needed.
+inline constexpr std::size_t kKeptZooKeeperInputBytes = 64 * kKiB;
 
 }  // namespace conclave::limits

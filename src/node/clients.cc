@@ -231,7 +231,10 @@ void Clients::after_session(Client& client) {
     client.submitting = true;
     while (!client.effects.calls.empty()) {
       client.asked += client.effects.calls.size() * limits::kRequestCost;
+      const bool was_closing = client.effects.close;
       for (api::Session::Effects::Call& call : std::exchange(client.effects.calls, {})) {
+        // One of them has been answered at once, and that is the end: the others never were.
+        if (client.effects.close && !was_closing) break;
         submit_(ClientCall{client.id, call.id}, std::move(call.request));
       }
     }

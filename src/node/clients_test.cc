@@ -92,9 +92,12 @@ class TestSession final : public api::Session {
       effects.calls.push_back({});
     }
   }
-  // As a session does that gathers: what it has to send leaves with on_drained.
-  void on_response(api::CallId, api::Response, Effects& effects) override {
+  // As a session does that gathers: what it has to send leaves with on_drained. Some answers are
+  // the end.
+  void on_response(api::CallId, api::Response response, Effects& effects) override {
     EXPECT_TRUE(effects.gathers);
+    const auto* error = std::get_if<api::Error>(&response.answer);
+    effects.close = error != nullptr && error->detail == "the end";
     ++gathered_;
     effects.wants_drained = true;
   }
@@ -136,6 +139,7 @@ class ClientsTest : public ::testing::Test {
 
   std::size_t held_ = 0;
   bool takes_ = true;
+  bool answer_at_once_ = false;
   std::map<std::uint64_t, std::size_t> asked_;  // requests of each connection
   TestConnection::View* first_ = nullptr;
   std::vector<ClientCall> has_room_;
@@ -147,7 +151,11 @@ class ClientsTest : public ::testing::Test {
                    [this](const std::string&, const api::ClientIdentity&) {
                      return std::make_unique<TestSession>(held_, takes_);
                    },
-                   [this](ClientCall client, api::Request) { ++asked_[client.connection]; },
+                   [this](ClientCall client, api::Request) {
+                     ++asked_[client.connection];
+                     if (!answer_at_once_) return;
+                     clients_.reply(client, {{}, api::Error{.detail = "the end"}});
+                   },
                    [](ClientCall) {},
                    [](std::uint64_t) {},
                    {.request = [](ClientCall, api::WatchRequest) {},
@@ -238,6 +246,12 @@ TEST_F(ClientsTest, AFeedIsToldOnceOfRoomHoweverManyOfItsWatchesWereRefused) {
   EXPECT_TRUE(tell_event(7));
   clients_.tick();
   EXPECT_EQ(has_room_.size(), 2);
+}
+
+TEST_F(ClientsTest, WhatWasAskedForBehindAnAnswerThatIsTheEndIsNotDone) {
+  answer_at_once_ = true;
+  send_requests(*first_, 3);
+  EXPECT_EQ(asked_[1], 1);
 }
 
 TEST_F(ClientsTest, ASessionThatTakesNoBytesIsShownNoneUntilItDoes) {

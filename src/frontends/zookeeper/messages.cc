@@ -216,6 +216,12 @@ Asked read_auth(Reader& reader) {
   return auth;
 }
 
+Asked read_reconfig(Reader& reader) {
+  for (int i = 0; i < 3; ++i) reader.buffer();  // who joins, who leaves, or who all are to be
+  reader.int64();                               // the configuration that is to be replaced
+  return Refused{reader.ok() ? kReconfigDisabled : zk::Code::kMarshallingError};
+}
+
 Asked read_body(Opcode opcode, Reader& reader, std::vector<Opcode>& parts) {
   switch (opcode) {
     case Opcode::kCreate:
@@ -267,7 +273,7 @@ Asked read_body(Opcode opcode, Reader& reader, std::vector<Opcode>& parts) {
     case Opcode::kWhoAmI:
       return WhoAmI{};
     case Opcode::kReconfig:
-      return Refused{kReconfigDisabled};
+      return read_reconfig(reader);
     case Opcode::kSasl:
       return Refused{zk::Code::kAuthFailed};
     case Opcode::kDeleteContainer:  // the server's own business

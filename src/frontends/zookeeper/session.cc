@@ -20,12 +20,25 @@ namespace zk = api::zk;
 constexpr char kTlsHandshake = 0x16;
 constexpr std::size_t kLengthBytes = 4;
 
-// "1.2.3.4:5" and "[::1]:5" without the port.
+// "1.2.3.4:5", "[::1]:5" and "[::ffff:1.2.3.4]:5" without the port.
 std::string host_of(const std::string& peer) {
+  constexpr std::string_view kMapped = "::ffff:";
   const std::size_t colon = peer.rfind(':');
   if (colon == std::string::npos) return peer;
   if (peer.front() != '[') return peer.substr(0, colon);
-  return peer.substr(1, colon - 2);
+  std::string host = peer.substr(1, colon - 2);
+  const bool is_mapped = host.starts_with(kMapped) && host.find('.') != std::string::npos;
+  return is_mapped ? host.substr(kMapped.size()) : host;
+}
+
+// What a client has sent, for the log: short, and in one line.
+std::string printable(BytesView bytes) {
+  constexpr std::size_t kMost = 40;
+  std::string text(bytes.substr(0, kMost));
+  for (char& c : text) {
+    if (c < ' ' || c > '~' || c == '"') c = '?';
+  }
+  return bytes.size() > kMost ? text + "..." : text;
 }
 
 std::int64_t negotiated_ms(std::int64_t wanted_ms) {
@@ -104,7 +117,8 @@ class ZooKeeperSession final : public api::Session {
   void on_tick(Instant now, Effects& effects) override {
     if (effects.close) return;
     const bool waits = phase_ == Phase::kNew || (phase_ == Phase::kOpen && !input_.empty());
-    if (!waits || is_full() || is_last_asked_) {
+    const bool is_slow = effects.unsent > 0;  // it may not be read from meanwhile
+    if (!waits || is_slow || is_full() || is_last_asked_) {
       waiting_since_ = {};
     } else if (waiting_since_.ns == 0) {
       waiting_since_ = now;
@@ -164,8 +178,9 @@ class ZooKeeperSession final : public api::Session {
         break;
       }
       const std::int32_t length = Reader(rest).int32();
-      const bool is_possible =
-          length >= 0 && static_cast<std::size_t>(length) <= limits::kMaxZooKeeperPacketBytes;
+      const std::size_t most = phase_ == Phase::kNew ? limits::kMaxZooKeeperConnectBytes
+                                                     : limits::kMaxZooKeeperPacketBytes;
+      const bool is_possible = length >= 0 && static_cast<std::size_t>(length) <= most;
       if (!is_possible) {
         end(effects, bad_length_text(length, rest));
         break;
@@ -177,7 +192,8 @@ class ZooKeeperSession final : public api::Session {
       take_packet(rest.substr(kLengthBytes, size), effects);
     }
     input_.erase(0, taken);
-    buffered_.set(input_.size());
+    if (input_.empty() && input_.capacity() > limits::kKeptZooKeeperInputBytes) input_ = Bytes();
+    buffered_.set(input_.size() + pending_bytes_);
     facts_.unanswered = pending_.size() + pings_.size();
   }
 
@@ -213,6 +229,9 @@ class ZooKeeperSession final : public api::Session {
     has_read_only_ = request->has_read_only;
     last_zxid_seen_ = request->last_zxid_seen;
     zk::WriteRequest write;
+    if (request->session != 0 && request->password.size() != zk::kPasswordBytes) {
+      return opened(zk::Reply{.code = zk::Code::kSessionExpired, .zxid = 0, .result = {}}, effects);
+    }
     if (request->session == 0) {
       write.op = zk::OpenSession{.timeout_ms = negotiated_ms(request->timeout_ms), .password = {}};
     } else {
@@ -222,6 +241,8 @@ class ZooKeeperSession final : public api::Session {
   }
 
   void opened(const zk::Reply& reply, Effects& effects) {
+    // A client that comes back and has seen more than there is.
+    if (reply.code == zk::Code::kBadArguments) return from_elsewhere(reply.zxid, effects);
     if (reply.code != zk::Code::kOk) {
       append(ConnectResponse{.timeout_ms = 0,
                              .session = 0,
@@ -231,11 +252,7 @@ class ZooKeeperSession final : public api::Session {
       sent();
       return end(effects, {});
     }
-    if (last_zxid_seen_ > reply.zxid) {
-      return end(effects, fmt::format("it has seen zxid {:#x}, and there is none after {:#x} here: "
-                                      "it comes from another cluster",
-                                      last_zxid_seen_, reply.zxid));
-    }
+    if (last_zxid_seen_ > reply.zxid) return from_elsewhere(reply.zxid, effects);
     const auto& session = std::get<zk::Session>(reply.result);
     caller_.session = session.id;
     caller_.generation = session.generation;
@@ -246,6 +263,12 @@ class ZooKeeperSession final : public api::Session {
            effects.send);
     sent();
     phase_ = Phase::kOpen;
+  }
+
+  void from_elsewhere(zk::Zxid zxid, Effects& effects) {
+    end(effects, fmt::format("it has seen zxid {:#x}, and there is none after {:#x} here: it comes "
+                             "from another cluster",
+                             last_zxid_seen_, zxid));
   }
 
   // As in ZooKeeper the client finds out what has become of its session when it comes back.
@@ -280,17 +303,20 @@ class ZooKeeperSession final : public api::Session {
   void authenticate(std::int32_t xid, const Auth& auth, Effects& effects) {
     constexpr zk::Zxid kNone = 0;
     const Instant begun = now();
+    // It becomes as long as the user's name; and 20 bytes more, which are a little.
+    if (identity_bytes_ + auth.credentials.size() > limits::kMaxZooKeeperIdentityBytes) {
+      return end(effects, "it says too much of who it is");
+    }
     const bool is_known = auth.scheme == "digest" || auth.scheme == "ip" ||
                           (auth.scheme == "x509" && !common_name_.empty());
     append_answer(xid, kNone, is_known ? zk::Code::kOk : zk::Code::kAuthFailed, effects.send);
     answered(begun);
-    if (!is_known) return end(effects, "it cannot prove who it is by \"" + auth.scheme + "\"");
+    if (!is_known)
+      return end(effects, "it cannot prove who it is by \"" + printable(auth.scheme) + "\"");
     if (auth.scheme != "digest") return;  // the connection itself has said it
     zk::Id id{auth.scheme, digest_id(auth.credentials)};
     if (std::ranges::find(caller_.ids, id) != caller_.ids.end()) return;
-    if (caller_.ids.size() >= limits::kMaxZooKeeperIdentities) {
-      return end(effects, "it says that it is too many");
-    }
+    identity_bytes_ += sizeof id + id.scheme.size() + id.id.size();
     caller_.ids.push_back(std::move(id));
   }
 
@@ -299,7 +325,7 @@ class ZooKeeperSession final : public api::Session {
   void add(Request request, std::size_t bytes) {
     Pending pending;
     pending.call = next_call_++;
-    pending.bytes = bytes;
+    pending.bytes = sizeof pending + bytes + identity_bytes_;
     pending.begun = now();
     const bool is_close = request.opcode == static_cast<std::int32_t>(Opcode::kCloseSession);
     pending.is_write = std::holds_alternative<Write>(request.what);
@@ -316,10 +342,15 @@ class ZooKeeperSession final : public api::Session {
       pending.ids = caller_.ids;
     }
     if (is_close) is_last_asked_ = true;
-    pending_bytes_ += bytes;
+    pending_bytes_ += pending.bytes;
     held_bytes_ += pending.answer.size();
     pending.request = std::move(request);
     pending_.push_back(std::move(pending));
+  }
+
+  // It is what brings a session that reads the member's own state up to date.
+  static bool is_sync(const Request& request) {
+    return request.opcode == static_cast<std::int32_t>(Opcode::kSync);
   }
 
   // Asks the member for what may be asked for now.
@@ -337,7 +368,7 @@ class ZooKeeperSession final : public api::Session {
             zk::WriteRequest{.caller = std::move(caller), .time_ms = 0, .op = std::move(*write)};
       } else {
         request.body = zk::ReadRequest{.caller = std::move(caller),
-                                       .local = options_.local_reads,
+                                       .local = options_.local_reads && !is_sync(next.request),
                                        .op = std::move(std::get<Read>(next.request.what))};
       }
       effects.calls.push_back({next.call, std::move(request)});
@@ -480,6 +511,7 @@ class ZooKeeperSession final : public api::Session {
   zk::Zxid last_zxid_seen_ = 0;  // by the client, when it came
   zk::Zxid zxid_ = 0;            // that it has been told
   zk::Caller caller_;
+  std::size_t identity_bytes_ = 0;  // of caller_.ids, by auth packets
   api::CallId next_call_ = 1;
 
   std::deque<Pending> pending_;  // in the order of their calls

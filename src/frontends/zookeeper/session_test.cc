@@ -282,6 +282,54 @@ TEST_F(ZooKeeperSessionTest, ACertificateIsAnIdentity) {
               ElementsAre(zk::Id{"ip", "::1"}, zk::Id{"x509", "CN=alice"}));
 }
 
+TEST_F(ZooKeeperSessionTest, WhoSaysTooMuchOfWhoItIsGoes) {
+  open();
+  for (int i = 0; i < 20 && !effects_.close; ++i) {
+    receive(auth_packet("digest", std::to_string(i) + Bytes(500, 'u') + ":pw"));
+  }
+  EXPECT_TRUE(effects_.close);
+  EXPECT_LT(take_answers().size(), 10);
+}
+
+TEST_F(ZooKeeperSessionTest, WhatAClientSaysIsShortAndInOneLineInTheLog) {
+  open();
+  receive(auth_packet("x\"\n2026 [info]" + Bytes(100'000, 'y'), ""));
+  EXPECT_TRUE(effects_.close);
+  EXPECT_LT(effects_.close_reason.size(), 100);
+  EXPECT_THAT(effects_.close_reason, HasSubstr("x??2026 [info]"));
+}
+
+TEST_F(ZooKeeperSessionTest, AnAddressOfIPv4IsOneHoweverItCame) {
+  session_ = make_session(options_, "[::ffff:10.1.2.3]:4567", {});
+  open();
+  receive(get_packet(1, "/a"));
+  EXPECT_THAT(std::get<zk::ReadRequest>(take_call().request.body).caller.ids,
+              ElementsAre(zk::Id{"ip", "10.1.2.3"}));
+}
+
+TEST_F(ZooKeeperSessionTest, APasswordOfAnotherLengthIsWrong) {
+  receive(connect_packet(10'000, 77, "short"));
+  EXPECT_TRUE(effects_.calls.empty());
+  EXPECT_EQ(effects_.send.size(), 4 + 37);
+  EXPECT_TRUE(effects_.close);
+}
+
+TEST_F(ZooKeeperSessionTest, TheFirstPacketIsAShortOne) {
+  Bytes bytes;
+  Writer(bytes).int32(limits::kMaxZooKeeperConnectBytes + 1);
+  receive(bytes);
+  EXPECT_TRUE(effects_.close);
+}
+
+TEST_F(ZooKeeperSessionTest, WhoDoesNotTakeAnswersIsNotBlamedForAHalfPacket) {
+  open();
+  receive(get_packet(1, "/a").substr(0, 10));
+  session_->on_tick(Instant{1'000}, effects_);
+  effects_.unsent = 1;
+  session_->on_tick(Instant{1'000} + milliseconds(limits::kClientIdleHeaderMs), effects_);
+  EXPECT_FALSE(effects_.close);
+}
+
 TEST_F(ZooKeeperSessionTest, EventsLeaveAtOnce) {
   open();
   receive(set_packet(1, "/a"));
@@ -465,11 +513,25 @@ TEST_F(ZooKeeperSessionTest, ReadsOfTheMembersOwnStateIfThatIsWanted) {
   open();
   receive(get_packet(1, "/a"));
   EXPECT_TRUE(std::get<zk::ReadRequest>(take_call().request.body).local);
+  receive(request_packet(2, Opcode::kSync, [](Writer& writer) { writer.buffer("/a"); }));
+  EXPECT_FALSE(std::get<zk::ReadRequest>(take_call().request.body).local) << "that is its point";
 }
 
 TEST_F(ZooKeeperSessionTest, AWordIsAnsweredAndTheConnectionClosed) {
   receive("ruok");
   EXPECT_EQ(effects_.send, "imok");
+  EXPECT_TRUE(effects_.close);
+}
+
+TEST_F(ZooKeeperSessionTest, AMemberWithoutALeaderSaysThatItDoesNotServe) {
+  receive("srvr");
+  for (int question = 0; question < 3; ++question) {
+    api::Answer told = zk::Reply{};
+    if (question == 0) told = api::StatusResponse{};
+    if (question == 1) told = api::MemberListResponse{};
+    session_->on_response(take_call().id, {{}, std::move(told)}, effects_);
+  }
+  EXPECT_EQ(effects_.send, "This ZooKeeper instance is not currently serving requests\n");
   EXPECT_TRUE(effects_.close);
 }
 
@@ -490,6 +552,7 @@ TEST_F(ZooKeeperSessionTest, MonitorTellsWhatItWasTold) {
   };
   api::StatusResponse status;
   status.role = "leader";
+  status.leader = NodeId{1};
   status.peers = {{NodeId{2}, LogIndex{5}, "replicate", true},
                   {NodeId{3}, LogIndex{1}, "probe", false}};
   tell(status);

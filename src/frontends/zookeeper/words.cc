@@ -48,6 +48,13 @@ api::StatusResponse status_of(const Told& told) {
   return status == nullptr ? api::StatusResponse() : *status;
 }
 
+// As ZooKeeper answers while it has no quorum.
+bool is_cut_off(const Told& told) {
+  const auto* status = find<api::StatusResponse>(told);
+  return status != nullptr && !status->leader;
+}
+constexpr BytesView kNotServing = "This ZooKeeper instance is not currently serving requests\n";
+
 std::vector<api::Member> members_of(const Told& told) {
   const auto* list = find<api::MemberListResponse>(told);
   return list == nullptr ? std::vector<api::Member>() : list->members;
@@ -94,7 +101,7 @@ std::string server_text(const Told& told, bool with_clients) {
   const Traffic& total = told.connections.total;
   std::string text = fmt::format("Zookeeper version: {}\n", version_text(told));
   if (with_clients) text += "Clients:\n" + connections_text(told, false);
-  text += fmt::format("Latency min/avg/max: {}/{:.4}/{}\n", total.latencies.least.ms(),
+  text += fmt::format("Latency min/avg/max: {}/{:.4f}/{}\n", total.latencies.least.ms(),
                       total.latencies.mean_ms(), total.latencies.most.ms());
   text += fmt::format("Received: {}\nSent: {}\nConnections: {}\nOutstanding: {}\n", total.received,
                       total.sent, told.connections.all().size(), told.connections.unanswered());
@@ -141,7 +148,7 @@ std::string monitor_text(const Told& told) {
   };
   add("version", version_text(told));
   add("server_state", mode_of(told));
-  add("avg_latency", fmt::format("{:.4}", total.latencies.mean_ms()));
+  add("avg_latency", fmt::format("{:.4f}", total.latencies.mean_ms()));
   add("min_latency", total.latencies.least.ms());
   add("max_latency", total.latencies.most.ms());
   add("packets_received", total.received);
@@ -222,9 +229,10 @@ bool is_allowed(const WordSettings& settings, BytesView word) {
 
 std::vector<api::Body> questions_of(BytesView word) {
   std::vector<api::Body> questions;
-  if (word == "conf" || word == "hash") questions.emplace_back(api::StatusRequest{});
-  if (word == "srvr" || word == "stat" || word == "mntr") {
+  if (word != "ruok" && word != "srst" && word != "crst") {
     questions.emplace_back(api::StatusRequest{});
+  }
+  if (word == "srvr" || word == "stat" || word == "mntr") {
     questions.emplace_back(api::MemberListRequest{});
     questions.push_back(local_read(zk::GetCounts{}));
   }
@@ -236,12 +244,13 @@ std::vector<api::Body> questions_of(BytesView word) {
 
 Bytes answer_word(BytesView word, Told& told) {
   if (word == "ruok") return "imok";
-  if (word == "isro") return "rw";
+  if (word == "isro") return is_cut_off(told) ? "null" : "rw";
+  if (word == "envi") return environment_text(told);
+  if (is_cut_off(told)) return Bytes(kNotServing);
   if (word == "srvr") return server_text(told, false);
   if (word == "stat") return server_text(told, true);
   if (word == "mntr") return monitor_text(told);
   if (word == "conf") return configuration_text(told);
-  if (word == "envi") return environment_text(told);
   if (word == "cons") return connections_text(told, true);
   if (word == "dump") return sessions_text(told);
   if (word == "wchs") return watch_summary(told);
