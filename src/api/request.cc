@@ -3,6 +3,24 @@
 #include <algorithm>
 
 namespace conclave::api {
+
+namespace zk {
+
+bool may_grow(const WriteRequest& write) {
+  const auto grows = [](const auto& op) {
+    using Op = std::decay_t<decltype(op)>;
+    return std::is_same_v<Op, Create> || std::is_same_v<Op, SetData> ||
+           std::is_same_v<Op, SetAcl>;
+  };
+  if (const auto* multi = std::get_if<Multi>(&write.op)) {
+    return std::ranges::any_of(multi->operations,
+                               [&](const Operation& each) { return std::visit(grows, each); });
+  }
+  return std::visit(grows, write.op);
+}
+
+}  // namespace zk
+
 namespace {
 
 bool writes(const TxnRequest& txn);
@@ -110,6 +128,11 @@ struct Router {
   Route operator()(const ReleaseRequest&) const { return Route::kWrite; }
   Route operator()(const EnterRequest& enter) const { return lock_or_write(enter.wait); }
   Route operator()(const LeaveRequest& leave) const { return lock_or_write(leave.wait); }
+  Route operator()(const zk::WriteRequest&) const { return Route::kWrite; }
+  Route operator()(const zk::ReadRequest& read) const {
+    return read.local ? Route::kLocalRead : Route::kLinearizableRead;
+  }
+  Route operator()(const zk::PingRequest&) const { return Route::kPing; }
 
   static Route lock_or_write(bool wait) { return wait ? Route::kLock : Route::kWrite; }
 };
@@ -117,6 +140,7 @@ struct Router {
 }  // namespace
 
 bool may_grow(const Body& body) {
+  if (const auto* write = std::get_if<zk::WriteRequest>(&body)) return zk::may_grow(*write);
   if (const auto* txn = std::get_if<TxnRequest>(&body)) return puts(*txn);
   return std::holds_alternative<PutRequest>(body) ||
          std::holds_alternative<LeaseGrantRequest>(body) ||
@@ -147,7 +171,10 @@ bool asks_who(const Body& body) {
                        std::holds_alternative<HealthRequest>(body) ||
                        std::holds_alternative<MetricsRequest>(body) ||
                        std::holds_alternative<MoveLeaderRequest>(body) ||
-                       std::holds_alternative<SnapshotPieceRequest>(body);
+                       std::holds_alternative<SnapshotPieceRequest>(body) ||
+                       std::holds_alternative<zk::WriteRequest>(body) ||
+                       std::holds_alternative<zk::ReadRequest>(body) ||
+                       std::holds_alternative<zk::PingRequest>(body);
   return !is_open;
 }
 

@@ -15,6 +15,7 @@
 #include "api/lock.h"
 #include "api/maintenance.h"
 #include "api/native.h"
+#include "api/zookeeper.h"
 #include "base/bytes.h"
 #include "base/ids.h"
 
@@ -120,7 +121,8 @@ using Body =
                  LeaseLeasesRequest, AlarmRequest, MoveLeaderRequest, HashRequest, HashKvRequest,
                  DefragmentRequest, SnapshotRequest, SnapshotPieceRequest, LockRequest,
                  CampaignRequest, ProclaimRequest, ResignRequest, LeaderRequest, AuthRequest,
-                 AcquireRequest, ReleaseRequest, EnterRequest, LeaveRequest>;
+                 AcquireRequest, ReleaseRequest, EnterRequest, LeaveRequest, zk::WriteRequest,
+                 zk::ReadRequest, zk::PingRequest>;
 
 struct Request {
   Body body;
@@ -143,6 +145,7 @@ enum class Route : std::uint8_t {
   kMaintenance,       // of this member and its data: answered later, and not from the log
   kLock,              // a procedure of several of these
   kAuth,              // has a password or a secret in it: the node makes one of the others of it
+  kPing,              // of a session: many share a command of the log
 };
 Route route_of(const Request& request);
 // Whether a write may make the store larger: puts do, alone or in either branch of a transaction,
@@ -248,7 +251,7 @@ using Answer =
                  AlarmResponse, MoveLeaderResponse, HashResponse, HashKvResponse,
                  DefragmentResponse, SnapshotResponse, SnapshotPieceResponse, LockResponse,
                  CampaignResponse, ProclaimResponse, ResignResponse, LeaderResponse, AuthResponse,
-                 AcquireResponse, ReleaseResponse, EnterResponse, LeaveResponse>;
+                 AcquireResponse, ReleaseResponse, EnterResponse, LeaveResponse, zk::Reply>;
 
 struct Response {
   Header header;

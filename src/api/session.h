@@ -49,6 +49,9 @@ class Session {
   virtual ~Session() = default;
 
   virtual void on_bytes(BytesView bytes, Effects& effects) = 0;
+  // False: as many of the client's requests are under way as the session takes. It is shown no more
+  // bytes, and none are read, until it has been told something else and says true.
+  virtual bool takes_bytes() const { return true; }
   // Each call is answered at most once; answers to cancelled calls are ignored.
   virtual void on_response(CallId call, Response response, Effects& effects) = 0;
   // The first keys of a Range's answer, as many times as needed; on_response brings the rest, or an
@@ -59,6 +62,9 @@ class Session {
   // the client has to take what it was sent before; Effects::has_room will name the feed.
   virtual bool on_watch(CallId feed, const Header& header, const WatchNews& news,
                         Effects& effects) = 0;
+  // News of ZooKeeper's watches and sessions, for a session that has asked for them; in order with
+  // on_response.
+  virtual void on_zookeeper(zk::News, Effects&) {}
   // Bytes of answers that wait here for the client to take what was sent before.
   virtual std::size_t held_bytes() const = 0;
   // Called about once a second: where a client that sends one byte a minute is found out.

@@ -65,6 +65,31 @@ inline constexpr std::size_t kMaxInflightReads = 100'000;
 inline constexpr std::size_t kMaxEntryBytes = 1 * kMiB;
 // Leases and keys of theirs that one log entry revokes when their time is over: a few milliseconds.
 inline constexpr std::size_t kExpiryWork = 3'000;
+// ZooKeeper's sessions that one command keeps alive, and containers and TTL nodes that one deletes.
+inline constexpr std::size_t kTouchedSessions = 10'000;
+inline constexpr std::size_t kReapedZnodes = 1'000;
+// Of those, how many are looked at in a second.
+inline constexpr std::size_t kReapLooks = 10'000;
+// Pings of theirs that wait for such a command, in one member.
+inline constexpr std::size_t kMaxWaitingPings = 100'000;
+// Watches of ZooKeeper's clients: of a connection, and of a member; and the bytes of their paths.
+inline constexpr std::size_t kMaxConnectionZnodeWatches = 200'000;
+inline constexpr std::size_t kMaxZnodeWatches = 2'000'000;
+inline constexpr std::size_t kMaxConnectionZnodeWatchBytes = 16 * kMiB;
+inline constexpr std::size_t kMaxZnodeWatchBytes = 256 * kMiB;
+// Of a znode's path. Part of what the log means, like the next three: whoever changes it has
+// members that disagree.
+inline constexpr std::size_t kMaxZnodePathBytes = 16 * kKiB;
+// Of the list that says who may do what with a znode: its entries, and their bytes.
+inline constexpr std::size_t kMaxZnodeAcl = 1'000;
+inline constexpr std::size_t kMaxZnodeAclBytes = 64 * kKiB;
+// Operations of a multi or a multiRead.
+inline constexpr std::size_t kMaxZnodeOperations = 10'000;
+// What a client of ZooKeeper's may have proved to be: how many ids, and their bytes.
+inline constexpr std::size_t kMaxCallerIds = 128;
+inline constexpr std::size_t kMaxCallerIdBytes = 16 * kKiB;
+// Above it an answer to one is refused.
+inline constexpr std::size_t kMaxZnodeAnswerBytes = 64 * kMiB;
 // One append to a follower carries at most this many bytes of entries (or one larger entry).
 inline constexpr std::size_t kMaxAppendBytes = 1 * kMiB;
 inline constexpr std::size_t kMaxInflightAppends = 64;

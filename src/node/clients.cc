@@ -10,12 +10,13 @@
 namespace conclave::node {
 
 struct Clients::Client : io::ConnectionHandler {
-  Client(Clients& clients, std::uint64_t number, std::unique_ptr<io::Connection> accepted)
+  Client(Clients& clients, std::uint64_t number, std::unique_ptr<io::Connection> accepted,
+         api::SessionFactory& make_session)
       : owner(clients),
         id(number),
         connection(std::move(accepted)),
-        session(clients.make_session_(connection->peer_name(),
-                                      api::ClientIdentity{connection->peer_common_name()})) {
+        session(make_session(connection->peer_name(),
+                             api::ClientIdentity{connection->peer_common_name()})) {
     effects.gathers = true;
   }
 
@@ -43,6 +44,7 @@ struct Clients::Client : io::ConnectionHandler {
   std::uint64_t asked = 0;  // what its requests cost to take in, beside their bytes
   bool is_fed = false;      // it is in Clients::fed_ or fed_first_
   bool is_slow = false;     // it has much to send: not read from, nor its input looked at
+  bool is_busy = false;     // its session takes no bytes: the same
   bool paused = false;      // reading
   bool closing = false;
   bool gone = false;  // destroyed at the next flush
@@ -63,22 +65,24 @@ Clients::Clients(std::size_t max_connections, io::Clock& clock, io::Network& net
 
 Clients::~Clients() = default;
 
-Result<void> Clients::listen(const io::Address& address) {
+Result<void> Clients::listen(const io::Address& address, api::SessionFactory* make_session) {
+  api::SessionFactory& make = make_session == nullptr ? make_session_ : *make_session;
   listeners_.push_back(
-      TRY(network_.listen(address, [this](std::unique_ptr<io::Connection> connection) {
-        accept(std::move(connection));
+      TRY(network_.listen(address, [this, &make](std::unique_ptr<io::Connection> connection) {
+        accept(std::move(connection), make);
       })));
   return {};
 }
 
-void Clients::accept(std::unique_ptr<io::Connection> connection) {
+void Clients::accept(std::unique_ptr<io::Connection> connection,
+                     api::SessionFactory& make_session) {
   if (connections_.size() >= max_connections_) {
     LOG(kWarn, "client {} refused: {} connections are open", connection->peer_name(),
         connections_.size());
     return;
   }
   const std::uint64_t id = next_id_++;
-  auto client = std::make_unique<Client>(*this, id, std::move(connection));
+  auto client = std::make_unique<Client>(*this, id, std::move(connection), make_session);
   Client& started = *client;
   connections_.emplace(id, std::move(client));
   started.connection->start(&started);
@@ -96,7 +100,7 @@ void Clients::tell(Client& client, Event&& event) {
 // much, and until then nothing more is read.
 void Clients::take_input(Client& client, BytesView bytes) {
   bytes_received_ += bytes.size();
-  const bool is_first = client.input.empty() && input_left_ > 0;
+  const bool is_first = client.input.empty() && input_left_ > 0 && !client.is_busy;
   if (is_first && bytes.size() <= limits::kInputPieceBytes) {
     use_up(show(client, bytes));
     return;
@@ -122,7 +126,7 @@ std::uint64_t Clients::show(Client& client, BytesView piece) {
 // Shows its session some of its input, piece by piece; what that cost. REQUIRES: there is some.
 std::uint64_t Clients::feed_share(Client& client) {
   std::uint64_t cost = 0;
-  while (!client.gone && !client.input.empty() && cost < limits::kInputShare) {
+  while (!client.gone && !client.is_busy && !client.input.empty() && cost < limits::kInputShare) {
     const BytesView piece =
         BytesView(client.input).substr(client.input_taken, limits::kInputPieceBytes);
     const std::size_t size = piece.size();
@@ -138,9 +142,10 @@ std::uint64_t Clients::feed_share(Client& client) {
 // Lets a connection go on: with its input first, then with reading.
 void Clients::resume(Client& client) {
   const bool has_input = !client.input.empty();
-  const bool paused = has_input || client.is_slow;
+  const bool waits = client.is_slow || client.is_busy;
+  const bool paused = has_input || waits;
   if (std::exchange(client.paused, paused) != paused) client.connection->pause_reading(paused);
-  if (!has_input || client.is_slow || std::exchange(client.is_fed, true)) return;
+  if (!has_input || waits || std::exchange(client.is_fed, true)) return;
   const bool is_little = client.input.size() - client.input_taken <= limits::kInputPieceBytes;
   (is_little ? fed_first_ : fed_).push_back(client.id);
   want_feed();
@@ -165,7 +170,7 @@ void Clients::feed() {
     if (found == connections_.end() || found->second->gone) continue;
     Client& client = *found->second;
     client.is_fed = false;
-    if (client.is_slow) continue;
+    if (client.is_slow || client.is_busy) continue;
     left -= std::min(left, feed_share(client));
     if (!client.gone) resume(client);
   }
@@ -226,7 +231,10 @@ void Clients::after_session(Client& client) {
     client.submitting = true;
     while (!client.effects.calls.empty()) {
       client.asked += client.effects.calls.size() * limits::kRequestCost;
+      const bool was_closing = client.effects.close;
       for (api::Session::Effects::Call& call : std::exchange(client.effects.calls, {})) {
+        // One of them has been answered at once, and that is the end: the others never were.
+        if (client.effects.close && !was_closing) break;
         submit_(ClientCall{client.id, call.id}, std::move(call.request));
       }
     }
@@ -235,6 +243,8 @@ void Clients::after_session(Client& client) {
       withdraw_(ClientCall{client.id, call});
     }
   }
+  const bool is_busy = !client.gone && !client.session->takes_bytes();
+  if (std::exchange(client.is_busy, is_busy) != is_busy) resume(client);
   if (dirty_.empty() || flush_wanted_) return;
   flush_wanted_ = true;
   clock_.post([this, alive = std::weak_ptr<char>(alive_)] {
@@ -273,6 +283,13 @@ bool Clients::watch_news(ClientCall feed, const api::Header& header, const api::
   tell(client,
        [&] { is_taken = client.session->on_watch(feed.call, header, news, client.effects); });
   return is_taken;
+}
+
+void Clients::zookeeper_news(std::uint64_t connection, api::zk::News news) {
+  const auto found = connections_.find(connection);
+  if (found == connections_.end() || found->second->gone) return;
+  Client& client = *found->second;
+  tell(client, [&] { client.session->on_zookeeper(std::move(news), client.effects); });
 }
 
 // While all connections together hold too much, only those get more that hold little. The session

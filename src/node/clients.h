@@ -40,8 +40,9 @@ class Clients {
           WatchHooks watches);
   ~Clients();
 
-  // kBusy names a port that is taken.
-  Result<void> listen(const io::Address& address);
+  // kBusy names a port that is taken. `make_session` is for the connections accepted there, and
+  // outlives this; null: the one that was given at first.
+  Result<void> listen(const io::Address& address, api::SessionFactory* make_session = nullptr);
   // Answers a call; ignored if its connection is gone. Answers of one loop turn leave together.
   void reply(ClientCall call, api::Response&& response);
   // The first keys of a Range's answer (api::Session::on_part). False: nobody waits for it.
@@ -49,6 +50,8 @@ class Clients {
   // News for a feed (api::Session::on_watch). False: not now; WatchHooks::has_room follows, or
   // gone.
   bool watch_news(ClientCall feed, const api::Header& header, const api::WatchNews& news);
+  // For a connection's session (api::Session::on_zookeeper); ignored if it is gone.
+  void zookeeper_news(std::uint64_t connection, api::zk::News news);
   // Which answers may be made for a connection, by what it and all of them have not taken yet.
   Room room_for(std::uint64_t connection);
   // About once a second: sessions find out clients that dribble.
@@ -63,7 +66,7 @@ class Clients {
  private:
   struct Client;
 
-  void accept(std::unique_ptr<io::Connection> connection);
+  void accept(std::unique_ptr<io::Connection> connection, api::SessionFactory& make_session);
   template <class Event>
   void tell(Client& client, Event&& event);
   void take_input(Client& client, BytesView bytes);

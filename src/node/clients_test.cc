@@ -85,15 +85,19 @@ class TestSession final : public api::Session {
  public:
   static constexpr std::size_t kRequestBytes = 64;
 
-  explicit TestSession(std::size_t& held) : held_(held) {}
+  TestSession(std::size_t& held, bool& takes) : held_(held), takes_(takes) {}
+  bool takes_bytes() const override { return takes_; }
   void on_bytes(BytesView bytes, Effects& effects) override {
     for (seen_ += bytes.size(); seen_ >= kRequestBytes; seen_ -= kRequestBytes) {
       effects.calls.push_back({});
     }
   }
-  // As a session does that gathers: what it has to send leaves with on_drained.
-  void on_response(api::CallId, api::Response, Effects& effects) override {
+  // As a session does that gathers: what it has to send leaves with on_drained. Some answers are
+  // the end.
+  void on_response(api::CallId, api::Response response, Effects& effects) override {
     EXPECT_TRUE(effects.gathers);
+    const auto* error = std::get_if<api::Error>(&response.answer);
+    effects.close = error != nullptr && error->detail == "the end";
     ++gathered_;
     effects.wants_drained = true;
   }
@@ -113,6 +117,7 @@ class TestSession final : public api::Session {
  private:
   std::size_t gathered_ = 0;
   std::size_t& held_;
+  bool& takes_;
   std::size_t seen_ = 0;
 };
 
@@ -133,6 +138,8 @@ class ClientsTest : public ::testing::Test {
   }
 
   std::size_t held_ = 0;
+  bool takes_ = true;
+  bool answer_at_once_ = false;
   std::map<std::uint64_t, std::size_t> asked_;  // requests of each connection
   TestConnection::View* first_ = nullptr;
   std::vector<ClientCall> has_room_;
@@ -142,9 +149,13 @@ class ClientsTest : public ::testing::Test {
                    clock_,
                    network_,
                    [this](const std::string&, const api::ClientIdentity&) {
-                     return std::make_unique<TestSession>(held_);
+                     return std::make_unique<TestSession>(held_, takes_);
                    },
-                   [this](ClientCall client, api::Request) { ++asked_[client.connection]; },
+                   [this](ClientCall client, api::Request) {
+                     ++asked_[client.connection];
+                     if (!answer_at_once_) return;
+                     clients_.reply(client, {{}, api::Error{.detail = "the end"}});
+                   },
                    [](ClientCall) {},
                    [](std::uint64_t) {},
                    {.request = [](ClientCall, api::WatchRequest) {},
@@ -235,6 +246,43 @@ TEST_F(ClientsTest, AFeedIsToldOnceOfRoomHoweverManyOfItsWatchesWereRefused) {
   EXPECT_TRUE(tell_event(7));
   clients_.tick();
   EXPECT_EQ(has_room_.size(), 2);
+}
+
+TEST_F(ClientsTest, WhatWasAskedForBehindAnAnswerThatIsTheEndIsNotDone) {
+  answer_at_once_ = true;
+  send_requests(*first_, 3);
+  EXPECT_EQ(asked_[1], 1);
+}
+
+TEST_F(ClientsTest, ASessionThatTakesNoBytesIsShownNoneUntilItDoes) {
+  takes_ = false;
+  send_requests(*first_, 1);
+  EXPECT_EQ(asked_[1], 1) << "nobody had asked it";
+  EXPECT_TRUE(first_->paused);
+  send_requests(*first_, 2);
+  clock_.run_posted();
+  EXPECT_EQ(asked_[1], 1);
+  takes_ = true;
+  clock_.run_posted();
+  EXPECT_EQ(asked_[1], 1) << "it has been told nothing";
+  clients_.tick();
+  clock_.run_posted();
+  EXPECT_EQ(asked_[1], 3);
+  EXPECT_FALSE(first_->paused);
+}
+
+TEST_F(ClientsTest, ASessionMaySayInTheMiddleOfItsInputThatItTakesNoMore) {
+  send_requests(*first_, 10 * kShare);
+  EXPECT_EQ(asked_[1], kShare);
+  takes_ = false;
+  for (int turn = 0; turn < 3; ++turn) clock_.run_posted();
+  EXPECT_EQ(asked_[1], 2 * kShare) << "a piece, and it was asked";
+  EXPECT_TRUE(first_->paused);
+  takes_ = true;
+  clients_.tick();
+  for (int turn = 0; turn < 3; ++turn) clock_.run_posted();
+  EXPECT_EQ(asked_[1], 10 * kShare);
+  EXPECT_FALSE(first_->paused);
 }
 
 }  // namespace

@@ -32,6 +32,7 @@ constexpr Duration kQuickAppend = milliseconds(250);
 
 // Sets the ids of leases apart from what else comes from the incarnation.
 constexpr std::uint64_t kLeaseIds = 0x6c6561736573;
+constexpr std::uint64_t kSessionIds = 0x73657373696f6e73;
 
 // What an entry takes in the log, about. One that is only a stamp comes alone, as nothing else was
 // to be written, and so has a block of the disk for itself (docs/formats/commands.md,
@@ -66,12 +67,20 @@ Group::Group(GroupId id, GroupState state, Shared shared)
                [this](store::FeedId feed, api::Revision revision, const api::WatchNews& news) {
                  return tell_watch(feed, revision, news);
                }),
+      znode_watches_({.watches = limits::kMaxZnodeWatches,
+                      .connection_watches = limits::kMaxConnectionZnodeWatches,
+                      .bytes = limits::kMaxZnodeWatchBytes,
+                      .connection_bytes = limits::kMaxConnectionZnodeWatchBytes},
+                     [this](std::uint64_t connection, api::zk::Event event) {
+                       shared_.zookeeper_news(connection, std::move(event));
+                     }),
       observers_([this](store::FeedId feed, api::Revision revision, const api::WatchNews& news) {
         return tell_watch(feed, revision, news);
       }),
       tokens_(shared_.options.auth.token_lasts),
       cluster_clock_(shared_.options.tick * std::int64_t{shared_.options.election_ticks}),
       lease_ids_(shared_.incarnation ^ kLeaseIds),
+      session_ids_(shared_.incarnation ^ kSessionIds),
       auto_compaction_(shared_.options.compact_period, shared_.options.compact_keep_revisions),
       snapshot_(store_.applied_index()),
       cut_at_(snapshot_),
@@ -225,17 +234,27 @@ bool Group::apply_commands(const consensus::Entry& entry) {
     shared_.fatal(applied.error());
     return false;
   }
-  for (store::Outcome& outcome : applied->outcomes) {
+  ZnodeNewsReader news{applied->znode_news};
+  for (std::size_t i = 0; i < applied->outcomes.size(); ++i) {
+    store::Outcome& outcome = applied->outcomes[i];
+    tell_znode_changes(news, i);
     const std::optional<ClientCall> client = writes_.finish(outcome.origin.call);
-    if (!client) continue;
+    if (!client) {
+      tell_session_changes(news, i, 0);
+      continue;
+    }
     ++counters_.writes_applied;
     writes_.charge(flow_of(*client), cost_of(outcome.response.answer));
     if (std::holds_alternative<api::MemberChangeResponse>(outcome.response.answer)) {
       answer_when_settled(*client, std::move(outcome.response));
     } else {
+      note_session(*client, outcome.response.answer);
       answer(*client, std::move(outcome.response));
     }
+    tell_session_changes(news, i, client->connection);
   }
+  tell_znode_changes(news, SIZE_MAX);
+  tell_session_changes(news, SIZE_MAX, 0);
   if (applied->diverged_at) raise_corrupt_alarm(*applied->diverged_at);
   // From here on the alarm says it, until somebody lifts it.
   if (corrupt_ && store_.has_alarm(shared_.options.self, store::Alarm::kCorrupt)) corrupt_ = false;
@@ -260,6 +279,8 @@ void Group::write(ClientCall client, api::Request&& request) {
   if (alarm != nullptr && alarm->type == api::AlarmType::kNone) {
     return answer(client, api::AlarmResponse{});  // there is none of that kind to lift
   }
+  auto* zookeepers = std::get_if<api::zk::WriteRequest>(&request.body);
+  if (zookeepers != nullptr && is_answered_at_once(client, *zookeepers)) return;
   if (std::optional<api::Error> error = refusal(client, request)) {
     const bool wants_space = error->code == api::ErrorCode::kNoSpace;
     if (wants_space && is_over_quota(shared_.options.quota_bytes)) {
@@ -267,17 +288,21 @@ void Group::write(ClientCall client, api::Request&& request) {
     }
     if (error->code == api::ErrorCode::kTooManyRequests) ++counters_.requests_refused;
     ++counters_.writes_failed;
+    if (zookeepers != nullptr) return refuse_znodes(client, std::move(*error));
     return answer(client, std::move(*error));
   }
   if (auto* grant = std::get_if<api::LeaseGrantRequest>(&request.body)) complete(*grant);
+  if (zookeepers != nullptr) complete(*zookeepers);
   const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
   Bytes command = store::encode_command(origin, request);
   if (command.size() > shared_.options.max_request_bytes) {
     ++counters_.writes_failed;
-    return answer(client, api::Error{api::ErrorCode::kRequestTooLarge, {}});
+    api::Error too_large{api::ErrorCode::kRequestTooLarge, {}};
+    if (zookeepers != nullptr) return refuse_znodes(client, std::move(too_large));
+    return answer(client, std::move(too_large));
   }
   writes_.add(client, std::move(command), request.id.has_value(), deadline(request),
-              operations_of(request.body));
+              operations_of(request.body), zookeepers != nullptr);
   want_turn();
 }
 
@@ -338,8 +363,8 @@ std::optional<consensus::Position> Group::propose(Bytes entry) {
 
 // One log entry of this member's waiting writes. False: nothing more can be proposed now.
 bool Group::propose_own() {
-  if (!writes_.may_send()) return false;
   const Epoch epoch = engine_.epoch();
+  if (!writes_.may_send(epoch)) return false;
   std::vector<std::uint64_t> calls;
   store::BatchEncoder batch;
   for (const Writes::Sent& write : writes_.take_unsent(epoch, limits::kMaxEntryBytes)) {
@@ -350,7 +375,7 @@ bool Group::propose_own() {
     calls.push_back(write.call);
     batch.add(write.command);
   }
-  if (batch.empty()) return writes_.may_send();
+  if (batch.empty()) return writes_.may_send(epoch);
   const Stamp stamp = cluster_clock_.stamp(epoch, shared_.clock.now(), store_.stamp());
   if (propose(batch.finish(epoch, stamp))) return true;
   writes_.put_back(calls);
@@ -385,7 +410,7 @@ void Group::forward_writes() {
   const NodeId leader = engine_.leader();
   if (!leader || leader == shared_.options.self) return;
   const Epoch epoch = engine_.epoch();
-  while (writes_.may_send()) {
+  while (writes_.may_send(epoch)) {
     ForwardSender::Frame frame;
     frame.number = forward_sender_.next_number(epoch);
     peer::v1::Forward message = forward_frame(epoch, frame.number);
@@ -477,7 +502,7 @@ void Group::on_forward_reply(const peer::v1::ForwardReply& reply) {
     const std::optional<ClientCall> client = writes_.finish(call);
     if (!client) continue;
     ++counters_.writes_failed;
-    answer(*client, api::Error{code, {}});
+    fail_write(*client, code);
   }
 }
 
@@ -500,7 +525,13 @@ void Group::read(ClientCall client, api::Request&& request) {
     ++counters_.reads_failed;
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
   }
-  const bool is_local = api::route_of(request) == api::Route::kLocalRead;
+  bool is_local = api::route_of(request) == api::Route::kLocalRead;
+  if (const auto* znodes = std::get_if<api::zk::ReadRequest>(&request.body)) {
+    // Who hears of no leader does not know what has become of his session.
+    if (znodes->caller.session != 0 && !engine_.leader()) is_local = false;
+    touch_session(znodes->caller.session);
+    znode_reads_.add(client);
+  }
   const Instant until = deadline(request);
   const std::size_t bytes = bytes_of(request);
   Reads::Read read{
@@ -572,6 +603,9 @@ void Group::serve(Reads::Read read, store::RangeReader::Budget& budget) {
   }
   if (const auto* piece = std::get_if<api::SnapshotPieceRequest>(&read.request.body)) {
     return read_backup(read.client, *piece);
+  }
+  if (std::holds_alternative<api::zk::ReadRequest>(read.request.body)) {
+    return serve_in_order(std::move(read), budget);
   }
   if (range != nullptr && !range->range_end.empty()) {
     const api::RangeRequest wanted = *range;
@@ -730,6 +764,7 @@ void Group::answer(ClientCall client, api::Response&& response) {
   if (client.connection == kObserversConnection) {
     return observers_.on_response(client.call, std::move(response));
   }
+  if (client.connection == kSessionsConnection) return answer_pings(client.call, response);
   shared_.reply(client, std::move(response));
 }
 

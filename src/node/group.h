@@ -34,6 +34,7 @@
 #include "node/forwarding.h"
 #include "node/in_flight.h"
 #include "node/options.h"
+#include "node/ordered_reads.h"
 #include "node/peers.h"
 #include "node/reads.h"
 #include "node/snapshots.h"
@@ -48,6 +49,7 @@
 #include "store/range_reader.h"
 #include "store/store.h"
 #include "store/watch_hub.h"
+#include "store/znode_watches.h"
 #include "wal/log.h"
 
 namespace conclave::node {
@@ -76,6 +78,7 @@ class Group {
     std::function<bool(ClientCall, const api::Header&, std::vector<api::KeyValue>)> reply_part;
     std::function<Room(std::uint64_t connection)> room_for;
     std::function<bool(ClientCall feed, const api::Header&, const api::WatchNews&)> watch_news;
+    std::function<void(std::uint64_t connection, api::zk::News)> zookeeper_news;  // Clients'
     std::function<void(const Error&)> fatal;
   };
 
@@ -109,6 +112,9 @@ class Group {
   void withdraw(ClientCall client);
   // The member stops: who waits for a lock has to ask another one.
   void stop_locks();
+
+  // Keeps a session alive (zookeeper.cc). REQUIRES: api::route_of(request) is kPing.
+  void ping(ClientCall client, api::Request request);
 
   // Room for answers to this connection, which had none.
   void on_room(std::uint64_t connection);
@@ -234,6 +240,33 @@ class Group {
   void watch_for_locks(std::uint64_t connection, const std::vector<std::uint64_t>& closed,
                        const Watches& watches);
   void submit_for_locks(ClientCall client, api::Request request);
+  // ZooKeeper's clients (zookeeper.cc).
+  struct ZnodeNewsReader {
+    const std::vector<store::ZnodeNews>& news;
+    std::size_t changes = 0;  // of them that have been looked at
+    std::size_t sessions = 0;
+  };
+  void complete(api::zk::WriteRequest& write);
+  void tell_znode_changes(ZnodeNewsReader& reader, std::size_t outcome);
+  void tell_session_changes(ZnodeNewsReader& reader, std::size_t outcome, std::uint64_t asker);
+  void note_session(ClientCall client, const api::Answer& answer);
+  void end_connection(std::uint64_t connection, api::zk::ConnectionOver::Why why);
+  void forget_connection(std::uint64_t connection);
+  void check_sessions();
+  void touch_session(api::zk::SessionId session);
+  void touch_sessions();
+  void answer_pings(std::uint64_t number, const api::Response& response);
+  void reap_znodes();
+  bool is_answered_at_once(ClientCall client, const api::zk::WriteRequest& write);
+  void refuse_znodes(ClientCall client, api::Error error);
+  void fail_write(ClientCall client, api::ErrorCode code);
+  void serve_in_order(Reads::Read read, store::RangeReader::Budget& budget);
+  void serve_znodes(const Reads::Read& read, store::RangeReader::Budget& budget);
+  api::Answer read_znodes(ClientCall client, const api::Request& request);
+  std::optional<api::Error> set_watches(ClientCall client, const api::zk::ReadRequest& request,
+                                        const api::zk::SetWatches& wanted);
+  bool watch_znode(ClientCall client, const api::zk::ReadRequest& request, BytesView path,
+                   store::ZnodeWatches::Kind kind);
   void move_snapshots(consensus::Output& out);
 
   std::optional<consensus::Position> propose(Bytes entry);
@@ -348,6 +381,33 @@ class Group {
                             .connection_requests = limits::kMaxWaitingWatchRequests / 2,
                             .connection_bytes = limits::kMaxWaitingWatchBytes / 4}};
   store::WatchHub watches_;
+  // ZooKeeper's clients: who has which session here, and what waits.
+  struct LocalSession {
+    std::uint64_t connection = 0;
+    std::uint64_t generation = 0;
+  };
+  struct Ping {
+    ClientCall client;
+    api::zk::Caller caller;
+    Instant until;
+  };
+  struct Touch {
+    std::vector<api::zk::SessionId> sessions;
+    std::vector<Ping> pings;  // of these
+  };
+  store::ZnodeWatches znode_watches_;
+  std::map<api::zk::SessionId, LocalSession> sessions_;
+  std::map<std::uint64_t, api::zk::SessionId> session_of_;  // by connection
+  OrderedReads znode_reads_;
+  std::set<api::zk::SessionId> touched_;
+  Instant touch_again_;
+  std::multimap<api::zk::SessionId, Ping> pings_;  // that wait for a command
+  std::map<std::uint64_t, Touch> touches_;         // commands under way
+  std::size_t pings_under_way_ = 0;
+  std::uint64_t next_touch_ = 1;
+  std::set<std::uint64_t> failed_connections_;  // nothing they ask for is to be done any more
+  Bytes reap_from_;
+  std::uint64_t reaping_ = 0;  // the call of the last command that reaps
   Instant notify_watches_at_;
   store::Locks locks_;
   store::Observers observers_;
@@ -364,6 +424,7 @@ class Group {
   bool timed_expiry_ = false;
   bool expiry_goes_on_ = false;
   Rng lease_ids_;
+  Rng session_ids_;
   AutoCompaction auto_compaction_;
 
   bool turn_wanted_ = false;

@@ -25,8 +25,8 @@ void Group::complete(api::LeaseGrantRequest& grant) {
   grant.ttl_s = std::max(grant.ttl_s, min_ttl_s(shared_.options));
 }
 
-// While there are leases no heartbeat passes without a stamp in the log: the next leader goes on
-// from there. Without any, time is of no consequence.
+// While there are leases, or nodes that live for a time, no heartbeat passes without a stamp in the
+// log: the next leader goes on from there. Without any, time is of no consequence.
 //
 // One entry at a time, so that other requests get in between, and a leader that cannot commit adds
 // little to its log. Only of what one entry was not enough for two pieces are under way: the next
@@ -35,7 +35,8 @@ void Group::complete(api::LeaseGrantRequest& grant) {
 // Where members disagree about the state, nobody can keep a lease alive: then none expires.
 void Group::keep_time() {
   const std::optional<Stamp> deadline = store_.next_lease_deadline();
-  if (!deadline || !engine_.is_leader() || is_corrupt()) return;
+  const bool time_counts = deadline || store_.has_timed_znodes();
+  if (!time_counts || !engine_.is_leader() || is_corrupt()) return;
   if (no_space_ || shared_.log.is_full()) return;
   const Epoch epoch = engine_.epoch();
   const Instant now = shared_.clock.now();
@@ -44,7 +45,7 @@ void Group::keep_time() {
     return at.epoch == epoch && at.index > store_.applied_index();
   };
   const auto under_way = std::ranges::count_if(timed_, is_under_way);
-  const bool is_over = *deadline <= stamp;
+  const bool is_over = deadline && *deadline <= stamp;
   if (under_way == 0) expiry_goes_on_ = is_over && timed_expiry_;
   if (under_way >= (is_over && expiry_goes_on_ ? 2 : 1)) return;
   const Duration heartbeat = shared_.options.tick * std::int64_t{shared_.options.heartbeat_ticks};

@@ -53,11 +53,12 @@ const char* name_of(consensus::PeerState state) {
 }  // namespace
 
 Result<std::unique_ptr<Node>> Node::start(Options options, io::Clock& clock, io::Disk& disk,
-                                          Networks networks, api::SessionFactory make_session) {
+                                          Networks networks, api::SessionFactory make_session,
+                                          std::vector<ClientPort> more_ports) {
   Recovered recovered = TRY(recover(options, disk, clock));
   const NodeId self = options.self;
   std::unique_ptr<Node> node(new Node(std::move(options), std::move(recovered), clock, disk,
-                                      networks, std::move(make_session)));
+                                      networks, std::move(make_session), std::move(more_ports)));
   if (node->group_->was_removed()) {
     return fail(ErrorCode::kRemoved,
                 fmt::format("this member ({:x}) was removed from the cluster", self.value));
@@ -68,7 +69,7 @@ Result<std::unique_ptr<Node>> Node::start(Options options, io::Clock& clock, io:
 }
 
 Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& disk,
-           Networks networks, api::SessionFactory make_session)
+           Networks networks, api::SessionFactory make_session, std::vector<ClientPort> more_ports)
     : options_(std::move(options)),
       clock_(clock),
       incarnation_(draw_incarnation(options_)),
@@ -76,6 +77,7 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
       snapshots_(std::move(recovered.snapshots)),
       log_(std::move(recovered.log)),
       peers_(options_, incarnation_, std::move(recovered.directories), clock, networks.peers, this),
+      more_ports_(std::move(more_ports)),
       clients_(
           options_.max_client_connections, clock, networks.clients, std::move(make_session),
           [this](ClientCall client, api::Request&& request) { submit(client, std::move(request)); },
@@ -107,6 +109,10 @@ Node::Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& dis
           [this](ClientCall feed, const api::Header& header, const api::WatchNews& news) {
             return clients_.watch_news(feed, header, news);
           },
+      .zookeeper_news =
+          [this](std::uint64_t connection, api::zk::News news) {
+            clients_.zookeeper_news(connection, std::move(news));
+          },
       .fatal = [this](const Error& error) { fail_for_good(error); },
   };
   group_ = std::make_unique<Group>(
@@ -120,6 +126,11 @@ Node::~Node() { clock_.cancel(timer_); }
 Result<void> Node::listen() {
   TRY(peers_.start());
   for (const io::Address& address : options_.client_listen) TRY(clients_.listen(address));
+  for (ClientPort& port : more_ports_) {
+    for (const io::Address& address : port.listen) {
+      TRY(clients_.listen(address, &port.make_session));
+    }
+  }
   return {};
 }
 
@@ -463,6 +474,8 @@ void Node::submit(ClientCall client, api::Request&& request) {
       return group_->lock(client, std::move(request));
     case api::Route::kAuth:
       return group_->authenticate(client, std::move(request));
+    case api::Route::kPing:
+      return group_->ping(client, std::move(request));
   }
 }
 

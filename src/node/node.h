@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "api/session.h"
 #include "base/result.h"
@@ -32,12 +33,19 @@ struct Networks {
   io::Network& clients;
 };
 
+// Addresses for clients that speak another protocol than those of Options::client_listen.
+struct ClientPort {
+  std::vector<io::Address> listen;
+  api::SessionFactory make_session;
+};
+
 class Node : private PeerHandler {
  public:
   // Recovers from the data directory, listens, and takes part. Blocks while it recovers. Clock,
   // disk and networks outlive the Node. Errors: those of recover(), and kBusy for a port in use.
   static Result<std::unique_ptr<Node>> start(Options options, io::Clock& clock, io::Disk& disk,
-                                             Networks networks, api::SessionFactory make_session);
+                                             Networks networks, api::SessionFactory make_session,
+                                             std::vector<ClientPort> more_ports = {});
   ~Node() override;
 
   // Hands leadership over, lets clients finish what is under way (a second or two at most), then
@@ -52,7 +60,7 @@ class Node : private PeerHandler {
 
  private:
   Node(Options options, Recovered recovered, io::Clock& clock, io::Disk& disk, Networks networks,
-       api::SessionFactory make_session);
+       api::SessionFactory make_session, std::vector<ClientPort> more_ports);
 
   void on_engine_message(consensus::Envelope envelope) override;
   void on_peer_message(NodeId from, FrameType type, BytesView payload) override;
@@ -92,6 +100,7 @@ class Node : private PeerHandler {
   wal::SnapshotDir snapshots_;
   std::unique_ptr<wal::Log> log_;
   Peers peers_;
+  std::vector<ClientPort> more_ports_;
   Clients clients_;
   std::unique_ptr<Group> group_;
   std::map<NodeId, bool> disk_full_;  // what the others reported last

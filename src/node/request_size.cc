@@ -38,6 +38,36 @@ struct Size {
   void add(const api::AuthRequest& auth) {
     std::visit([this](const auto& op) { add(op); }, auth.op);
   }
+  void add(const api::zk::Caller& caller) {
+    for (const api::zk::Id& id : caller.ids) bytes += sizeof(id) + id.scheme.size() + id.id.size();
+  }
+  void add(const api::zk::WriteRequest& write) {
+    add(write.caller);
+    std::visit([this](const auto& op) { add(op); }, write.op);
+  }
+  void add(const api::zk::ReadRequest& read) {
+    add(read.caller);
+    std::visit([this](const auto& op) { add(op); }, read.op);
+  }
+  void add(const api::zk::PingRequest& ping) { add(ping.caller); }
+  void add(const api::zk::Multi& multi) {
+    for (const auto& each : multi.operations) {
+      ++operations;
+      std::visit([this](const auto& op) { add(op); }, each);
+    }
+  }
+  void add(const api::zk::MultiRead& multi) {
+    for (const auto& each : multi.operations) {
+      ++operations;
+      std::visit([this](const auto& op) { add(op); }, each);
+    }
+  }
+  void add(const api::zk::SetWatches& watches) {
+    for (const auto* paths : {&watches.data, &watches.exist, &watches.child, &watches.persistent,
+                              &watches.persistent_recursive}) {
+      for (const Bytes& path : *paths) bytes += sizeof(path) + path.size();
+    }
+  }
   // The others: whatever of it a client may make long.
   template <class Other>
   void add(const Other& other) {
@@ -45,6 +75,8 @@ struct Size {
     if constexpr (requires { other.name.size(); }) bytes += other.name.size();
     if constexpr (requires { other.value.size(); }) bytes += other.value.size();
     if constexpr (requires { other.owner.size(); }) bytes += other.owner.size();
+    if constexpr (requires { other.path.size(); }) bytes += other.path.size();
+    if constexpr (requires { other.data.size(); }) bytes += other.data.size();
     if constexpr (requires { other.role.size(); }) bytes += other.role.size();
     if constexpr (requires { other.password.size(); }) bytes += other.password.size();
     if constexpr (requires { add(other.leader); }) add(other.leader);
@@ -79,6 +111,23 @@ struct Cost {
   std::size_t operator()(const api::LeaseLeasesResponse& leases) const {
     return leases.ids.size() * sizeof(api::LeaseId);
   }
+  std::size_t operator()(const api::zk::Reply& reply) const {
+    return std::visit(*this, reply.result);
+  }
+  std::size_t operator()(const api::zk::Data& data) const { return data.data.size(); }
+  std::size_t operator()(const api::zk::Names& names) const {
+    std::size_t bytes = 0;
+    for (const Bytes& name : names.names) bytes += sizeof(name) + name.size();
+    return bytes;
+  }
+  std::size_t operator()(const api::zk::Count& count) const {
+    return static_cast<std::size_t>(count.count) * limits::kKeyCost;
+  }
+  std::size_t operator()(const api::zk::Results& results) const {
+    std::size_t cost = 0;
+    for (const auto& each : results.results) cost += sizeof(each) + std::visit(*this, each.result);
+    return cost;
+  }
   template <class Other>
   std::size_t operator()(const Other&) const {
     return 0;
@@ -90,11 +139,14 @@ struct Cost {
 std::size_t cost_of(const api::Answer& answer) { return std::visit(Cost{}, answer); }
 
 std::size_t operations_of(const api::Body& body) {
-  const auto* txn = std::get_if<api::TxnRequest>(&body);
-  if (txn == nullptr) return 1;
   Size size;
-  size.add(*txn);
-  return size.operations;
+  if (const auto* txn = std::get_if<api::TxnRequest>(&body)) {
+    size.add(*txn);
+    return size.operations;
+  }
+  const auto* write = std::get_if<api::zk::WriteRequest>(&body);
+  const auto* multi = write == nullptr ? nullptr : std::get_if<api::zk::Multi>(&write->op);
+  return multi == nullptr ? 1 : multi->operations.size();
 }
 
 std::size_t bytes_of(const api::Request& request) {

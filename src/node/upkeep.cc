@@ -28,7 +28,10 @@ void Group::tick() {
   ++ticks_;
   const std::uint64_t per_second = static_cast<std::uint64_t>(
       std::max<std::int64_t>(1'000'000'000 / shared_.options.tick.ns, 1));
-  if (ticks_ % std::max<std::uint64_t>(per_second / 10, 1) == 0) expire();
+  if (ticks_ % std::max<std::uint64_t>(per_second / 10, 1) == 0) {
+    expire();
+    touch_sessions();
+  }
   if (ticks_ % per_second == 0) {
     resend_forwards();
     propose_hash_check();
@@ -36,6 +39,7 @@ void Group::tick() {
     publish_self();
     maybe_take_snapshot();
     lift_no_space_alarms();
+    reap_znodes();
     tokens_.expire(shared_.clock.now());
   }
   follow_members();
@@ -62,8 +66,7 @@ void Group::expire() {
     // One that its connection's share did not reach in all that time was one too many.
     const auto unsent =
         engine_.leader() ? api::ErrorCode::kTooManyRequests : api::ErrorCode::kNoLeader;
-    const auto code = write.fate_unknown ? api::ErrorCode::kTimeout : unsent;
-    answer(write.client, api::Error{code, {}});
+    fail_write(write.client, write.fate_unknown ? api::ErrorCode::kTimeout : unsent);
   }
   expire_changes(now);
   expire_maintenance(now);
@@ -71,6 +74,7 @@ void Group::expire() {
   native_waits_.expire(now);
   for (const Reads::Expired& read : reads_.expire(now)) {
     ++counters_.reads_failed;
+    znode_reads_.done(read.client);
     const auto code = read.held ? api::ErrorCode::kTooManyRequests : api::ErrorCode::kTimeout;
     answer(read.client, api::Error{code, {}});
   }
@@ -270,8 +274,9 @@ void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store
   // Some of what we sent may be inside of it, with answers we did not see.
   for (const ClientCall& client : writes_.forget_sent()) {
     ++counters_.writes_failed;
-    answer(client, api::Error{api::ErrorCode::kTimeout, {}});
+    fail_write(client, api::ErrorCode::kTimeout);
   }
+  check_sessions();
   shared_.log.release(id_, meta.index);
   serve_backups();
 }

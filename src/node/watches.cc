@@ -35,6 +35,8 @@ void Group::on_watch_room(ClientCall feed) { add_watch_work({feed, std::nullopt}
 
 void Group::on_watcher_gone(std::uint64_t connection) {
   writes_.drop_unsent(connection);
+  forget_connection(connection);
+  failed_connections_.erase(connection);
   watch_work_.erase_if(connection, [this, connection](const WatchWork& work) {
     watch_requests_.remove({connection}, bytes_of(work.request));
     return true;

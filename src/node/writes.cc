@@ -1,5 +1,6 @@
 #include "node/writes.h"
 
+#include <iterator>
 #include <utility>
 
 #include "base/check.h"
@@ -7,7 +8,7 @@
 namespace conclave::node {
 
 void Writes::add(ClientCall client, Bytes command, bool idempotent, Instant deadline,
-                 std::size_t operations) {
+                 std::size_t operations, bool ordered) {
   const std::uint64_t cost =
       limits::kRequestCost + command.size() + operations * limits::kOperationCost;
   const Flow flow = flow_of(client);
@@ -18,7 +19,8 @@ void Writes::add(ClientCall client, Bytes command, bool idempotent, Instant dead
                         .deadline = deadline,
                         .cost = cost,
                         .sent = {},
-                        .idempotent = idempotent});
+                        .idempotent = idempotent,
+                        .ordered = ordered});
 }
 
 Writes::Slot* Writes::find(std::uint64_t call) {
@@ -37,13 +39,25 @@ void Writes::end(Slot& slot) {
   in_flight_.remove(sharer_of(slot.client), slot.command.size());
   slot.command = Bytes();
   if (!slot.sent) return;
-  sent_cost_ -= slot.cost;
+  set_sent(slot, Epoch{});
   done_cost_ += slot.cost;
 }
 
+// Or no more, if `epoch` is none.
+void Writes::set_sent(Slot& slot, Epoch epoch) {
+  if (slot.sent) {
+    sent_cost_ -= slot.cost;
+    if (slot.ordered && --ordered_sent_[slot.sent] == 0) ordered_sent_.erase(slot.sent);
+  }
+  slot.sent = epoch;
+  if (!epoch) return;
+  sent_cost_ += slot.cost;
+  if (slot.ordered) ++ordered_sent_[epoch];
+}
+
 void Writes::unsend(std::uint64_t call, Slot& slot) {
-  slot.sent = {};
-  sent_cost_ -= slot.cost;
+  if (slot.is_last_try) return end(slot);
+  set_sent(slot, Epoch{});
   again_.insert(call);
 }
 
@@ -54,9 +68,10 @@ void Writes::drop_ended() {
   }
 }
 
-bool Writes::may_send() const {
+bool Writes::may_send(Epoch epoch) const {
   if (!again_.empty()) return true;
   if (unsent_.empty()) return false;
+  if (!ordered_sent_.empty() && ordered_sent_.begin()->first < epoch) return false;
   return sent_cost_ < (unsent_.has_fresh() ? 2 * window_ : window_);
 }
 
@@ -73,14 +88,13 @@ void Writes::pop_unsent() {
 std::vector<Writes::Sent> Writes::take_unsent(Epoch epoch, std::size_t max_bytes) {
   std::vector<Sent> taken;
   std::size_t bytes = 0;
-  while (may_send()) {
+  while (may_send(epoch)) {
     const std::uint64_t call = next_unsent();
     Slot* slot = find(call);
     if (slot != nullptr) {
       if (!taken.empty() && bytes + slot->command.size() > max_bytes) break;
       bytes += slot->command.size();
-      slot->sent = epoch;
-      sent_cost_ += slot->cost;
+      set_sent(*slot, epoch);
       last_sent_ = call;
       taken.push_back(Sent{call, slot->command});
     }
@@ -94,6 +108,7 @@ void Writes::put_back(const std::vector<std::uint64_t>& calls) {
     Slot* slot = find(call);
     if (slot != nullptr && slot->sent) unsend(call, *slot);
   }
+  drop_ended();
 }
 
 void Writes::put_back_before(Epoch applied) {
@@ -101,6 +116,7 @@ void Writes::put_back_before(Epoch applied) {
     Slot& slot = slots_[i];
     if (!slot.ended && slot.sent && slot.sent < applied) unsend(first_ + i, slot);
   }
+  drop_ended();
 }
 
 std::optional<ClientCall> Writes::finish(std::uint64_t call) {
@@ -136,6 +152,19 @@ void Writes::drop_unsent(std::uint64_t connection) {
     return true;
   });
   drop_ended();
+}
+
+void Writes::drop_after_failure(std::uint64_t connection) {
+  for (auto it = again_.begin(); it != again_.end();) {
+    Slot* slot = find(*it);
+    const bool is_theirs = slot != nullptr && slot->client.connection == connection;
+    if (is_theirs) end(*slot);
+    it = is_theirs ? again_.erase(it) : std::next(it);
+  }
+  for (Slot& slot : slots_) {
+    if (!slot.ended && slot.client.connection == connection) slot.is_last_try = true;
+  }
+  drop_unsent(connection);
 }
 
 std::vector<ClientCall> Writes::forget_sent() {

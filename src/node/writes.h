@@ -11,11 +11,16 @@
 // fair queue, so that a client waits for what is in the window and for its own requests, and not
 // for those of another that floods the member. Writes of one connection are sent in order.
 //
+// Some are *ordered*: they are to be applied in the order of their connection, too. So nothing new
+// is sent in an epoch as long as ordered ones of an earlier epoch are under way, of which it is not
+// known yet whether they have to be sent again.
+//
 // Pure: no clock, no I/O.
 
 #include <compare>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <optional>
 #include <set>
 #include <tuple>
@@ -35,7 +40,10 @@ namespace conclave::node {
 inline constexpr std::uint64_t kLocksConnection = ~std::uint64_t{1};
 inline constexpr std::uint64_t kObserversConnection = ~std::uint64_t{2};
 inline constexpr std::uint64_t kNativeConnection = ~std::uint64_t{3};
-inline bool is_of_a_procedure(std::uint64_t connection) { return connection >= kNativeConnection; }
+inline constexpr std::uint64_t kSessionsConnection = ~std::uint64_t{4};  // keeps them alive
+inline bool is_of_a_procedure(std::uint64_t connection) {
+  return connection >= kSessionsConnection;
+}
 
 // A client's call at this member. Connection 0 is the member itself: nobody hears the answer.
 struct ClientCall {
@@ -79,11 +87,14 @@ class Writes {
   // `idempotent`: the command carries a request id, so sending it again is harmless. `operations`:
   // how many the command has.
   void add(ClientCall client, Bytes command, bool idempotent, Instant deadline,
-           std::size_t operations = 1);
+           std::size_t operations = 1, bool ordered = false);
   // What one that has ended has cost beside its request.
   void charge(Flow flow, std::uint64_t cost) { unsent_.charge(flow, cost); }
   // Nobody waits any more for those of this connection that were not sent: they are dropped.
   void drop_unsent(std::uint64_t connection);
+  // One of this connection's ordered writes was not done, or its fate is unknown: those after it
+  // that are in no log are dropped, and those that were sent are not sent again.
+  void drop_after_failure(std::uint64_t connection);
   // Whether this client may add another one; `share`: times the limits.
   bool has_room(const ClientCall& client, std::size_t share) const {
     return in_flight_.has_room(sharer_of(client), share);
@@ -96,8 +107,8 @@ class Writes {
   // The write that was sent last; of all that were sent, what has ended, by cost.
   std::uint64_t last_sent() const { return last_sent_; }
   std::uint64_t done_cost() const { return done_cost_; }
-  // There are unsent writes, and they may be sent now.
-  bool may_send() const;
+  // There are unsent writes, and they may be sent now, in `epoch`.
+  bool may_send(Epoch epoch) const;
 
   // Unsent writes, in the order of their shares, up to about `max_bytes` of commands (at least
   // one, if may_send()); now sent in `epoch`.
@@ -123,12 +134,15 @@ class Writes {
     std::uint64_t cost = 0;
     Epoch sent;  // none: unsent
     bool idempotent = false;
+    bool ordered = false;
+    bool is_last_try = false;  // not to be sent again
     bool ended = false;
   };
 
   Slot* find(std::uint64_t call);
   void end(Slot& slot);
   void unsend(std::uint64_t call, Slot& slot);
+  void set_sent(Slot& slot, Epoch epoch);
   void drop_ended();
   std::uint64_t next_unsent();
   void pop_unsent();
@@ -138,6 +152,7 @@ class Writes {
   FairQueue<std::uint64_t> unsent_{limits::kFairQuantum};
   // Sent once, and unsent again: before all others, in order of arrival.
   std::set<std::uint64_t> again_;
+  std::map<Epoch, std::size_t> ordered_sent_;  // how many are under way
   std::uint64_t window_ = limits::kAdmittedCost;
   std::uint64_t sent_cost_ = 0;
   std::uint64_t done_cost_ = 0;

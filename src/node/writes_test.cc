@@ -122,18 +122,67 @@ TEST_F(WritesTest, SoManyAreUnderWayAtOnce) {
   const auto first = add("f");
   for (int i = 0; i < 19; ++i) add("f");
   EXPECT_EQ(take(1).size(), 2 * 10u);
-  EXPECT_FALSE(writes_.may_send());
+  EXPECT_FALSE(writes_.may_send(Epoch{1}));
   EXPECT_EQ(writes_.queued(), 10u);
   writes_.finish(first);
-  EXPECT_TRUE(writes_.may_send());
+  EXPECT_TRUE(writes_.may_send(Epoch{1}));
   EXPECT_EQ(take(1), "f ");
+}
+
+// Ordered writes of connection 1: what comes later must not overtake what may have to be sent
+// again.
+TEST_F(WritesTest, OrderedOnesDoNotOvertakeEachOther) {
+  const auto add_ordered = [this](const std::string& command) {
+    const std::uint64_t call = writes_.next_call();
+    writes_.add(ClientCall{1, call}, command, false, kLater, 1, true);
+    return call;
+  };
+  const auto a = add_ordered("a");
+  EXPECT_EQ(take(1), "a ");
+  add_ordered("b");
+  EXPECT_FALSE(writes_.may_send(Epoch{2})) << "the fate of a is not known";
+  EXPECT_EQ(take(2), "");
+  EXPECT_TRUE(writes_.may_send(Epoch{1}));
+  writes_.put_back_before(Epoch{2});
+  add_ordered("c");
+  EXPECT_EQ(take(2), "a b c ");
+  EXPECT_FALSE(writes_.may_send(Epoch{3}));
+  for (auto call = a; call < writes_.next_call(); ++call) writes_.finish(call);
+  add("d");
+  EXPECT_EQ(take(3), "d ");
+  add("e");
+  EXPECT_EQ(take(4), "e ") << "others do not wait";
+}
+
+TEST_F(WritesTest, NothingFollowsAnOrderedOneThatFailed) {
+  const auto add_ordered = [this](std::uint64_t connection, const std::string& command) {
+    writes_.add(ClientCall{connection, 0}, command, false, kLater, 1, true);
+  };
+  add_ordered(1, "a");
+  add_ordered(1, "b");
+  add_ordered(2, "x");
+  EXPECT_EQ(take(1), "a b x ");
+  writes_.put_back_before(Epoch{2});
+  add_ordered(1, "c");
+  writes_.drop_after_failure(1);
+  EXPECT_EQ(take(2), "x ");
+  EXPECT_EQ(writes_.waiting(), 1u);
+  // Nor if it was under way, and turns out to have come to nothing.
+  add_ordered(3, "y");
+  add_ordered(3, "z");
+  EXPECT_EQ(take(2), "y z ");
+  writes_.drop_after_failure(3);
+  EXPECT_EQ(writes_.waiting(), 3u) << "they may have happened";
+  writes_.put_back_before(Epoch{3});
+  EXPECT_EQ(take(3), "x ");
+  EXPECT_EQ(writes_.waiting(), 1u);
 }
 
 TEST_F(WritesTest, AQuietConnectionWaitsForNobodysQueue) {
   writes_.set_window(10 * kSmall);
   for (int i = 0; i < 100; ++i) add("flood");
   take(1);
-  EXPECT_FALSE(writes_.may_send());
+  EXPECT_FALSE(writes_.may_send(Epoch{1}));
   add_from(2, "quiet");
   EXPECT_EQ(take(1), "quiet ");
 }

@@ -238,6 +238,8 @@ std::expected<DevOptions, Usage> parse_dev_options(std::vector<std::string> argu
       ->check(CLI::IsMember({"raft", "paxos"}));
   app.add_option("--witnesses", options.witnesses,
                  "Members that vote and keep no data, as m3 or m4,m5. They serve no clients.");
+  app.add_flag("--zookeeper", options.zookeeper,
+               "Serve ZooKeeper's clients too, on each member's client port + 2.");
   app.add_option("--base-port", options.base_port,
                  "First member's client port; its peers use the next one, the second member "
                  "10 more, and so on. If not given: 2379, 22379, 32379, ...")

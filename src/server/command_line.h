@@ -46,6 +46,7 @@ struct DevOptions {
   std::string data_dir;  // empty: a temporary one
   std::string consensus = "raft";
   std::string witnesses;        // names, separated by commas
+  bool zookeeper = false;       // serve its clients too
   std::uint16_t base_port = 0;  // 0: the ports of etcd's own example, 2379, 22379, 32379...
 };
 

@@ -264,6 +264,32 @@ Result<void> read_watch_progress(const Settings& settings, Config& config) {
   return invalid(settings, kInterval, "it must be more than 0");
 }
 
+// "host:port,tls://host:port".
+Result<void> read_zookeeper(const Settings& settings, ZooKeeperConfig& config) {
+  constexpr std::string_view kListen = "listen-zookeeper";
+  constexpr std::string_view kTls = "tls://";
+  const std::string addresses = settings.text(kListen);
+  for (std::string_view each : split(addresses, ',')) {
+    const bool is_tls = each.starts_with(kTls);
+    if (is_tls) each.remove_prefix(kTls.size());
+    const auto url = parse_url(fmt::format("{}://{}", is_tls ? "https" : "http", each));
+    if (!url) {
+      return invalid(settings, kListen,
+                     fmt::format("\"{}\" does not have the form host:port", each));
+    }
+    config.listen.push_back(*url);
+  }
+  const std::string reads = settings.text("zookeeper-reads");
+  if (reads != "linearizable" && reads != "session") {
+    return invalid(settings, "zookeeper-reads",
+                   fmt::format("\"{}\" is neither linearizable nor session", reads));
+  }
+  config.local_reads = reads == "session";
+  const std::string words = settings.text("zookeeper-words");
+  for (const std::string_view word : split(words, ',')) config.words.emplace_back(word);
+  return {};
+}
+
 Result<void> read_log_level(const Settings& settings, Config& config) {
   static const std::map<std::string, LogLevel> kLevels{
       {"debug", LogLevel::kDebug}, {"info", LogLevel::kInfo},    {"warn", LogLevel::kWarn},
@@ -327,6 +353,7 @@ Result<Config> parse_config(const std::vector<std::string>& arguments,
   TRY(read_auth(settings, config));
   TRY(read_auto_compaction(settings, config));
   TRY(read_watch_progress(settings, config));
+  TRY(read_zookeeper(settings, config.zookeeper));
   TRY(read_log_level(settings, config));
   config.warnings = settings.take_warnings();
   TRY(read_tls(settings, config));

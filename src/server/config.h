@@ -30,6 +30,13 @@ struct AutoCompaction {
   std::uint64_t revisions = 0;  // kRevision: this many of the newest are kept
 };
 
+// For the clients of ZooKeeper (docs/operations.md).
+struct ZooKeeperConfig {
+  std::vector<Url> listen;  // https: with TLS; none: it is not served
+  bool local_reads = false;
+  std::vector<std::string> words;  // that are answered
+};
+
 struct Config {
   enum class Wanted { kServe, kHelp, kVersion };  // the rest is only meaningful for kServe
   enum class ClusterState { kNew, kExisting };
@@ -37,6 +44,7 @@ struct Config {
   Wanted wanted = Wanted::kServe;
   std::string name;
   std::string data_dir;
+  ZooKeeperConfig zookeeper;
   // Each has at least one URL and is sorted.
   std::vector<Url> listen_client_urls;
   std::vector<Url> listen_peer_urls;

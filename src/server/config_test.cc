@@ -367,5 +367,28 @@ peer-transport-security:
   EXPECT_TRUE(config.peer_tls.self_signed);
 }
 
+TEST(Config, ZooKeepersClientsAreServedWhereThatIsAskedFor) {
+  EXPECT_TRUE(parsed({}).zookeeper.listen.empty());
+  const Config config =
+      parsed({"--listen-zookeeper=127.0.0.1:2181,tls://[::1]:2281", "--cert-file=c", "--key-file=k",
+              "--zookeeper-reads=session", "--zookeeper-words=ruok,mntr"});
+  ASSERT_EQ(config.zookeeper.listen.size(), 2);
+  EXPECT_EQ(config.zookeeper.listen[0].address().to_string(), "127.0.0.1:2181");
+  EXPECT_FALSE(config.zookeeper.listen[0].address().tls);
+  EXPECT_EQ(config.zookeeper.listen[1].address().to_string(), "[::1]:2281");
+  EXPECT_TRUE(config.zookeeper.listen[1].address().tls);
+  EXPECT_TRUE(config.zookeeper.local_reads);
+  EXPECT_THAT(config.zookeeper.words, ElementsAre("ruok", "mntr"));
+}
+
+TEST(Config, WhatIsWrongAboutZooKeepersFlags) {
+  EXPECT_EQ(refused({"--listen-zookeeper=2181"}),
+            "--listen-zookeeper: \"2181\" does not have the form host:port");
+  EXPECT_EQ(refused({"--listen-zookeeper=tls://h:2281"}),
+            "--listen-zookeeper: tls:// needs --cert-file and --key-file");
+  EXPECT_EQ(refused({"--zookeeper-reads=stale"}),
+            "--zookeeper-reads: \"stale\" is neither linearizable nor session");
+}
+
 }  // namespace
 }  // namespace conclave::server

@@ -219,12 +219,13 @@ Outcome wait_until_healthy(DevCluster& cluster, Signals& signals) {
 }
 
 void introduce(const DevCluster& cluster, const std::string& endpoints,
-               const Directory& directory) {
+               const std::string& zookeeper_hosts, const Directory& directory) {
   say("Members, with data and logs in {}{}:\n", directory.path(),
       directory.temporary() ? " (removed at the end)" : "");
   for (const Member& member : cluster.members()) {
     say("  {}  {}  process {}\n", member.plan.name, member.plan.client_url(), member.process.pid());
   }
+  if (!zookeeper_hosts.empty()) say("ZooKeeper's clients: {}\n", zookeeper_hosts);
   say("\nTry:\n"
       "  etcdctl --endpoints={0} put greeting hello\n"
       "  etcdctl --endpoints={0} get greeting\n"
@@ -254,7 +255,7 @@ Result<Outcome> run(DevOptions options) {
   TRY(cluster.start(plan));
   Outcome outcome = wait_until_healthy(cluster, signals);
   if (outcome == Outcome::kReady) {
-    introduce(cluster, endpoints_of(plan), directory);
+    introduce(cluster, endpoints_of(plan), zookeeper_hosts_of(plan), directory);
     outcome = watch(cluster, signals);
   }
   if (outcome == Outcome::kStopped) say("Stopping.\n");

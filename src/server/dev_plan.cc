@@ -47,13 +47,14 @@ Result<std::vector<DevMember>> plan_members(const DevOptions& options) {
   std::vector<DevMember> members;
   for (std::uint32_t i = 0; i < options.members; ++i) {
     const std::uint32_t port = options.base_port == 0 ? usual_port(i) : options.base_port + 10 * i;
-    if (port + 1 > 65'535) {
+    if (port + (options.zookeeper ? 2 : 1) > 65'535) {
       return fail(ErrorCode::kInvalid, "--base-port: the last member's port is beyond 65535");
     }
     DevMember member;
     member.name = "m" + std::to_string(i + 1);
     member.client_port = static_cast<std::uint16_t>(port);
     member.peer_port = static_cast<std::uint16_t>(port + 1);
+    if (options.zookeeper) member.zookeeper_port = static_cast<std::uint16_t>(port + 2);
     member.data_dir = options.data_dir + "/" + member.name;
     member.consensus = options.consensus;
     member.witnesses = options.witnesses;
@@ -79,13 +80,15 @@ std::vector<std::string> serve_arguments(const DevMember& member,
           "--initial-cluster=" + cluster,
           "--initial-cluster-token=conclave-dev",
           "--consensus=" + member.consensus,
-          "--witnesses=" + member.witnesses};
+          "--witnesses=" + member.witnesses,
+          "--listen-zookeeper=" + (member.zookeeper_port == 0 ? "" : member.zookeeper_address())};
 }
 
 Result<void> check_ports_free(const std::vector<DevMember>& members) {
   for (const DevMember& member : members) {
     TRY(check_port_free(member.client_port));
     TRY(check_port_free(member.peer_port));
+    if (member.zookeeper_port != 0) TRY(check_port_free(member.zookeeper_port));
   }
   return {};
 }
@@ -96,6 +99,15 @@ std::string endpoints_of(const std::vector<DevMember>& members) {
     endpoints += (endpoints.empty() ? "" : ",") + member.client_address();
   }
   return endpoints;
+}
+
+std::string zookeeper_hosts_of(const std::vector<DevMember>& members) {
+  std::string hosts;
+  for (const DevMember& member : members) {
+    if (member.zookeeper_port == 0) continue;
+    hosts += (hosts.empty() ? "" : ",") + member.zookeeper_address();
+  }
+  return hosts;
 }
 
 }  // namespace conclave::server

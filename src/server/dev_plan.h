@@ -14,6 +14,7 @@ struct DevMember {
   std::string name;
   std::uint16_t client_port = 0;
   std::uint16_t peer_port = 0;
+  std::uint16_t zookeeper_port = 0;  // 0: its clients are not served
   std::string data_dir;
   std::string log_path;
   std::string consensus;
@@ -21,6 +22,7 @@ struct DevMember {
 
   std::string client_address() const { return "127.0.0.1:" + std::to_string(client_port); }
   std::string client_url() const { return "http://" + client_address(); }
+  std::string zookeeper_address() const { return "127.0.0.1:" + std::to_string(zookeeper_port); }
   std::string peer_url() const { return "http://127.0.0.1:" + std::to_string(peer_port); }
 };
 
@@ -36,5 +38,7 @@ Result<void> check_ports_free(const std::vector<DevMember>& members);
 
 // "127.0.0.1:2379,127.0.0.1:22379,...", as etcdctl wants it.
 std::string endpoints_of(const std::vector<DevMember>& members);
+// The same for ZooKeeper's clients; empty if they are not served.
+std::string zookeeper_hosts_of(const std::vector<DevMember>& members);
 
 }  // namespace conclave::server

@@ -216,6 +216,18 @@ TEST(DevPlan, UsesThePortsOfEtcdsExample) {
   EXPECT_FALSE(plan_members(options));
 }
 
+TEST(DevPlan, ZooKeepersClientsHavePortsWhereTheyAreServed) {
+  DevOptions options;
+  options.members = 2;
+  options.data_dir = "/d";
+  options.base_port = 4000;
+  EXPECT_EQ(zookeeper_hosts_of(plan_members(options).value()), "");
+  options.zookeeper = true;
+  const auto members = plan_members(options).value();
+  EXPECT_EQ(zookeeper_hosts_of(members), "127.0.0.1:4002,127.0.0.1:4012");
+  EXPECT_EQ(serve_arguments(members[1], members).back(), "--listen-zookeeper=127.0.0.1:4012");
+}
+
 }  // namespace
 }  // namespace conclave::server
 

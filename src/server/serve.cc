@@ -13,6 +13,7 @@
 #include "frontends/etcd/call_counts.h"
 #include "frontends/etcd/session.h"
 #include "frontends/native/service.h"
+#include "frontends/zookeeper/session.h"
 #include "io/posix/clock.h"
 #include "io/posix/disk.h"
 #include "io/posix/loop.h"
@@ -26,6 +27,7 @@
 #include "server/metrics.h"
 #include "server/node_options.h"
 #include "server/process_log.h"
+#include "server/process_numbers.h"
 #include "server/version.h"
 
 namespace conclave::server {
@@ -45,7 +47,8 @@ std::size_t client_files_allowed() {
 
 // With TLS a part of what clients get is for handshakes under way.
 std::size_t handshakes_allowed(const Config& config, std::size_t files) {
-  const bool has_tls = std::ranges::any_of(config.listen_client_urls, &Url::is_https);
+  const bool has_tls = std::ranges::any_of(config.listen_client_urls, &Url::is_https) ||
+                       std::ranges::any_of(config.zookeeper.listen, &Url::is_https);
   return has_tls ? std::min(limits::kMaxHandshakes, files / 4) : 0;
 }
 
@@ -143,7 +146,7 @@ class Serving {
     auto started =
         node::Node::start(std::move(options), clock_, disk_,
                           node::Networks{.peers = *peer_network_, .clients = *client_network_},
-                          etcd::make_sessions(std::move(session_options)));
+                          etcd::make_sessions(std::move(session_options)), zookeeper_port());
     if (!started) {
       LOG(kError, "cannot start: {}", started.error().message);
       return end(exit_code_of(started.error()));
@@ -151,6 +154,34 @@ class Serving {
     node_ = std::move(*started);
     for (const Url& url : config_.listen_client_urls)
       LOG(kInfo, "serving clients on {}", url.to_string());
+    for (const Url& url : config_.zookeeper.listen) {
+      LOG(kInfo, "serving ZooKeeper's clients on {}{}", url.is_https() ? "tls://" : "",
+          url.address().to_string());
+    }
+  }
+
+  std::vector<node::ClientPort> zookeeper_port() {
+    if (config_.zookeeper.listen.empty()) return {};
+    zookeeper::SessionOptions options;
+    options.local_reads = config_.zookeeper.local_reads;
+    options.words.conclave_version = kConclaveVersion;
+    options.words.data_dir = config_.data_dir;
+    options.words.allowed = config_.zookeeper.words;
+    options.now = [this] { return clock_.now(); };
+    options.process = [this, started = clock_.now()] {
+      const ProcessNumbers numbers = process_numbers();
+      return zookeeper::ProcessFacts{
+          .uptime_ms = static_cast<std::uint64_t>((clock_.now() - started).ms()),
+          .open_files = numbers.open_files,
+          .max_files = numbers.max_files};
+    };
+    std::vector<node::ClientPort> ports(1);
+    for (const Url& url : config_.zookeeper.listen) {
+      ports[0].listen.push_back(url.address());
+      (url.is_https() ? options.words.secure_port : options.words.port) = url.port;
+    }
+    ports[0].make_session = zookeeper::make_sessions(std::move(options));
+    return ports;
   }
 
   void stop() {

@@ -10,6 +10,7 @@
 #include "store/permissions.h"
 #include "store/request_codec.h"
 #include "store/state.h"
+#include "store/znodes.h"
 
 namespace conclave::store {
 namespace {
@@ -38,6 +39,15 @@ struct Effect {
     return api::CompactResponse{};
   }
   api::Answer operator()(const api::AuthRequest& op) const { return state.auth.change(op); }
+  api::Answer operator()(const api::zk::WriteRequest& op) const { return store::apply(state, op); }
+  api::Answer operator()(const TouchSessions& touched) const {
+    touch(state, touched);
+    return api::CompactResponse{};
+  }
+  api::Answer operator()(const ReapZnodes& reaped) const {
+    reap(state, reaped);
+    return api::CompactResponse{};
+  }
   api::Answer operator()(const PublishMember& publish) const {
     state.facts.publish(publish);
     return api::MemberListResponse{state.facts.members};
@@ -130,7 +140,10 @@ class BatchApplication {
     return apply_once(command, is_ours);
   }
 
-  ApplyResult take_result() { return std::move(result_); }
+  ApplyResult take_result() {
+    result_.znode_news = std::exchange(state_.znode_news, {});
+    return std::move(result_);
+  }
 
  private:
   // A command whose id was seen before gets the first answer, with the revision of that time. One
@@ -187,6 +200,9 @@ class BatchApplication {
     const BytesView owner = is_owned ? BytesView(command.identity.user) : BytesView();
     api::Answer answer =
         std::visit(Effect{state_, owner, wants_answer, result_.diverged_at}, command.body);
+    for (; news_ < state_.znode_news.size(); ++news_) {
+      state_.znode_news[news_].outcome = result_.outcomes.size();
+    }
     return respond(std::move(answer));
   }
 
@@ -207,6 +223,7 @@ class BatchApplication {
   NodeId self_;
   std::uint64_t incarnation_;
   ApplyResult result_;
+  std::size_t news_ = 0;  // of the state's, those that have their outcome
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "store/auth_codec.h"
 #include "store/command_codec.h"
 #include "store/request_codec.h"
+#include "store/zookeeper_codec.h"
 
 namespace conclave::store {
 namespace {
@@ -29,6 +30,8 @@ constexpr std::uint8_t kAskedVersion = 4;
 constexpr std::uint8_t kNativeVersion = 5;
 // A grant of a lease by somebody with a name, whose lease it is; in version 4 it is nobody's.
 constexpr std::uint8_t kOwnedVersion = 6;
+// Of what ZooKeeper's clients ask for, and what is done for them.
+constexpr std::uint8_t kZooKeeperVersion = 7;
 // version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
 constexpr std::size_t kBatchHeaderBytes = 1 + 8 + 8;
 
@@ -46,6 +49,9 @@ enum class CommandKind : std::uint8_t {
   kEnter = 10,
   kLeave = 11,
   kAuth = 12,
+  kZooKeeper = 13,
+  kTouchSessions = 14,
+  kReapZnodes = 15,
   kPublishMember = 16,
   kSetAlarm = 17,
   kCheckHash = 18,
@@ -63,11 +69,16 @@ bool is_native(CommandKind kind) {
   return kind >= CommandKind::kAcquire && kind <= CommandKind::kLeave;
 }
 
+bool is_zookeepers(CommandKind kind) {
+  return kind >= CommandKind::kZooKeeper && kind <= CommandKind::kReapZnodes;
+}
+
 bool may_be_fenced(CommandKind kind) {
   return is_native(kind) || (kind >= CommandKind::kPut && kind <= CommandKind::kLeaseRevoke);
 }
 
 bool is_version_of(std::uint8_t version, CommandKind kind) {
+  if (is_zookeepers(kind)) return version == kZooKeeperVersion;
   if (kind == CommandKind::kAuth) return version == kAskedVersion;
   if (version == kAskedVersion) return kind < CommandKind::kAuth;
   if (version == kOwnedVersion) return kind == CommandKind::kLeaseGrant;
@@ -173,6 +184,9 @@ struct RequestEncoder {
   Bytes operator()(const api::LeaveRequest& leave) const {
     return encoded(CommandKind::kLeave, leave, leave.name.size());
   }
+  Bytes operator()(const api::zk::WriteRequest& request) const {
+    return encoded(CommandKind::kZooKeeper, request, content_bytes(request));
+  }
   Bytes operator()(const api::AlarmRequest& request) const {
     const Alarm alarm =
         request.type == api::AlarmType::kNoSpace ? Alarm::kNoSpace : Alarm::kCorrupt;
@@ -199,6 +213,7 @@ struct RequestEncoder {
 
   std::uint8_t version_of(CommandKind kind) const {
     if (fence) CHECK(may_be_fenced(kind));
+    if (is_zookeepers(kind)) return kZooKeeperVersion;
     const bool is_asked = kind == CommandKind::kAuth || identity != api::Identity{};
     if (kind == CommandKind::kLeaseGrant && !identity.user.empty()) return kOwnedVersion;
     if (fence || is_asked) return kAskedVersion;
@@ -272,6 +287,20 @@ ExpireLeases decode_expire(Decoder& in) {
   return expire;
 }
 
+TouchSessions decode_touch(Decoder& in) {
+  TouchSessions touched;
+  const std::size_t count = in.count();
+  if (count == 0 || count > limits::kTouchedSessions) in.fail();
+  for (std::size_t i = 0; i < count && in.ok(); ++i) touched.sessions.push_back(in.number());
+  return touched;
+}
+
+ReapZnodes decode_reap(Decoder& in) {
+  ReapZnodes reaped{decode_texts(in)};
+  if (reaped.paths.empty() || reaped.paths.size() > limits::kReapedZnodes) in.fail();
+  return reaped;
+}
+
 CheckHash decode_check(Decoder& in) {
   CheckHash check;
   check.index = LogIndex{in.varint()};
@@ -305,6 +334,12 @@ Command::Body decode_body(CommandKind kind, std::uint8_t version, Decoder& in) {
       return decode_leave(in);
     case CommandKind::kAuth:
       return decode_auth(in);
+    case CommandKind::kZooKeeper:
+      return decode_zookeeper(in);
+    case CommandKind::kTouchSessions:
+      return decode_touch(in);
+    case CommandKind::kReapZnodes:
+      return decode_reap(in);
     case CommandKind::kPublishMember:
       return decode_publish(in, version);
     case CommandKind::kSetAlarm:
@@ -430,6 +465,25 @@ Bytes encode_command(const Origin& origin, const ExpireLeases& expire) {
   Encoder out(bytes);
   encode_head(out, CommandKind::kExpireLeases, origin, std::nullopt, kLeaseVersion);
   out.varint(expire.max_work);
+  return bytes;
+}
+
+Bytes encode_command(const Origin& origin, const TouchSessions& touched) {
+  CHECK(touched.sessions.size() <= limits::kTouchedSessions);
+  Bytes bytes;
+  Encoder out(bytes);
+  encode_head(out, CommandKind::kTouchSessions, origin, std::nullopt, kZooKeeperVersion);
+  out.varint(touched.sessions.size());
+  for (const api::zk::SessionId session : touched.sessions) out.number(session);
+  return bytes;
+}
+
+Bytes encode_command(const Origin& origin, const ReapZnodes& reaped) {
+  CHECK(reaped.paths.size() <= limits::kReapedZnodes);
+  Bytes bytes;
+  Encoder out(bytes);
+  encode_head(out, CommandKind::kReapZnodes, origin, std::nullopt, kZooKeeperVersion);
+  encode(out, reaped.paths);
   return bytes;
 }
 

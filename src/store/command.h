@@ -86,12 +86,26 @@ struct ExpireLeases {
   std::uint64_t max_work = 0;
 };
 
+// Sessions of ZooKeeper's clients that were heard of: all of their time begins anew. At most
+// limits::kTouchedSessions.
+struct TouchSessions {
+  std::vector<api::zk::SessionId> sessions;
+};
+
+// Containers and TTL nodes that may have to go: looked at again when it is applied. At most
+// limits::kReapedZnodes.
+struct ReapZnodes {
+  std::vector<Bytes> paths;
+};
+
 // Encodes one command, to be put into a batch. `request` must be a write (api::Route::kWrite).
 Bytes encode_command(const Origin& origin, const api::Request& request);
 Bytes encode_command(const Origin& origin, const PublishMember& publish);
 Bytes encode_command(const Origin& origin, const SetAlarm& alarm);
 Bytes encode_command(const Origin& origin, const CheckHash& check);
 Bytes encode_command(const Origin& origin, const ExpireLeases& expire);
+Bytes encode_command(const Origin& origin, const TouchSessions& touched);
+Bytes encode_command(const Origin& origin, const ReapZnodes& reaped);
 Bytes encode_command(const Origin& origin, const FoundMembers& found);
 Bytes encode_command(const Origin& origin, const MemberChange& change);
 

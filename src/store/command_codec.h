@@ -28,7 +28,8 @@ struct Command {
                             api::LeaseGrantRequest, api::LeaseRevokeRequest,
                             api::LeaseKeepAliveRequest, api::AcquireRequest, api::ReleaseRequest,
                             api::EnterRequest, api::LeaveRequest, PublishMember, SetAlarm,
-                            CheckHash, ExpireLeases, FoundMembers, MemberChange, api::AuthRequest>;
+                            CheckHash, ExpireLeases, FoundMembers, MemberChange, api::AuthRequest,
+                            api::zk::WriteRequest, TouchSessions, ReapZnodes>;
 
   Origin origin;
   std::optional<RequestIdView> id;

@@ -42,7 +42,9 @@ void HistoryHash::add_keys(std::size_t& work) {
   }
   if (it != keys.end()) return;
   last_key_.reset();
-  ++keyspace_;
+  do {
+    ++keyspace_;
+  } while (keyspace_ < kKeyspaces && !has_history(static_cast<Keyspace>(keyspace_)));
 }
 
 // Adds the version of the compacted revision. A key may have many since, which stay as long as

@@ -1,6 +1,8 @@
 #include "store/lease.h"
 
 #include "base/check.h"
+#include "store/operations.h"
+#include "store/znodes.h"
 
 namespace conclave::store {
 namespace {
@@ -9,10 +11,18 @@ namespace {
 std::size_t end_lease(StoreState& state, LeaseId id) {
   const LeaseTable::Keys keys = state.leases.remove(id);
   Mvcc::Write write(state.mvcc);
-  for (const LeaseTable::Key& key : keys) write.erase(key.keyspace, KeyRange::one(key.key));
+  for (const LeaseTable::Key& key : keys) {
+    if (key.keyspace == Keyspace::kEtcd) write.erase(key.keyspace, KeyRange::one(key.key));
+  }
+  end_session(state, keys, write, ZnodeSessionChange::Kind::kExpired);
   CHECK(state.leases.orphans() == 0, "a key of lease {} is still there", id);
   ++state.lease_counts.revoked;
   return keys.size();
+}
+
+// To etcd's clients, who have no business with ZooKeeper's sessions.
+bool is_visible(const StoreState& state, LeaseId id) {
+  return id != 0 && may_attach(state.mvcc, id);
 }
 
 bool is_over(const LeaseTerm& lease, Stamp now) { return lease.deadline <= now; }
@@ -37,14 +47,14 @@ api::Answer grant(StoreState& state, const api::LeaseGrantRequest& op, BytesView
 }
 
 api::Answer revoke(StoreState& state, const api::LeaseRevokeRequest& op) {
-  if (!state.leases.contains(op.id)) return api::Error{api::ErrorCode::kLeaseNotFound, {}};
+  if (!is_visible(state, op.id)) return api::Error{api::ErrorCode::kLeaseNotFound, {}};
   end_lease(state, op.id);
   return api::LeaseRevokeResponse{};
 }
 
 api::Answer keep_alive(StoreState& state, const api::LeaseKeepAliveRequest& op) {
   const std::optional<LeaseTerm> lease = state.leases.find(op.id);
-  if (!lease || is_over(*lease, state.stamp)) {
+  if (!lease || is_over(*lease, state.stamp) || !is_visible(state, op.id)) {
     return api::LeaseKeepAliveResponse{.id = op.id, .ttl_s = 0};
   }
   state.leases.keep_alive(op.id, state.stamp);
@@ -65,7 +75,7 @@ void expire(StoreState& state, const ExpireLeases& op) {
 api::Answer time_to_live(const StoreState& state, const api::LeaseTimeToLiveRequest& op) {
   api::LeaseTimeToLiveResponse response{.id = op.id, .keys = {}};
   const std::optional<LeaseTerm> lease = state.leases.find(op.id);
-  if (!lease) return response;
+  if (!lease || !is_visible(state, op.id)) return response;
   response.ttl_s = seconds_left(*lease, state.stamp);
   response.granted_ttl_s = lease->ttl_s;
   if (!op.keys) return response;
@@ -76,7 +86,9 @@ api::Answer time_to_live(const StoreState& state, const api::LeaseTimeToLiveRequ
 api::Answer list_leases(const StoreState& state) {
   api::LeaseLeasesResponse response;
   response.ids.reserve(state.leases.count());
-  for (const auto& [deadline, id] : state.leases.deadlines()) response.ids.push_back(id);
+  for (const auto& [deadline, id] : state.leases.deadlines()) {
+    if (!is_session(state.mvcc, id)) response.ids.push_back(id);
+  }
   return response;
 }
 

@@ -74,7 +74,12 @@ bool Mvcc::reclaim(std::size_t max_changes, Revision newest) {
     }
     if (can_drop()) drop_oldest();
   }
-  return can_drop() || can_clear(compacted_);
+  for (; max_changes > 0 && kept_ == kKeepsNothing && !kept_records_.empty(); --max_changes) {
+    free_kept(kept_records_.front());
+    kept_records_.pop_front();
+  }
+  const bool has_kept = kept_ == kKeepsNothing && !kept_records_.empty();
+  return can_drop() || can_clear(compacted_) || has_kept;
 }
 
 // Frees the versions before `change` that are older than `revision`.
@@ -110,10 +115,91 @@ void Mvcc::forget_deleted(Record* tombstone) {
   release(tombstone);
 }
 
+// --- keyspaces without history ------------------------------------------------------
+
+void Mvcc::keep_current() {
+  CHECK(kept_ == kKeepsNothing);
+  kept_ = revision_;
+}
+
+void Mvcc::forget_current() {
+  CHECK(kept_ != kKeepsNothing);
+  kept_ = kKeepsNothing;
+}
+
+// Makes `made` the newest version of its key. The one before it stays behind it only if it is to be
+// kept; behind it may be one that was, and waits to be freed.
+void Mvcc::replace_current(KeyIndex& keys, KeyIndex::Position at, Record* made) {
+  Record* old = at.newest();
+  end_newest(*old);
+  keys.replace(at, made);
+  if (!old->tombstone) current_sum_ -= old->hash();
+  // A deletion says that the version behind it is not the one of then.
+  const bool says_something = !old->tombstone || old->older != nullptr;
+  if (says_something && old->mod <= kept_) {
+    made->older = old;
+    kept_records_.push_back(old);
+    return;
+  }
+  made->older = old->older;
+  free_current(old);
+}
+
+void Mvcc::free_current(Record* record) {
+  size_bytes_ -= record->footprint();
+  free_record(record);
+}
+
+// Takes `record` out of the versions of its key, and the key out of the index if that was the last
+// one and it is deleted.
+void Mvcc::free_kept(Record* record) {
+  KeyIndex& keys = index(record->keyspace);
+  const KeyIndex::Position at = keys.find(record->key());
+  CHECK(at != keys.end());
+  Record* newest = at.newest();
+  Record* newer = newest;
+  while (newer->older != record) {
+    newer = newer->older;
+    CHECK(newer != nullptr, "a version that was kept is not there");
+  }
+  newer->older = record->older;
+  free_current(record);
+  if (!newest->tombstone || newest->older != nullptr) return;
+  keys.erase(newest->key());
+  free_current(newest);
+}
+
+// False: there is no such key.
+bool Mvcc::Write::erase_current(Keyspace keyspace, BytesView key) {
+  KeyIndex& keys = mvcc_.index(keyspace);
+  const KeyIndex::Position at = keys.find(key);
+  if (at == keys.end() || at.newest()->tombstone) return false;
+  Record record = head(keyspace);
+  Record* old = at.newest();
+  if (old->mod > mvcc_.kept_ && old->older == nullptr) {
+    mvcc_.end_newest(*old);
+    mvcc_.current_sum_ -= old->hash();
+    keys.erase(old->key());
+    mvcc_.free_current(old);
+    return true;
+  }
+  record.tombstone = true;
+  Record* made = make_record(record, key, {});
+  mvcc_.size_bytes_ += made->footprint();
+  mvcc_.replace_current(keys, at, made);
+  return true;
+}
+
+// --- writing ------------------------------------------------------------------------
+
 void Mvcc::begin_newest(const Record& record) {
   if (record.tombstone) return;
   size_in_use_bytes_ += record.footprint();
   ++key_count_;
+  Sizes& sizes = sizes_[static_cast<std::size_t>(record.keyspace)];
+  ++sizes.keys;
+  if (record.lease != 0) ++sizes.leased;
+  sizes.bytes += record.key_size + record.value_size;
   leases_.attach(record.lease, record.keyspace, record.key());
 }
 
@@ -121,6 +207,10 @@ void Mvcc::end_newest(const Record& record) {
   if (record.tombstone) return;
   size_in_use_bytes_ -= record.footprint();
   --key_count_;
+  Sizes& sizes = sizes_[static_cast<std::size_t>(record.keyspace)];
+  --sizes.keys;
+  if (record.lease != 0) --sizes.leased;
+  sizes.bytes -= record.key_size + record.value_size;
   leases_.detach(record.lease, record.keyspace, record.key());
 }
 
@@ -138,9 +228,14 @@ void Mvcc::restore(Record* record) {
   } else {
     keys.add(place, record);
   }
-  begin_newest(*record);
-  size_bytes_ += record->footprint();
-  written_sum_ += record->hash();
+  add(record);
+}
+
+// What every new version that is no tombstone of a keyspace without history adds to the sums.
+void Mvcc::add(Record* made) {
+  begin_newest(*made);
+  size_bytes_ += made->footprint();
+  (has_history(made->keyspace) ? written_sum_ : current_sum_) += made->hash();
 }
 
 void Mvcc::restore_numbers(Revision revision, Revision compacted, std::uint64_t freed_sum) {
@@ -172,18 +267,22 @@ void Mvcc::Write::put(Keyspace keyspace, BytesView key, BytesView value, LeaseId
   record.version = before == nullptr ? 1 : before->version + 1;
   record.lease = lease;
   Record* made = make_record(record, key, value);
-  if (place.is_known()) {
+  if (!place.is_known()) {
+    keys.add(place, made);
+  } else if (has_history(keyspace)) {
     mvcc_.supersede(keys, place.position(), made);
   } else {
-    keys.add(place, made);
+    mvcc_.replace_current(keys, place.position(), made);
   }
-  mvcc_.begin_newest(*made);
-  mvcc_.size_bytes_ += made->footprint();
-  mvcc_.written_sum_ += made->hash();
-  mvcc_.history_.push_back(made);
+  mvcc_.add(made);
+  if (has_history(keyspace)) mvcc_.history_.push_back(made);
 }
 
 std::int64_t Mvcc::Write::erase(Keyspace keyspace, const KeyRange& range) {
+  if (!has_history(keyspace)) {
+    CHECK(range.single);
+    return erase_current(keyspace, range.key) ? 1 : 0;
+  }
   KeyIndex& keys = mvcc_.index(keyspace);
   std::int64_t erased = 0;
   const auto bury = [&](KeyIndex::Position at) {

@@ -16,6 +16,11 @@
 //
 // Records are freed by reclaim() and the destructor only. Walking back is linear in the versions
 // newer than the wanted one, as it is in etcd.
+//
+// A keyspace without history (store/record.h) has current versions only. A version that is replaced
+// is freed at once, or, if the snapshot that is being written needs it (keep_current), after that,
+// by reclaim(). Of a key there is then one version, and one for each snapshot whose leavings
+// reclaim() has not come to, whatever happens to it.
 
 #include <array>
 #include <cstdint>
@@ -46,6 +51,7 @@ struct KeyRange {
 class Mvcc {
  public:
   using History = std::deque<Record*>;
+  static constexpr Revision kKeepsNothing = -1;
 
   // Tells `leases`, which outlives it, whose keys are whose.
   explicit Mvcc(LeaseTable& leases) : leases_(leases) {}
@@ -91,8 +97,24 @@ class Mvcc {
   bool reclaim(std::size_t max_changes, Revision newest = INT64_MAX);
 
   // The sum of the hashes of all records ever written, and of those of them that have been freed.
+  // Both only where there is history; elsewhere current_sum() has the current versions' hashes.
   std::uint64_t written_sum() const { return written_sum_; }
   std::uint64_t freed_sum() const { return freed_sum_; }
+  std::uint64_t current_sum() const { return current_sum_; }
+  // Whether any key is in a keyspace without history.
+  bool has_current() const { return key_count_ != sizes(Keyspace::kEtcd).keys; }
+  // What is current of a keyspace.
+  struct Sizes {
+    std::uint64_t keys = 0;
+    std::uint64_t leased = 0;  // of these, attached to a lease
+    std::uint64_t bytes = 0;   // of keys and values
+  };
+  const Sizes& sizes(Keyspace keyspace) const { return sizes_[static_cast<std::size_t>(keyspace)]; }
+
+  // From now on the versions that are current now stay readable at revision(), in keyspaces without
+  // history too, until forget_current(). REQUIRES: they do not yet; or they do.
+  void keep_current();
+  void forget_current();
 
   std::uint64_t size_bytes() const { return size_bytes_; }
   std::uint64_t size_in_use_bytes() const { return size_in_use_bytes_; }
@@ -107,11 +129,15 @@ class Mvcc {
     Write& operator=(const Write&) = delete;
 
     void put(Keyspace keyspace, BytesView key, BytesView value, LeaseId lease);
-    // Deletes what exists in `range`; how many keys that were.
+    // Deletes what exists in `range`; how many keys that were. REQUIRES: one key, where there is
+    // no history.
     std::int64_t erase(Keyspace keyspace, const KeyRange& range);
+    // That of the changes.
+    Revision revision() const { return begin_ + 1; }
 
    private:
     Record head(Keyspace keyspace);
+    bool erase_current(Keyspace keyspace, BytesView key);
 
     Mvcc& mvcc_;
     Revision begin_;
@@ -136,6 +162,10 @@ class Mvcc {
   void drop_oldest();
   void release(Record* record);
   void forget_deleted(Record* tombstone);
+  void add(Record* made);
+  void replace_current(KeyIndex& keys, KeyIndex::Position at, Record* made);
+  void free_current(Record* record);
+  void free_kept(Record* record);
 
   LeaseTable& leases_;
   Revision revision_ = 1;
@@ -146,6 +176,10 @@ class Mvcc {
   Revision dropped_ = 0;
   std::uint64_t written_sum_ = 0;
   std::uint64_t freed_sum_ = 0;
+  std::uint64_t current_sum_ = 0;
+  std::array<Sizes, kKeyspaces> sizes_;
+  Revision kept_ = kKeepsNothing;     // what was current then is needed
+  std::deque<Record*> kept_records_;  // versions that are no more current, to be freed after that
   std::uint64_t size_bytes_ = 0;
   std::uint64_t size_in_use_bytes_ = 0;
   std::uint64_t key_count_ = 0;

@@ -1,5 +1,7 @@
 #include "store/operations.h"
 
+#include "store/znodes.h"
+
 namespace conclave::store {
 
 PutOp PutOp::of(const api::PutRequest& put) {
@@ -12,7 +14,7 @@ PutOp PutOp::of(const api::PutRequest& put) {
 }
 
 bool may_attach(const Mvcc& mvcc, LeaseId lease) {
-  return lease == 0 || mvcc.leases().contains(lease);
+  return lease == 0 || (mvcc.leases().contains(lease) && !is_session(mvcc, lease));
 }
 
 api::Answer put(Mvcc& mvcc, const PutOp& op, bool wants_answer) {

@@ -18,8 +18,20 @@ using api::Revision;
 
 // Each protocol has keys of its own in the one store, under the one revision counter. Stored in
 // snapshots and part of the state hash: values never change meaning.
-enum class Keyspace : std::uint8_t { kEtcd = 0 };
-inline constexpr std::size_t kKeyspaces = 1;
+enum class Keyspace : std::uint8_t {
+  kEtcd = 0,
+  // ZooKeeper's (store/znodes.h).
+  kZnode = 1,
+  kZnodeChildren = 2,
+  kZnodeSession = 3,
+  kZnodeTimed = 4,
+};
+inline constexpr std::size_t kKeyspaces = 5;
+inline constexpr Keyspace kLastKeyspace = Keyspace::kZnodeTimed;
+
+// Whether old versions can be read, and changes watched from a revision. In the other keyspaces
+// nothing is left of a key's older versions: not in the state, its hash or snapshots.
+constexpr bool has_history(Keyspace keyspace) { return keyspace == Keyspace::kEtcd; }
 
 struct Record {
   Record* older = nullptr;  // the version before this one, if it has not been reclaimed

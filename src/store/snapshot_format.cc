@@ -8,6 +8,7 @@ namespace {
 
 // The lowest that can say it all, for the sake of older builds.
 std::uint8_t version_of(const SnapshotHead& head) {
+  if (head.has_current) return kSnapshotCurrentVersion;
   if (head.has_lease_users) return kSnapshotLeaseUsersVersion;
   if (!head.auth.is_blank()) return kSnapshotAuthVersion;
   if (head.leases > 0 || head.compacted > 0) return kSnapshotLeasesVersion;
@@ -37,13 +38,15 @@ void encode(Encoder& out, const SnapshotHead& head) {
   }
   if (version >= kSnapshotMembersVersion) encode_founding(out, facts);
   if (version >= kSnapshotLeasesVersion) out.varint(head.leases);
-  if (version >= kSnapshotAuthVersion) head.auth.encode(out);
+  const bool has_auth = version >= kSnapshotAuthVersion && !head.auth.is_blank();
+  if (version == kSnapshotCurrentVersion) out.u8(has_auth ? 1 : 0);
+  if (has_auth) head.auth.encode(out);
 }
 
 SnapshotHead decode_head(Decoder& in) {
   SnapshotHead head;
   const std::uint8_t version = in.u8();
-  if (version < kSnapshotVersion || version > kSnapshotLeaseUsersVersion) in.fail();
+  if (version < kSnapshotVersion || version > kSnapshotCurrentVersion) in.fail();
   head.index = LogIndex{in.varint()};
   head.epoch = Epoch{in.varint()};
   head.stamp = Stamp{in.varint()};
@@ -60,8 +63,11 @@ SnapshotHead decode_head(Decoder& in) {
   }
   if (version >= kSnapshotMembersVersion) decode_founding(in, head.facts);
   if (version >= kSnapshotLeasesVersion) head.leases = in.varint();
-  if (version >= kSnapshotAuthVersion) head.auth = Auth::decode(in);
+  bool has_auth = version >= kSnapshotAuthVersion;
+  if (version == kSnapshotCurrentVersion) has_auth = in.flags(1) != 0;
+  if (has_auth) head.auth = Auth::decode(in);
   head.has_lease_users = version >= kSnapshotLeaseUsersVersion;
+  head.has_current = version >= kSnapshotCurrentVersion;
   const bool may_have_witness = version >= kSnapshotWitnessVersion;
   const bool must_have_witness = version == kSnapshotWitnessVersion;
   const bool has = has_witness(head.facts.members);
@@ -128,7 +134,7 @@ void encode(Encoder& out, const Record& record) {
 RecordView decode_record(Decoder& in) {
   RecordView view;
   view.head.tombstone = in.flags(1) != 0;
-  view.head.keyspace = in.enumerator(Keyspace::kEtcd);
+  view.head.keyspace = in.enumerator(kLastKeyspace);
   view.head.mod = in.number();
   const std::uint64_t sub = in.varint();
   if (sub > UINT32_MAX) in.fail();

@@ -29,6 +29,8 @@ inline constexpr std::uint8_t kSnapshotLeasesVersion = 4;
 inline constexpr std::uint8_t kSnapshotAuthVersion = 5;
 // Has leases that users asked for.
 inline constexpr std::uint8_t kSnapshotLeaseUsersVersion = 6;
+// Has keys in keyspaces without history, as bases.
+inline constexpr std::uint8_t kSnapshotCurrentVersion = 7;
 // Far above any record; a longer frame is damage and must not be waited for.
 inline constexpr std::uint64_t kMaxFrameBytes = 256ull << 20;
 
@@ -38,7 +40,8 @@ enum class FrameKind : std::uint8_t {
   kClient = 2,  // a client with request ids
   kAnswer = 3,  // one of its answers
   // The version of a key that is current at the compacted revision, or its deletion by that very
-  // revision; in order of keys.
+  // revision; where there is no history the version that is current. In order of keyspaces and
+  // keys.
   kBase = 4,
   kChange = 5,  // a later change; in order of revisions
   kEnd = 6,
@@ -57,6 +60,7 @@ struct SnapshotHead {
   ClusterFacts facts;
   std::uint64_t leases = 0;  // how many follow
   bool has_lease_users = false;
+  bool has_current = false;  // keys in keyspaces without history
   Auth auth;
 };
 

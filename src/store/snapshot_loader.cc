@@ -119,19 +119,27 @@ struct SnapshotLoader::State {
     TRY(close_client());
     const RecordView record = decode_record(in);
     if (!in.finished()) return corrupt("a key's record cannot be decoded");
-    if (record.head.mod > head.compacted ||
-        (record.head.tombstone && record.head.mod < head.compacted)) {
-      return corrupt("a key's base is none");
-    }
-    if (seen.changes != 0 || (seen.bases != 0 && record.key <= last_key)) {
+    if (!may_be_base(record.head)) return corrupt("a key's base is none");
+    const Keyspace keyspace = record.head.keyspace;
+    const bool is_further = keyspace == last_keyspace && (seen.bases == 0 || record.key > last_key);
+    if (seen.changes != 0 || (keyspace <= last_keyspace && !is_further)) {
       return corrupt("its keys are out of order");
     }
+    last_keyspace = keyspace;
     last_key = record.key;
     ++seen.bases;
     Record* made = make_record(record.head, record.key, record.value);
     store->mvcc.restore(made);
-    if (made->mod == head.compacted) newest_bases.push_back(made);
+    const bool is_change = has_history(made->keyspace) && made->mod == head.compacted;
+    if (is_change) newest_bases.push_back(made);
     return {};
+  }
+
+  bool may_be_base(const Record& record) const {
+    if (!has_history(record.keyspace)) {
+      return head.has_current && record.mod <= head.revision && !record.tombstone;
+    }
+    return record.mod <= head.compacted && (!record.tombstone || record.mod == head.compacted);
   }
 
   // The changes of the compacted revision came in the order of keys.
@@ -145,7 +153,12 @@ struct SnapshotLoader::State {
     close_bases();
     const RecordView view = decode_record(in);
     if (!in.finished()) return corrupt("a change's record cannot be decoded");
-    const bool is_first = view.head.mod == last_mod + 1 && view.head.sub == 0;
+    // Revisions that changed nothing but what has no history are not there.
+    const bool is_next = head.has_current
+                             ? view.head.mod > last_mod && view.head.mod <= head.revision
+                             : view.head.mod == last_mod + 1;
+    if (!has_history(view.head.keyspace)) return corrupt("a change has no place in the history");
+    const bool is_first = is_next && view.head.sub == 0;
     const bool is_further =
         seen.changes != 0 && view.head.mod == last_mod && view.head.sub == last_sub + 1;
     if (!is_first && !is_further) return corrupt("its changes have a gap");
@@ -178,7 +191,9 @@ struct SnapshotLoader::State {
     }
     if (store->leases.count() != head.leases) return corrupt("its leases are not all there");
     if (store->leases.orphans() != 0) return corrupt("a key names a lease that is not there");
-    if (last_mod != head.revision) return corrupt("its last changes are missing");
+    if (last_mod != head.revision && !head.has_current) {
+      return corrupt("its last changes are missing");
+    }
     store->mvcc.restore_numbers(head.revision, head.compacted, end.dead_sum);
     has_end = true;
     return {};
@@ -195,6 +210,7 @@ struct SnapshotLoader::State {
   std::optional<RequestIds::Client> client;  // the one whose answers are being read
   std::vector<Record*> newest_bases;         // those of the compacted revision
   std::optional<LeaseId> last_lease;
+  Keyspace last_keyspace = Keyspace::kEtcd;
   Bytes last_key;
   Revision last_mod = 0;
   std::uint32_t last_sub = 0;

@@ -30,6 +30,7 @@ SnapshotHead head_of(const StoreState& store) {
           .facts = store.facts,
           .leases = store.leases.count(),
           .has_lease_users = store.leases.has_users(),
+          .has_current = store.mvcc.has_current(),
           .auth = store.auth};
 }
 
@@ -87,7 +88,7 @@ struct SnapshotWriter::State {
   }
 
   Stage write_bases() {
-    if (head.compacted <= 1) return Stage::kChanges;  // every change is after it
+    if (head.compacted <= 1 && has_history(keyspace())) return next_keyspace_or_changes();
     const KeyIndex& keys = std::as_const(store.mvcc).index(keyspace());
     auto it = last_key ? keys.upper_bound(BytesView(*last_key)) : keys.begin();
     for (pass_hidden(); it != keys.end() && !is_full(); ++it) {
@@ -97,6 +98,10 @@ struct SnapshotWriter::State {
     }
     if (hidden != nullptr || it != keys.end()) return Stage::kBases;
     last_key.reset();
+    return next_keyspace_or_changes();
+  }
+
+  Stage next_keyspace_or_changes() {
     return ++next_keyspace == kKeyspaces ? Stage::kChanges : Stage::kBases;
   }
 
@@ -104,6 +109,14 @@ struct SnapshotWriter::State {
   // before it: they are dead, reclaimed or not, and so is itself if it is an older deletion. False:
   // the key has so many newer ones that it goes on among them. (A new key may come in between.)
   bool write_base(const Record* newest) {
+    if (!has_history(newest->keyspace)) {
+      ++visited;
+      const Record* record = version_at(newest, head.revision);
+      if (record == nullptr) return true;
+      frame(FrameKind::kBase, *record);
+      ++end.bases;
+      return true;
+    }
     const bool goes_on = newer != nullptr && newer->key() == newest->key();
     const Record* record = goes_on ? std::exchange(newer, nullptr) : newest;
     for (; record != nullptr && record->mod > head.compacted; record = record->older, ++visited) {
@@ -190,11 +203,13 @@ SnapshotWriter::SnapshotWriter(Store& store) {
   from.is_snapshot_open = true;
   from.request_ids.begin_snapshot();
   from.leases.begin_snapshot();
+  from.mvcc.keep_current();
 }
 
 SnapshotWriter::~SnapshotWriter() {
   state_->store.request_ids.end_snapshot();
   state_->store.leases.end_snapshot();
+  state_->store.mvcc.forget_current();
   state_->store.is_snapshot_open = false;
 }
 

@@ -41,7 +41,7 @@ void StoreState::advance(LogIndex index) {
 }
 
 std::uint64_t StoreState::compute_hash() const {
-  std::array<std::uint64_t, 11> row{
+  std::array<std::uint64_t, 12> row{
       applied_index.value,
       applied_epoch.value,
       stamp.ms,
@@ -53,10 +53,14 @@ std::uint64_t StoreState::compute_hash() const {
       facts.digest,
       leases.sum(),
       auth.digest(),
+      mvcc.current_sum(),
   };
   // Builds that did not know the last words left them out, and so does a state without any of it.
   std::size_t words = row.size();
-  if (auth.is_blank()) words = leases.count() == 0 ? words - 2 : words - 1;
+  if (!mvcc.has_current()) {
+    --words;
+    if (auth.is_blank()) words -= leases.count() == 0 ? 2 : 1;
+  }
   return hash_words(std::span(row).first(words));
 }
 

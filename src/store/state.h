@@ -16,6 +16,7 @@
 #include "store/mvcc.h"
 #include "store/request_ids.h"
 #include "store/store.h"
+#include "store/znode_news.h"
 
 namespace conclave::store {
 
@@ -66,6 +67,8 @@ struct StoreState {
   HashRing hashes;
   LeaseCounts lease_counts;
   bool is_snapshot_open = false;
+  bool wants_znode_news = false;           // Store::want_znode_news
+  std::vector<ZnodeNews> znode_news;       // of the entry that is being applied
   std::multiset<Revision> read_revisions;  // what each RangeReader and HistoryHash reads
 
   // Ends the application of the entry at `index`.

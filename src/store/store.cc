@@ -7,6 +7,8 @@
 #include "store/permissions.h"
 #include "store/snapshot.h"
 #include "store/state.h"
+#include "store/znode_tree.h"
+#include "store/znodes.h"
 
 namespace conclave::store {
 
@@ -41,6 +43,26 @@ std::optional<Stamp> Store::next_lease_deadline() const {
   const LeaseTable::Deadlines& deadlines = state_->leases.deadlines();
   if (deadlines.empty()) return std::nullopt;
   return deadlines.begin()->first;
+}
+
+void Store::want_znode_news(bool wanted) { state_->wants_znode_news = wanted; }
+
+api::zk::Code Store::check_session(const api::zk::Caller& caller) const {
+  return store::check_session(*state_, caller);
+}
+
+std::optional<api::zk::Stat> Store::find_znode(BytesView path) const {
+  const auto node = stored_node(state_->mvcc, path);
+  return node ? std::optional(ZnodeTree::stat(*node)) : std::nullopt;
+}
+
+api::zk::Counts Store::znode_counts() const { return counts(*state_); }
+api::zk::SessionDump Store::dump_sessions() const { return store::dump_sessions(*state_); }
+
+bool Store::has_timed_znodes() const { return state_->mvcc.sizes(Keyspace::kZnodeTimed).keys != 0; }
+
+ReapZnodes Store::find_reapable(Stamp now, std::size_t max_looks, Bytes& from) const {
+  return store::find_reapable(*state_, now, max_looks, from);
 }
 
 const Auth& Store::auth() const { return state_->auth; }

@@ -23,6 +23,7 @@
 #include "base/time.h"
 #include "store/command.h"
 #include "store/lease_counts.h"
+#include "store/znode_news.h"
 
 namespace conclave::store {
 
@@ -41,6 +42,7 @@ struct Outcome {
 
 struct ApplyResult {
   std::vector<Outcome> outcomes;
+  std::vector<ZnodeNews> znode_news;  // in order; if they are wanted
   // Set if a CheckHash of the batch disagreed with this member's own hash at that index.
   std::optional<LogIndex> diverged_at;
 };
@@ -76,6 +78,9 @@ class Store {
   // epoch fence.
   void apply_empty(LogIndex index, Epoch epoch);
 
+  // Whether apply() says what it did to znodes and sessions. Not at first.
+  void want_znode_news(bool wanted);
+
   // Why request.identity may not have the request carried out now (store/permissions.h); nullopt:
   // it may. Of commands apply() asks that itself.
   std::optional<api::Error> denial(const api::Request& request) const;
@@ -83,8 +88,8 @@ class Store {
   std::optional<api::ErrorCode> watch_denial(const std::string& user, BytesView key,
                                              BytesView range_end) const;
 
-  // Answers Range and read-only Txn at the current state (or at the revision they name), and what
-  // is asked about leases, users and roles.
+  // Answers Range and read-only Txn at the current state (or at the revision they name), what is
+  // asked about leases, users and roles, and reads of znodes (store/znodes.h).
   api::Response read(const api::Request& request) const;
   // The same for one Range, in slices. The reader must not outlive the store. Errors: those that
   // the request is answered with.
@@ -112,6 +117,14 @@ class Store {
   std::optional<Stamp> next_lease_deadline() const;
 
   const Auth& auth() const;  // users and roles
+
+  // ZooKeeper's (store/znodes.h).
+  api::zk::Code check_session(const api::zk::Caller& caller) const;
+  std::optional<api::zk::Stat> find_znode(BytesView path) const;
+  api::zk::Counts znode_counts() const;
+  api::zk::SessionDump dump_sessions() const;
+  bool has_timed_znodes() const;  // containers and TTL nodes
+  ReapZnodes find_reapable(Stamp now, std::size_t max_looks, Bytes& from) const;
 
   const std::vector<api::Member>& members() const;  // sorted by id
   // members() are all there are, by replicated decision; before, who is one is for the engine to

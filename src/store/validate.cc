@@ -16,6 +16,7 @@
 #include "store/lease.h"
 #include "store/request_codec.h"
 #include "store/store.h"
+#include "store/zookeeper_codec.h"
 
 namespace conclave::store {
 namespace {
@@ -230,9 +231,25 @@ struct Validator {
     if (enter.count == 0) return refuse(ErrorCode::kInvalidLock, "a barrier of none");
     return std::nullopt;
   }
+  MaybeError operator()(const api::zk::WriteRequest& write) const {
+    if (!is_bounded(write.caller)) return refuse(ErrorCode::kRequestTooLarge, "too many ids");
+    const auto* multi = std::get_if<api::zk::Multi>(&write.op);
+    if (multi == nullptr) return std::nullopt;
+    return check_count(multi->operations.size());
+  }
+  MaybeError operator()(const api::zk::ReadRequest& read) const {
+    if (!is_bounded(read.caller)) return refuse(ErrorCode::kRequestTooLarge, "too many ids");
+    const auto* multi = std::get_if<api::zk::MultiRead>(&read.op);
+    return multi == nullptr ? std::nullopt : check_count(multi->operations.size());
+  }
   template <class Other>
   MaybeError operator()(const Other&) const {
     return std::nullopt;
+  }
+
+  static MaybeError check_count(std::size_t operations) {
+    if (operations <= conclave::limits::kMaxZnodeOperations) return std::nullopt;
+    return refuse(ErrorCode::kRequestTooLarge, "too many operations");
   }
 
   const Limits& limits;

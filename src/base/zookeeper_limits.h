@@ -1,0 +1,28 @@
+#pragma once
+// The bounds of ZooKeeper's protocol, beside those in base/limits.h.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/limits.h"
+
+namespace conclave::limits {
+
+// A packet is no longer than ZooKeeper's jute.maxbuffer, so a znode's data is below 1 MiB.
+inline constexpr std::size_t kMaxZooKeeperPacketBytes = 0xfffff;
+// ZooKeeper's defaults: a session's timeout is so many ticks.
+inline constexpr std::int64_t kZooKeeperTickMs = 2'000;
+inline constexpr std::int64_t kZooKeeperMinSessionTicks = 2;
+inline constexpr std::int64_t kZooKeeperMaxSessionTicks = 20;
+// Requests of a connection that have not been answered. With so many, or so many bytes of them,
+// nothing more is read from it.
+inline constexpr std::size_t kMaxZooKeeperRequests = 1'000;
+inline constexpr std::size_t kMaxZooKeeperRequestBytes = 8 * kMiB;
+// The first packet, which asks for a session.
+inline constexpr std::size_t kMaxZooKeeperConnectBytes = 1 * kKiB;
+// What a connection says by auth packets that it is: each of its requests carries all of it.
+inline constexpr std::size_t kMaxZooKeeperIdentityBytes = 4 * kKiB;
+// What an empty buffer may keep of the memory that it once needed.
+inline constexpr std::size_t kKeptZooKeeperInputBytes = 64 * kKiB;
+
+}  // namespace conclave::limits

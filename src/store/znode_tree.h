@@ -1,0 +1,78 @@
+#pragma once
+// The tree of znodes as an operation sees and changes it. What it changes stays here until
+// commit(): so an operation of several steps that fails half-way leaves no trace, and each key is
+// written once however often it changes on the way.
+//
+// Borrows: data and paths that it is given, and the store, stay as they are until commit().
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "store/state.h"
+#include "store/znode_record.h"
+
+namespace conclave::store {
+
+class ZnodeTree {
+ public:
+  struct Node {
+    Bytes path;
+    Znode znode;
+    std::optional<ZnodeChildren> children;  // nullopt: none yet
+
+    bool has_children() const { return children && children->present > 0; }
+  };
+
+  // What changes does so at `zxid`, the next revision.
+  ZnodeTree(StoreState& state, api::zk::Zxid zxid) : state_(state), zxid_(zxid) {}
+  ZnodeTree(const ZnodeTree&) = delete;
+  ZnodeTree& operator=(const ZnodeTree&) = delete;
+
+  api::zk::Zxid zxid() const { return zxid_; }
+
+  // nullptr: there is no such node. Good until the next call of any but stat().
+  const Node* find(BytesView path);
+  // REQUIRES of each: what it names is there, or not there for `create`.
+  void create(BytesView path, const Znode& znode);
+  void remove(BytesView path);
+  // Of a TTL node, its time begins anew.
+  void set_data(BytesView path, BytesView data, std::int64_t time_ms);
+  void set_acl(BytesView path, Bytes acl);
+
+  static api::zk::Stat stat(const Node& node) { return stat_of(node.znode, node.children); }
+
+  // Writes what changed, in the order of paths, and notes it for watches. The tree is of no use
+  // afterwards.
+  void commit(Mvcc::Write& write);
+
+ private:
+  struct Entry {
+    Node node;
+    bool is_there = false;
+    bool was_there = false;  // in the store
+    bool had_children = false;
+    bool was_timed = false;
+    bool is_new = false;      // created since; what was there before is another node
+    bool is_changed = false;  // the node itself
+    bool has_new_children = false;
+  };
+
+  Entry& load(BytesView path);
+  Entry& existing(BytesView path);
+  ZnodeChildren& children_of_parent(BytesView path);
+  void note(api::zk::EventType type, const Node& node);
+  void write_node(Mvcc::Write& write, const Entry& entry, BytesView key) const;
+
+  StoreState& state_;
+  api::zk::Zxid zxid_;
+  std::map<Bytes, Entry, std::less<>> entries_;
+  std::vector<ZnodeChange> changes_;
+};
+
+// What is stored. The data is borrowed from the store.
+std::optional<ZnodeTree::Node> stored_node(const Mvcc& mvcc, BytesView path);
+std::optional<ZnodeSession> stored_session(const Mvcc& mvcc, api::zk::SessionId id);
+
+}  // namespace conclave::store

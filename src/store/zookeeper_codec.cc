@@ -1,0 +1,288 @@
+#include "store/zookeeper_codec.h"
+
+#include <algorithm>
+
+#include "base/limits.h"
+#include "store/lease.h"
+
+namespace conclave::store {
+namespace {
+
+namespace zk = api::zk;
+using Op = decltype(zk::WriteRequest::op);
+
+// Stored: values never change meaning.
+enum class OpKind : std::uint8_t {
+  kCreate = 0,
+  kDelete = 1,
+  kDeleteContainer = 2,
+  kSetData = 3,
+  kSetAcl = 4,
+  kCheck = 5,
+  kMulti = 6,
+  kOpenSession = 7,
+  kReconnect = 8,
+  kCloseSession = 9,
+};
+
+// The year 10,000 or so: what times are added to stays in range.
+constexpr std::int64_t kLastTimeMs = std::int64_t{1} << 48;
+
+std::int32_t decode_int(Decoder& in) { return static_cast<std::int32_t>(in.u32()); }
+void encode_int(Encoder& out, std::int32_t value) { out.varint(static_cast<std::uint32_t>(value)); }
+
+void encode(Encoder& out, const zk::Id& id) {
+  out.bytes(id.scheme);
+  out.bytes(id.id);
+}
+
+zk::Id decode_id(Decoder& in) {
+  zk::Id id;
+  id.scheme = in.bytes();
+  id.id = in.bytes();
+  return id;
+}
+
+void encode(Encoder& out, const std::vector<zk::Acl>& acl) {
+  out.varint(acl.size());
+  for (const zk::Acl& each : acl) {
+    encode_int(out, each.permissions);
+    encode(out, each.id);
+  }
+}
+
+std::vector<zk::Acl> decode_acl(Decoder& in) {
+  std::vector<zk::Acl> acl;
+  const std::size_t count = in.count();
+  for (std::size_t i = 0; i < count && in.ok(); ++i) {
+    const std::int32_t permissions = decode_int(in);
+    acl.push_back({permissions, decode_id(in)});
+  }
+  return acl;
+}
+
+struct OpEncoder {
+  void operator()(const zk::Create& op) const {
+    kind(OpKind::kCreate);
+    out.bytes(op.path);
+    out.bytes(op.data);
+    encode(out, op.acl);
+    out.u8(static_cast<std::uint8_t>(std::min(op.mode, zk::Mode::kNone)));
+    out.number(op.ttl_ms);
+  }
+  void operator()(const zk::Delete& op) const {
+    kind(OpKind::kDelete);
+    out.bytes(op.path);
+    encode_int(out, op.version);
+  }
+  void operator()(const zk::DeleteContainer& op) const {
+    kind(OpKind::kDeleteContainer);
+    out.bytes(op.path);
+  }
+  void operator()(const zk::SetData& op) const {
+    kind(OpKind::kSetData);
+    out.bytes(op.path);
+    out.bytes(op.data);
+    encode_int(out, op.version);
+  }
+  void operator()(const zk::SetAcl& op) const {
+    kind(OpKind::kSetAcl);
+    out.bytes(op.path);
+    encode(out, op.acl);
+    encode_int(out, op.version);
+  }
+  void operator()(const zk::Check& op) const {
+    kind(OpKind::kCheck);
+    out.bytes(op.path);
+    encode_int(out, op.version);
+  }
+  void operator()(const zk::Multi& op) const {
+    kind(OpKind::kMulti);
+    out.varint(op.operations.size());
+    for (const zk::Operation& each : op.operations) std::visit(*this, each);
+  }
+  void operator()(const zk::OpenSession& op) const {
+    kind(OpKind::kOpenSession);
+    out.number(op.timeout_ms);
+    out.number(op.ttl_s);
+    out.number(op.id);
+    out.bytes(op.password);
+  }
+  void operator()(const zk::Reconnect& op) const {
+    kind(OpKind::kReconnect);
+    out.number(op.id);
+    out.bytes(op.password);
+    out.number(op.last_zxid);
+  }
+  void operator()(const zk::CloseSession&) const { kind(OpKind::kCloseSession); }
+
+  void kind(OpKind kind) const { out.u8(static_cast<std::uint8_t>(kind)); }
+
+  Encoder& out;
+};
+
+zk::Create decode_create(Decoder& in) {
+  zk::Create op;
+  op.path = in.bytes();
+  op.data = in.bytes();
+  op.acl = decode_acl(in);
+  op.mode = in.enumerator(zk::Mode::kNone);
+  op.ttl_ms = in.number();
+  return op;
+}
+
+zk::Delete decode_delete(Decoder& in) {
+  zk::Delete op;
+  op.path = in.bytes();
+  op.version = decode_int(in);
+  return op;
+}
+
+zk::SetData decode_set_data(Decoder& in) {
+  zk::SetData op;
+  op.path = in.bytes();
+  op.data = in.bytes();
+  op.version = decode_int(in);
+  return op;
+}
+
+zk::SetAcl decode_set_acl(Decoder& in) {
+  zk::SetAcl op;
+  op.path = in.bytes();
+  op.acl = decode_acl(in);
+  op.version = decode_int(in);
+  return op;
+}
+
+zk::Check decode_check(Decoder& in) {
+  zk::Check op;
+  op.path = in.bytes();
+  op.version = decode_int(in);
+  return op;
+}
+
+zk::OpenSession decode_open(Decoder& in) {
+  zk::OpenSession op;
+  op.timeout_ms = in.number();
+  op.ttl_s = in.number();
+  op.id = in.number();
+  op.password = in.bytes();
+  const bool is_sane = op.timeout_ms > 0 && op.ttl_s > 0 && op.ttl_s <= kMaxLeaseTtlSeconds &&
+                       op.id != 0 && op.password.size() == zk::kPasswordBytes;
+  if (!is_sane) in.fail();
+  return op;
+}
+
+zk::Reconnect decode_reconnect(Decoder& in) {
+  zk::Reconnect op;
+  op.id = in.number();
+  op.password = in.bytes();
+  op.last_zxid = in.number();
+  if (op.password.size() != zk::kPasswordBytes) in.fail();
+  return op;
+}
+
+zk::Operation decode_operation(Decoder& in) {
+  switch (in.enumerator(OpKind::kCloseSession)) {
+    case OpKind::kCreate:
+      return decode_create(in);
+    case OpKind::kDelete:
+      return decode_delete(in);
+    case OpKind::kSetData:
+      return decode_set_data(in);
+    case OpKind::kCheck:
+      return decode_check(in);
+    default:
+      in.fail();
+      return {};
+  }
+}
+
+zk::Multi decode_multi(Decoder& in) {
+  zk::Multi op;
+  const std::size_t count = in.count();
+  if (count > limits::kMaxZnodeOperations) in.fail();
+  for (std::size_t i = 0; i < count && in.ok(); ++i) op.operations.push_back(decode_operation(in));
+  return op;
+}
+
+Op decode_op(Decoder& in) {
+  switch (in.enumerator(OpKind::kCloseSession)) {
+    case OpKind::kCreate:
+      return decode_create(in);
+    case OpKind::kDelete:
+      return decode_delete(in);
+    case OpKind::kDeleteContainer:
+      return zk::DeleteContainer{Bytes(in.bytes())};
+    case OpKind::kSetData:
+      return decode_set_data(in);
+    case OpKind::kSetAcl:
+      return decode_set_acl(in);
+    case OpKind::kCheck:
+      return decode_check(in);
+    case OpKind::kMulti:
+      return decode_multi(in);
+    case OpKind::kOpenSession:
+      return decode_open(in);
+    case OpKind::kReconnect:
+      return decode_reconnect(in);
+    case OpKind::kCloseSession:
+      return zk::CloseSession{};
+  }
+  in.fail();
+  return {};
+}
+
+struct Size {
+  template <class Other>
+  std::size_t operator()(const Other& op) const {
+    std::size_t bytes = sizeof(op);
+    if constexpr (requires { op.path.size(); }) bytes += op.path.size();
+    if constexpr (requires { op.data.size(); }) bytes += op.data.size();
+    if constexpr (requires { op.acl.size(); }) {
+      for (const zk::Acl& acl : op.acl) bytes += acl.id.scheme.size() + acl.id.id.size() + 8;
+    }
+    return bytes;
+  }
+  std::size_t operator()(const zk::Multi& op) const {
+    std::size_t bytes = 0;
+    for (const zk::Operation& each : op.operations) bytes += std::visit(*this, each);
+    return bytes;
+  }
+};
+
+}  // namespace
+
+bool is_bounded(const zk::Caller& caller) {
+  std::size_t bytes = 0;
+  for (const zk::Id& id : caller.ids) bytes += id.scheme.size() + id.id.size();
+  return caller.ids.size() <= limits::kMaxCallerIds && bytes <= limits::kMaxCallerIdBytes;
+}
+
+void encode(Encoder& out, const zk::WriteRequest& request) {
+  out.number(request.caller.session);
+  out.varint(request.caller.generation);
+  out.varint(request.caller.ids.size());
+  for (const zk::Id& id : request.caller.ids) encode(out, id);
+  out.number(request.time_ms);
+  std::visit(OpEncoder{out}, request.op);
+}
+
+zk::WriteRequest decode_zookeeper(Decoder& in) {
+  zk::WriteRequest request;
+  request.caller.session = in.number();
+  request.caller.generation = in.varint();
+  const std::size_t ids = in.count();
+  for (std::size_t i = 0; i < ids && in.ok(); ++i) request.caller.ids.push_back(decode_id(in));
+  if (!is_bounded(request.caller)) in.fail();
+  request.time_ms = in.number();
+  if (request.time_ms < 0 || request.time_ms > kLastTimeMs) in.fail();
+  request.op = decode_op(in);
+  return request;
+}
+
+std::size_t content_bytes(const zk::WriteRequest& request) {
+  return std::visit(Size{}, request.op);
+}
+
+}  // namespace conclave::store

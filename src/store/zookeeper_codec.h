@@ -1,0 +1,18 @@
+#pragma once
+// ZooKeeper's writes as they stand in commands (docs/formats/commands.md).
+
+#include "api/zookeeper.h"
+#include "store/codec.h"
+
+namespace conclave::store {
+
+// REQUIRES: what the member has to draw was drawn.
+void encode(Encoder& out, const api::zk::WriteRequest& request);
+// Accepts exactly what encode() writes; fails the decoder otherwise.
+api::zk::WriteRequest decode_zookeeper(Decoder& in);
+// Whether what the client has proved to be is within its limits.
+bool is_bounded(const api::zk::Caller& caller);
+// Of paths and data, about.
+std::size_t content_bytes(const api::zk::WriteRequest& request);
+
+}  // namespace conclave::store
