@@ -150,7 +150,8 @@ class Loaded(Scene):
         leader = cluster.leader()
         puts = [rpc_pb2.RequestOp(request_put=self.put_request())] * self.keys_of_a_txn
         load.run(leader, TXN, rpc_pb2.TxnRequest(success=puts).SerializeToString(), "--each", "--first", first,
-                 "--numbers", count, "--requests", count // self.keys_of_a_txn, "--retry")
+                 "--numbers", count, "--requests", count // self.keys_of_a_txn, "--retry",
+                 in_flight=64)
         self.check_keys(cluster, leader, first + count)
 
     def check_keys(self, cluster, endpoint, count):
