@@ -235,7 +235,9 @@ class ZooKeeperSession final : public api::Session {
     if (request->session == 0) {
       write.op = zk::OpenSession{.timeout_ms = negotiated_ms(request->timeout_ms), .password = {}};
     } else {
-      write.op = zk::Reconnect{.id = request->session, .password = request->password};
+      write.op = zk::Reconnect{.id = request->session,
+                               .password = request->password,
+                               .last_zxid = request->last_zxid_seen};
     }
     effects.calls.push_back({next_call_++, {.body = std::move(write), .id = {}, .timeout_ms = {}}});
   }

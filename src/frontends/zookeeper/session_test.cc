@@ -166,8 +166,9 @@ TEST_F(ZooKeeperSessionTest, ATimeoutIsFrom2To20Ticks) {
 }
 
 TEST_F(ZooKeeperSessionTest, AClientComesBack) {
-  receive(connect_packet(10'000, 77, "fedcba9876543210"));
+  receive(connect_packet(10'000, 77, "fedcba9876543210", 12));
   const auto write = take_write<zk::Reconnect>();
+  EXPECT_EQ(write.last_zxid, 12);
   EXPECT_EQ(write.id, 77);
   EXPECT_EQ(write.password, "fedcba9876543210");
 }
@@ -188,6 +189,14 @@ TEST_F(ZooKeeperSessionTest, WhoseSessionHasExpiredIsToldSo) {
 TEST_F(ZooKeeperSessionTest, WhoHasSeenWhatIsNotHereComesFromAnotherCluster) {
   receive(connect_packet(10'000, 0, {}, 1'000));
   answer(take_call(), zk::Session{77, Bytes(16, 'p'), 10'000, 5}, 999);
+  EXPECT_TRUE(effects_.close);
+  EXPECT_THAT(effects_.close_reason, HasSubstr("another cluster"));
+  EXPECT_EQ(effects_.send, "");
+}
+
+TEST_F(ZooKeeperSessionTest, SoDoesWhoComesBackAndHasSeenMoreThanThereIs) {
+  receive(connect_packet(10'000, 77, {}, 1'000));
+  refuse(take_call(), zk::Code::kBadArguments);
   EXPECT_TRUE(effects_.close);
   EXPECT_THAT(effects_.close_reason, HasSubstr("another cluster"));
   EXPECT_EQ(effects_.send, "");
