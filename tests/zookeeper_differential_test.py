@@ -11,6 +11,11 @@ Accepted differences, and why:
   for the root, and says of some others that there is none; to Conclave both are bad arguments.
 - A null path cannot be read: ZooKeeper answers some requests as if it were a bad one. Null data are
   empty data.
+- checkWatches is about the connection that asks: to ZooKeeper 3.8 anybody's watch of the path will do.
+- A watch stays beside one of another kind on the same path, as in ZooKeeper 3.9: in 3.8 the later one takes
+  the earlier one's place. The sessions of this test have one kind each.
+- Who has left a watch and may not read the node any more is told of it still, but by recursive watches
+  from above: ZooKeeper, since CVE-2024-23944, takes the watch away and says nothing.
 - A `check` outside of a multi is answered; ZooKeeper's server fails to if the version is right, and
   closes the connection.
 - A session is not taken from its connection by somebody who names it with a wrong password.
@@ -168,6 +173,17 @@ class Generator:
             ]
         )
 
+    def readable(self):
+        return self.chance.choice(
+            [
+                OPEN_ACL,
+                [(17, 'world', 'anyone'), (31, 'digest', 'bob:ikIaKsbtGweaHnb/jKn7OHqbunM=')],
+                [(31, 'ip', '127.0.0.1/8')],
+                [(15, 'world', 'anyone'), (15, 'world', 'anyone')],
+                [],
+            ]
+        )
+
     def create(self):
         acl = self.acl() if self.chance.random() < 0.15 else OPEN_ACL
         flags = self.chance.choice([0, 0, 0, 0, 1, 1, 2, 3, 4, 9, -1])
@@ -194,7 +210,7 @@ class Generator:
             (20, self.create),
             (10, lambda: delete(self.any_path(), self.version())),
             (12, lambda: set_data(self.any_path(), self.data(), self.version())),
-            (3, lambda: set_acl(self.path(), self.acl(), self.chance.choice([-1, -1, 0, 1]))),
+            (3, lambda: set_acl(self.path(), self.readable(), self.chance.choice([-1, -1, 0, 1]))),
             (8, lambda: multi([self.part() for _ in range(self.chance.randint(1, 4))])),
             (2, lambda: create_ttl(self.path(), self.data(), 10_000_000, self.chance.choice([5, 6]))),
             (2, lambda: create(self.path(), b'', flags=4, opcode=CREATE_CONTAINER)),
@@ -246,6 +262,8 @@ class Differential(zookeeper_cluster.ZooKeeperTest):
     def ask_both(self, number, request, xid=None):
         self.step += 1
         real, ours = [side.ask(self.step, number, request, xid) for side in self.sides]
+        if request[0] == CHECK_WATCHES and (real[0], ours[0]) == (0, -121):
+            ours = real  # accepted
         what = f'step {self.step}: {NAMES.get(request[0], request[0])} {request[1]} of {number}'
         self.assertEqual(real, ours, what)
         return real
