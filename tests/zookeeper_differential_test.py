@@ -29,6 +29,7 @@ import harness
 import zookeeper_cluster
 from zookeeper_wire import (
     ADD_WATCH,
+    CHECK_WATCHES,
     CREATE,
     CREATE2,
     CREATE_CONTAINER,
@@ -203,8 +204,7 @@ class Generator:
 
     def next(self, number):
         """For the session of this number. Each has one kind of watches: in 3.8 a persistent one takes
-        the place of another kind on the same path, and the other way round. Nor are watches removed or
-        checked here: of which it says that they are there differs after some sequences."""
+        the place of another kind on the same path, and the other way round."""
         watch = number == 0 and self.chance.random() < 0.5
         kinds = [
             (20, self.create),
@@ -224,6 +224,8 @@ class Generator:
             (2, lambda: sync(self.path())),
             (3, self.multi_read),
             (4 if number > 0 else 0, lambda: watches(ADD_WATCH, self.path(), number - 1)),
+            (2, lambda: watches(REMOVE_WATCHES, self.path(), self.chance.choice([1, 2, 3]))),
+            (2, lambda: watches(CHECK_WATCHES, self.path(), self.chance.choice([1, 2, 3]))),
         ]
         weights, makers = zip(*kinds)
         return self.chance.choices(makers, weights)[0]()
