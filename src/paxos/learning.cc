@@ -84,9 +84,12 @@ void handle(State& s, NodeId from, const CommitNotice& message) {
 
 void handle(State& s, NodeId from, Learn& message) {
   hear_leader(s, from);
-  for (Pvalue& pvalue : message.chosen) learn(s, std::move(pvalue));
+  bool is_news = false;
+  for (Pvalue& pvalue : message.chosen) is_news |= learn(s, std::move(pvalue));
   advance_commit(s);
-  s.follower()->ask_again_at = s.now;
+  // An answer that the network repeats asks nothing: each question would have an answer of its own,
+  // and that be asked about again.
+  if (is_news) s.follower()->ask_again_at = s.now;
   s.follower()->ack_due = true;
 }
 

@@ -420,6 +420,26 @@ TEST(PaxosInterface, AnAnswerToAnotherRunsReadIsNoAnswer) {
   EXPECT_TRUE(after.take_output().reads_ready.empty());
 }
 
+// Or every copy that a network makes would go on for itself, and copies of copies.
+TEST(PaxosInterface, ARepeatedAnswerToCatchUpAsksNothing) {
+  Paxos paxos(config(), fresh(), 1);
+  const auto hear = [&](Body body) {
+    EXPECT_TRUE(paxos.step(from(2, ballot(3, 2), std::move(body))).has_value());
+    std::vector<std::string> asked = words(paxos.take_output().send_now);
+    std::erase_if(asked, [](const std::string& each) { return !each.contains("CatchUp"); });
+    return asked;
+  };
+  using Asked = std::vector<std::string>;
+  EXPECT_EQ(hear(CommitNotice{LogIndex{6}}), Asked{"b3.2 CatchUp 1..6"});
+  const Learn first{{{ballot(3, 2), value(2, ballot(3, 2))}}};
+  EXPECT_EQ(hear(first), Asked{"b3.2 CatchUp 1,3..6"});
+  EXPECT_EQ(hear(first), Asked{});
+  const Learn second{{{ballot(3, 2), value(1, ballot(3, 2))}}};
+  EXPECT_EQ(hear(second), Asked{"b3.2 CatchUp 3..6"});
+  EXPECT_EQ(hear(second), Asked{});
+  EXPECT_EQ(hear(first), Asked{}) << "committed";
+}
+
 TEST(PaxosInterface, CompactionKeepsWhatItIsTold) {
   Paxos paxos = follower();
   const Learn learn{{{ballot(3, 2), value(3, ballot(3, 2))}}};

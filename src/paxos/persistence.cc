@@ -1,6 +1,7 @@
 #include "paxos/persistence.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "paxos/witnesses.h"
@@ -48,16 +49,16 @@ Slot& accept(State& s, Epoch ballot, Entry value) {
   return slot;
 }
 
-void learn(State& s, Pvalue pvalue) {
+bool learn(State& s, Pvalue pvalue) {
   const LogIndex index = pvalue.value.index;
-  if (index <= s.commit) return;
+  if (index <= s.commit) return false;
   Slot* slot = s.log.find(index);
   if (!slot || slot->ballot < pvalue.ballot) {
     slot = &accept(s, pvalue.ballot, std::move(pvalue.value));
   } else {
     CHECK(is_same_entry(slot->value, pvalue.value), "another value was chosen in {}", index.value);
   }
-  slot->chosen = true;
+  return !std::exchange(slot->chosen, true);
 }
 
 namespace {

@@ -12,8 +12,8 @@ namespace conclave::paxos {
 Slot& accept(State& s, Epoch ballot, consensus::Entry value);
 
 // `pvalue` is what was chosen in its slot, in its ballot or a lower one. Slots that are committed
-// already are left alone.
-void learn(State& s, Pvalue pvalue);
+// already are left alone. False: it was known.
+bool learn(State& s, Pvalue pvalue);
 
 // Commits what follows the commit without a hole and is known to be chosen. Memberships that come
 // to light that way decide from their place on.
