@@ -4,8 +4,11 @@ processes while leaders die."""
 import base64
 import json
 import os
+import pathlib
+import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -416,30 +419,48 @@ class Etcdctl(harness.ClusterTest):
     @harness.takes_long
     def test_elect_while_leaders_die(self):
         """Each candidate that is elected says so; it is then ended, and the next one leads."""
+        said = [tempfile.NamedTemporaryFile('w+') for _ in range(4)]
+        for each in said:
+            self.addCleanup(each.close)
         candidates = [
             harness.spawn(
                 ['etcdctl', 'elect', 'election', f'c{number}'],
                 env=self.environment(),
-                stdout=subprocess.PIPE,
+                stdout=said[number],
                 stderr=subprocess.STDOUT,
                 text=True,
             )
             for number in range(4)
         ]
         waiting = dict(enumerate(candidates))
+        # Whose member dies while it enters the election gives up; those who watch for their turn go on.
+        harness.wait_until(lambda: self.watches() == len(waiting) - 1, 30, 'those who wait')
         while waiting:
             leader = self.cluster.leader()
             harness.wait_until(lambda: self.elected() in waiting, 30, 'an elected candidate')
             number = self.elected()
+            text = pathlib.Path(said[number].name)
+            harness.wait_until(
+                lambda: f'c{number}' in text.read_text().splitlines(),
+                30,
+                f'candidate {number} to hear of it',
+            )
             leader.kill()
             self.cluster.leader()
             self.assertEqual(self.elected(), number)
             candidate = waiting.pop(number)
             candidate.terminate()
-            output = candidate.communicate(timeout=20)[0]
-            self.assertIn(f'c{number}', output)
+            candidate.wait(timeout=20)
             leader.start()
             self.cluster.wait_healthy()
+
+    def watches(self):
+        pages = [
+            urllib.request.urlopen(member.url + '/metrics', timeout=5).read().decode()
+            for member in self.cluster.running()
+        ]
+        found = [re.search(r'^etcd_debugging_mvcc_watcher_total (\S+)$', page, re.M) for page in pages]
+        return sum(int(float(each[1])) for each in found)
 
     def elected(self):
         """The number of the candidate that leads; None while there is none, or nobody to ask."""
