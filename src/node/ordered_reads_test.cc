@@ -28,7 +28,7 @@ class OrderedReadsTest : public testing::Test {
 };
 
 TEST_F(OrderedReadsTest, WaitForThoseBeforeThem) {
-  for (const api::CallId call : {5, 3, 9}) reads_.add({1, call});
+  for (const api::CallId call : {5u, 3u, 9u}) reads_.add({1, call});
   reads_.add({2, 4});
   EXPECT_FALSE(come(1, 9));
   EXPECT_FALSE(come(1, 3));
@@ -40,7 +40,7 @@ TEST_F(OrderedReadsTest, WaitForThoseBeforeThem) {
 }
 
 TEST_F(OrderedReadsTest, DoNotWaitForThoseThatWillNotCome) {
-  for (const api::CallId call : {1, 2, 3}) reads_.add({1, call});
+  for (const api::CallId call : {1u, 2u, 3u}) reads_.add({1, call});
   EXPECT_FALSE(come(1, 3));
   reads_.done({1, 2});
   EXPECT_TRUE(come(1, 1));
