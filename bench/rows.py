@@ -74,9 +74,9 @@ ROWS = (
     Row("watch-events", "one key, {watchers:,} watchers", "events/s", Watched, Watched.events, (Bound(5, "etcd"),)),
     Row("fail-over", "SIGKILL of the leader, until the next acknowledged write of a client that retries, median", "ms",
         Killed, Killed.fail_over, (at_most(300),)),
+    Row("tls", "Put, 256 in flight, with TLS: rate, of that without", "%", Secured, Secured.put_ratio, (Bound(70),),
+        show=secured),
     Row("keys-many", "Put, random keys of 16 B over {many:,}, values of 64 B: rate, of that over {few:,}", "%", Many, Many.put_ratio,
         (Bound(85),), systems=("conclave",), show=many,
         reason="a random key of ten million costs each member 2.4 us in the store, mostly cache misses, and one of ten thousand 0.3"),
-    Row("tls", "Put, 256 in flight, with TLS: rate, of that without", "%", Secured, Secured.put_ratio, (Bound(70),),
-        show=secured),
 )
