@@ -116,7 +116,7 @@ class Cluster:
         member = self.endpoints.index(endpoint)
         if endpoint in self.channels:
             self.channels.pop(endpoint).close()
-        self._end(self.processes[member])
+        end_process(self.processes[member])
         began = time.monotonic()
         self._start(member)
         while time.monotonic() - began < RESTART_TIMEOUT_S:
@@ -223,16 +223,6 @@ class Cluster:
             answer.read()
             return answer.status == 200
 
-    def _end(self, process):
-        """A process that a signal to end was sent to, or is sent now; killed if it does not."""
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
     def _stop(self):
         for channel in self.channels.values():
             channel.close()
@@ -240,7 +230,18 @@ class Cluster:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
         for process in self.processes:
-            self._end(process)
+            end_process(process)
+
+
+def end_process(process):
+    """A process that a signal to end was sent to, or is sent now; killed if it does not."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_ports(base, count):

@@ -128,7 +128,7 @@ def leases_left(endpoint):
 
 def measure_leases(cluster, parsed):
     leader = cluster.leader()
-    pid = cluster.processes[cluster.endpoints.index(leader)].pid
+    pid = cluster.process(leader).pid
     before = process_memory_bytes(pid)
     expire_at = time.monotonic() + parsed.seconds
     grant_leases(leader, parsed.leases, expire_at)
@@ -162,7 +162,7 @@ def measure_leases(cluster, parsed):
 
 def measure_watchers(cluster, parsed):
     leader = cluster.leader()
-    pid = cluster.processes[cluster.endpoints.index(leader)].pid
+    pid = cluster.process(leader).pid
     before = process_memory_bytes(pid)
     with Gateway(leader, parsed.watchers, lambda number: "hot", of_a_connection=1_000) as watches:
         print(f"  {parsed.watchers} watches of one key in {watches.seconds:.1f} s; "
@@ -181,7 +181,7 @@ def measure_watchers(cluster, parsed):
 
 def measure_idle(cluster, parsed):
     leader = cluster.leader()
-    pid = cluster.processes[cluster.endpoints.index(leader)].pid
+    pid = cluster.process(leader).pid
     before = process_memory_bytes(pid)
     with Probe(leader) as alone:
         time.sleep(5)

@@ -95,7 +95,7 @@ def text(us):
 
 def measure(cluster, name, scratch, seconds):
     flood, leader = FLOODS[name], cluster.leader()
-    process = cluster.processes[cluster.endpoints.index(leader)]
+    process = cluster.process(leader)
     for what, request in QUIET.items():
         alone = quiet_latencies_us(leader, request, scratch, seconds)
         flooder = h2load(leader, flood, scratch, FLOOD_CONNECTIONS, FLOOD_STREAMS, 2 * seconds + 3)

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import START_TIMEOUT_S, STOP_TIMEOUT_S, free_ports
+from cluster import START_TIMEOUT_S, end_process, free_ports
 
 VALUE_BYTES = 256
 PATIENCE_S = 600
@@ -56,12 +56,7 @@ class RedisServer:
         return self
 
     def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end_process(self.process)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def sample(self, in_flight, seconds):

@@ -23,16 +23,14 @@ import time
 from pathlib import Path
 
 import machine
-from cluster import free_ports, process_cpu_seconds, process_peak_memory_bytes
+from cluster import MEMBERS, START_TIMEOUT_S, free_ports, process_cpu_seconds, process_peak_memory_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
-MEMBERS = 3
 OPERATIONS = ("get", "set", "create", "mixed")
 IN_FLIGHT = (1, 64, 256)
 PER_CONNECTION = 16
 VALUE_BYTES = 256
 WARM_UP_S = 2
-START_TIMEOUT_S = 60
 JARS = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-nop.jar"
 
 

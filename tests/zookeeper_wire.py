@@ -5,7 +5,6 @@ A result is a Reply: xid, zxid, err, and what the answer's body says, decoded by
 """
 
 import dataclasses
-import os
 import shutil
 import socket
 import struct
@@ -22,7 +21,7 @@ AUTH, SET_WATCHES, SASL, GET_EPHEMERALS, GET_ALL_CHILDREN_NUMBER = range(100, 10
 SET_WATCHES2, ADD_WATCH, WHO_AM_I = range(105, 108)
 CREATE_SESSION, CLOSE_SESSION = -10, -11
 
-WATCH_XID, PING_XID, AUTH_XID, SET_WATCHES_XID = -1, -2, -4, -8
+WATCH_XID, PING_XID, AUTH_XID = -1, -2, -4
 
 # Of Debian's packages: ZooKeeper, and a log that says nothing.
 CLASSES = '/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-nop.jar'
@@ -390,7 +389,7 @@ def four_letters(address, word, timeout=10):
 class Server:
     """A real ZooKeeper, alone, in a temporary directory."""
 
-    def __init__(self, extra=(), properties=()):
+    def __init__(self, properties=()):
         self.port = harness.free_port()
         self.directory = tempfile.mkdtemp(prefix='conclave-zookeeper-')
         self.properties = list(properties)
@@ -403,7 +402,6 @@ class Server:
             'maxClientCnxns=0',
             '4lw.commands.whitelist=*',
             'extendedTypesEnabled=true',
-            *extra,
         ]
         with open(f'{self.directory}/zoo.cfg', 'w', encoding='ascii') as config:
             config.write('\n'.join(settings) + '\n')
@@ -443,7 +441,3 @@ class Server:
 
     def __exit__(self, *_):
         self.stop()
-
-    def log(self):
-        with open(os.path.join(self.directory, 'log'), errors='replace', encoding='utf-8') as log:
-            return log.read()

@@ -12,7 +12,8 @@
 // told: a change is told (Session::on_zookeeper) before any answer that could show it.
 //
 // A request that has no zk::Reply gets an api::Error, as etcd's do: kTimeout (the fate of a write
-// is unknown), kTooManyRequests, kNoLeader, kNoSpace, kRequestTooLarge, ... A connection that got
+// is unknown), kTooManyRequests, kNoLeader, kNoSpace (the leader's; the member's own
+// is kQuotaExceeded), kRequestTooLarge, ... A connection that got
 // one for a write has to be closed: what it asked for later might otherwise be done although an
 // earlier write was not. The member drops its writes that it has not sent yet.
 
@@ -51,7 +52,7 @@ enum class Code : std::int32_t {
   kAuthFailed = -115,
   kSessionMoved = -118,
   kNoWatcher = -121,
-  kQuotaExceeded = -125,  // the store is full: nothing that grows is taken, and the rest is
+  kQuotaExceeded = -125,  // no space: in the store (what does not grow it is taken) or on the disk
 };
 
 // Permissions, as bits of Acl::permissions.
@@ -206,9 +207,8 @@ struct WriteRequest {
 bool may_grow(const WriteRequest& write);
 
 // The caller's session has all of its time again once this is answered (others of its requests do
-// that too, sooner or later). Many
-// sessions of a member share a command. Reply: kOk, kSessionExpired,
-// kSessionMoved.
+// that too, sooner or later). Many sessions of a member share a command. Reply: kOk,
+// kSessionExpired, kSessionMoved.
 struct PingRequest {
   Caller caller;
 };
@@ -389,7 +389,7 @@ struct WatchDump {
 };
 
 // Zxid: of the state it was answered from; of a write that changed something, the change's.
-// (Header:: revision is the same number.) What else an error brings: nothing.
+// (Header::revision is the same number.) What else an error brings: nothing.
 struct Reply {
   Code code = Code::kOk;
   Zxid zxid = 0;

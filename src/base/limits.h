@@ -66,6 +66,7 @@ inline constexpr std::size_t kMaxEntryBytes = 1 * kMiB;
 // Leases and keys of theirs that one log entry revokes when their time is over: a few milliseconds.
 inline constexpr std::size_t kExpiryWork = 3'000;
 // ZooKeeper's sessions that one command keeps alive, and containers and TTL nodes that one deletes.
+// A command with more is not accepted: also part of what the log means.
 inline constexpr std::size_t kTouchedSessions = 10'000;
 inline constexpr std::size_t kReapedZnodes = 1'000;
 // Of those, how many are looked at in a second.
@@ -77,7 +78,7 @@ inline constexpr std::size_t kMaxConnectionZnodeWatches = 200'000;
 inline constexpr std::size_t kMaxZnodeWatches = 2'000'000;
 inline constexpr std::size_t kMaxConnectionZnodeWatchBytes = 16 * kMiB;
 inline constexpr std::size_t kMaxZnodeWatchBytes = 256 * kMiB;
-// Of a znode's path. Part of what the log means, like the next three: whoever changes it has
+// Of a znode's path. Part of what the log means, like the next five: whoever changes it has
 // members that disagree.
 inline constexpr std::size_t kMaxZnodePathBytes = 16 * kKiB;
 // Of the list that says who may do what with a znode: its entries, and their bytes.

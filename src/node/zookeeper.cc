@@ -70,6 +70,7 @@ api::Error too_many_watches() {
 // --- writes -------------------------------------------------------------------------
 
 void Group::complete(zk::WriteRequest& write) {
+  // Within what a command may carry.
   constexpr std::uint64_t kLastTimeMs = std::uint64_t{1} << 47;
   write.time_ms = static_cast<std::int64_t>(std::min(shared_.clock.wall_ms(), kLastTimeMs));
   touch_session(write.caller.session);

@@ -24,12 +24,12 @@ struct FenceView {
 
 // A decoded command. What can be, borrows from the entry.
 struct Command {
-  using Body = std::variant<PutOp, api::DeleteRangeRequest, api::TxnRequest, api::CompactRequest,
-                            api::LeaseGrantRequest, api::LeaseRevokeRequest,
-                            api::LeaseKeepAliveRequest, api::AcquireRequest, api::ReleaseRequest,
-                            api::EnterRequest, api::LeaveRequest, PublishMember, SetAlarm,
-                            CheckHash, ExpireLeases, FoundMembers, MemberChange, api::AuthRequest,
-                            api::zk::WriteRequest, TouchSessions, ReapZnodes>;
+  using Body =
+      std::variant<PutOp, api::DeleteRangeRequest, api::TxnRequest, api::CompactRequest,
+                   api::LeaseGrantRequest, api::LeaseRevokeRequest, api::LeaseKeepAliveRequest,
+                   api::AcquireRequest, api::ReleaseRequest, api::EnterRequest, api::LeaveRequest,
+                   PublishMember, SetAlarm, CheckHash, ExpireLeases, FoundMembers, MemberChange,
+                   api::AuthRequest, api::zk::WriteRequest, TouchSessions, ReapZnodes>;
 
   Origin origin;
   std::optional<RequestIdView> id;

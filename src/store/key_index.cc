@@ -100,28 +100,20 @@ void KeyIndex::Inner::refresh() {
   }
 }
 
-namespace {
-
-template <class Leaf>
-void refresh(Leaf& leaf, std::size_t common) {
-  leaf.common = static_cast<std::uint32_t>(common);
-  leaf.heads.values.fill(kUnused);
-  for (std::size_t i = 0; i < leaf.count; ++i) {
-    leaf.heads.values[i] = head_of(leaf.records[i]->key(), common);
-  }
+void KeyIndex::Leaf::refresh() {
+  if (count == 0) return refresh(0);
+  refresh(common_bytes(records[0]->key(), records[count - 1]->key()));
 }
 
-template <class Leaf>
-void refresh(Leaf& leaf) {
-  if (leaf.count == 0) return refresh(leaf, 0);
-  refresh(leaf, common_bytes(leaf.records[0]->key(), leaf.records[leaf.count - 1]->key()));
+void KeyIndex::Leaf::refresh(std::size_t of_all) {
+  common = static_cast<std::uint32_t>(of_all);
+  heads.values.fill(kUnused);
+  for (std::size_t i = 0; i < count; ++i) heads.values[i] = head_of(records[i]->key(), of_all);
 }
-
-}  // namespace
 
 KeyIndex::KeyIndex() {
   first_ = new Leaf;
-  refresh(*first_);
+  first_->refresh();
   root_ = first_;
 }
 
@@ -215,7 +207,7 @@ void KeyIndex::add(const Place& place, Record* record) {
     }
     insert_at(leaf->records, leaf->count, at, record);
     ++leaf->count;
-    refresh(*leaf);
+    leaf->refresh();
     const Leaf* left = right->before;
     add_child(path_to(left->records[0]->key()),
               separator_of(left->records[left->count - 1]->key(), right->records[0]->key()), right);
@@ -224,10 +216,10 @@ void KeyIndex::add(const Place& place, Record* record) {
   insert_at(leaf->records, leaf->count, at, record);
   insert_at(leaf->heads.values, leaf->count, at, std::int32_t{0});
   ++leaf->count;
-  if (leaf->count == 1) return refresh(*leaf);
+  if (leaf->count == 1) return leaf->refresh();
   const BytesView other = leaf->records[at == 0 ? 1 : 0]->key().substr(0, leaf->common);
   const std::size_t common = common_bytes(key, other);
-  if (common < leaf->common) return refresh(*leaf, common);
+  if (common < leaf->common) return leaf->refresh(common);
   leaf->heads.values[at] = head_of(key, common);
 }
 
@@ -244,8 +236,8 @@ KeyIndex::Leaf* KeyIndex::split(Leaf* leaf, std::size_t at) {
   std::copy(leaf->records.begin() + kept, leaf->records.begin() + leaf->count,
             right->records.begin());
   leaf->count = static_cast<std::uint32_t>(kept);
-  refresh(*leaf);
-  refresh(*right);
+  leaf->refresh();
+  right->refresh();
   return right;
 }
 
@@ -337,7 +329,7 @@ void KeyIndex::merge_leaves(const Path& path, std::size_t left) {
   into->after = from->after;
   if (into->after != nullptr) into->after->before = into;
   delete from;
-  refresh(*into);
+  into->refresh();
   Path to_removed = path;
   to_removed.back().child = left + 1;
   remove_child(std::move(to_removed));

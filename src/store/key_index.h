@@ -43,6 +43,10 @@ class KeyIndex {
     std::array<Record*, kLeafKeys> records;
     Leaf* before = nullptr;
     Leaf* after = nullptr;
+
+    // After its keys have changed: what they have in common, and their heads.
+    void refresh();
+    void refresh(std::size_t of_all);
   };
   struct Inner;
 

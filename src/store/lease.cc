@@ -20,11 +20,6 @@ std::size_t end_lease(StoreState& state, LeaseId id) {
   return keys.size();
 }
 
-// To etcd's clients, who have no business with ZooKeeper's sessions.
-bool is_visible(const StoreState& state, LeaseId id) {
-  return id != 0 && may_attach(state.mvcc, id);
-}
-
 bool is_over(const LeaseTerm& lease, Stamp now) { return lease.deadline <= now; }
 
 // What is left, in whole seconds. The answer is read a little later than it is made, so a lease
@@ -47,14 +42,14 @@ api::Answer grant(StoreState& state, const api::LeaseGrantRequest& op, BytesView
 }
 
 api::Answer revoke(StoreState& state, const api::LeaseRevokeRequest& op) {
-  if (!is_visible(state, op.id)) return api::Error{api::ErrorCode::kLeaseNotFound, {}};
+  if (!is_lease(state.mvcc, op.id)) return api::Error{api::ErrorCode::kLeaseNotFound, {}};
   end_lease(state, op.id);
   return api::LeaseRevokeResponse{};
 }
 
 api::Answer keep_alive(StoreState& state, const api::LeaseKeepAliveRequest& op) {
   const std::optional<LeaseTerm> lease = state.leases.find(op.id);
-  if (!lease || is_over(*lease, state.stamp) || !is_visible(state, op.id)) {
+  if (!lease || is_over(*lease, state.stamp) || is_session(state.mvcc, op.id)) {
     return api::LeaseKeepAliveResponse{.id = op.id, .ttl_s = 0};
   }
   state.leases.keep_alive(op.id, state.stamp);
@@ -75,7 +70,7 @@ void expire(StoreState& state, const ExpireLeases& op) {
 api::Answer time_to_live(const StoreState& state, const api::LeaseTimeToLiveRequest& op) {
   api::LeaseTimeToLiveResponse response{.id = op.id, .keys = {}};
   const std::optional<LeaseTerm> lease = state.leases.find(op.id);
-  if (!lease || !is_visible(state, op.id)) return response;
+  if (!lease || is_session(state.mvcc, op.id)) return response;
   response.ttl_s = seconds_left(*lease, state.stamp);
   response.granted_ttl_s = lease->ttl_s;
   if (!op.keys) return response;

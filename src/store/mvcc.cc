@@ -291,8 +291,7 @@ std::int64_t Mvcc::Write::erase(Keyspace keyspace, const KeyRange& range) {
     record.tombstone = true;
     Record* made = make_record(record, at.newest()->key(), {});
     mvcc_.supersede(keys, at, made);
-    mvcc_.size_bytes_ += made->footprint();
-    mvcc_.written_sum_ += made->hash();
+    mvcc_.add(made);
     mvcc_.history_.push_back(made);
     ++erased;
   };

@@ -1,10 +1,12 @@
 #pragma once
-// Multi-version storage: every key's versions in one ordered index, and every change in the order
-// of revisions.
+// Multi-version storage: each keyspace's keys in one ordered index, every key's versions behind it,
+// and every change in the order of revisions.
 //
-//   index     key -> newest record -> older record -> ...        (reads; at an old revision: walk
-//   back) history   all changes after the reclaimed revision, by (revision, sub)   (reclaim,
-//   snapshots, watches)
+//   index     key -> newest record -> older record -> ...
+//             (reads; at an old revision: walk back)
+//
+//   history   all changes after dropped(), by (revision, sub)
+//             (reclaim, snapshots, watches)
 //
 // Revision 1 is the empty store; each transaction that changes something adds one. A deletion is a
 // tombstone: a record without a value, after which the key starts anew with version 1. Versions
@@ -14,8 +16,8 @@
 //
 // The changes of the compacted revision itself stay, deletions too: a watch may begin there.
 //
-// Records are freed by reclaim() and the destructor only. Walking back is linear in the versions
-// newer than the wanted one, as it is in etcd.
+// Where there is history, records are freed by reclaim() and the destructor only. Walking back is
+// linear in the versions newer than the wanted one, as it is in etcd.
 //
 // A keyspace without history (store/record.h) has current versions only. A version that is replaced
 // is freed at once, or, if the snapshot that is being written needs it (keep_current), after that,

@@ -19,11 +19,6 @@ const Record* find(const Mvcc& mvcc, BytesView key) {
   return mvcc.find(Keyspace::kEtcd, key, mvcc.revision());
 }
 
-// Keys of locks and barriers go with a lease, so there has to be one.
-bool may_attach_own(const Mvcc& mvcc, api::LeaseId lease) {
-  return lease != 0 && may_attach(mvcc, lease);
-}
-
 Bytes times_text(std::uint32_t times) { return times == 1 ? Bytes() : fmt::format("{}", times); }
 
 bool has_conflict(const LockQueue& queue, BytesView key) {
@@ -70,8 +65,9 @@ LockQueue queue_of(const Mvcc& mvcc, BytesView name) {
   return LockQueue(std::move(places));
 }
 
+// Keys of locks and barriers go with a lease, so there has to be one.
 api::Answer acquire(Mvcc& mvcc, const api::AcquireRequest& op) {
-  if (!may_attach_own(mvcc, op.lease)) return api::Error{ErrorCode::kLeaseNotFound, {}};
+  if (!is_lease(mvcc, op.lease)) return api::Error{ErrorCode::kLeaseNotFound, {}};
   const Bytes key = lock_key(op);
   const LockQueue queue = queue_of(mvcc, op.name);
   if (const Record* own = find(mvcc, key)) return acquire_again(mvcc, op, queue, *own);
@@ -131,7 +127,7 @@ Bytes barrier_key(BytesView name, api::LeaseId lease) {
 Bytes barrier_door(BytesView name) { return fmt::format("{}/!open", name); }
 
 api::Answer enter(Mvcc& mvcc, const api::EnterRequest& op) {
-  if (!may_attach_own(mvcc, op.lease)) return api::Error{ErrorCode::kLeaseNotFound, {}};
+  if (!is_lease(mvcc, op.lease)) return api::Error{ErrorCode::kLeaseNotFound, {}};
   const Bytes own = barrier_key(op.name, op.lease);
   const Barrier barrier = barrier_of(mvcc, op.name, own);
   // A door that nobody is behind was left open by those whose leases have ended.

@@ -13,9 +13,11 @@ PutOp PutOp::of(const api::PutRequest& put) {
           .ignore_lease = put.ignore_lease};
 }
 
-bool may_attach(const Mvcc& mvcc, LeaseId lease) {
-  return lease == 0 || (mvcc.leases().contains(lease) && !is_session(mvcc, lease));
+bool is_lease(const Mvcc& mvcc, LeaseId id) {
+  return mvcc.leases().contains(id) && !is_session(mvcc, id);
 }
+
+bool may_attach(const Mvcc& mvcc, LeaseId lease) { return lease == 0 || is_lease(mvcc, lease); }
 
 api::Answer put(Mvcc& mvcc, const PutOp& op, bool wants_answer) {
   if (!may_attach(mvcc, op.lease)) return api::Error{api::ErrorCode::kLeaseNotFound, {}};

@@ -22,6 +22,8 @@ struct PutOp {
   bool ignore_lease = false;
 };
 
+// Whether there is such a lease to etcd's clients, who have no business with ZooKeeper's sessions.
+bool is_lease(const Mvcc& mvcc, LeaseId id);
 // Whether a put may name `lease`; 0 is none.
 bool may_attach(const Mvcc& mvcc, LeaseId lease);
 

@@ -108,8 +108,7 @@ class Judge {
   // A lease that ends takes its keys with it: who may not write these may not have it end, nor add
   // a key that another could then delete.
   MaybeError all_of_lease(LeaseId lease, Access access) const {
-    if (lease == 0 || !may_attach(state_.mvcc, lease))
-      return std::nullopt;  // for etcd, it is not there
+    if (!is_lease(state_.mvcc, lease)) return std::nullopt;
     for (const LeaseTable::Key& key : state_.leases.keys_of(lease)) {
       if (auto denied = state_.auth.check(who_, key.key, {}, access)) return denied;
     }

@@ -6,7 +6,6 @@
 // Borrows: data and paths that it is given, and the store, stay as they are until commit().
 
 #include <map>
-#include <memory>
 #include <optional>
 #include <vector>
 

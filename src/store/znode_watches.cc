@@ -127,11 +127,8 @@ void ZnodeWatches::take(BytesView path, Kinds once, Kinds always, Told& told) {
     if ((kinds & (once | always)) != 0) told.insert(connection);
     if ((kinds & once) != 0) ended.push_back(connection);
   }
-  for (std::size_t i = 0; i < ended.size(); ++i) {
-    // The last one may take the path with it.
-    const auto watcher = found->second.find(ended[i]);
-    drop(found, watcher, once);
-  }
+  // The last one may take the path with it.
+  for (const std::uint64_t each : ended) drop(found, found->second.find(each), once);
 }
 
 // Who watches all that is below a node above this one.

@@ -94,9 +94,8 @@ enum Tag : std::uint8_t {
 std::size_t varint_size(std::uint64_t value) { return CodedOutputStream::VarintSize64(value); }
 
 // proto3 leaves out what has its default value.
-std::size_t size_of(std::int64_t number) {
-  return number == 0 ? 0 : 1 + varint_size(static_cast<std::uint64_t>(number));
-}
+std::size_t size_of(std::uint64_t number) { return number == 0 ? 0 : 1 + varint_size(number); }
+std::size_t size_of(std::int64_t number) { return size_of(static_cast<std::uint64_t>(number)); }
 std::size_t size_of(BytesView bytes) {
   return bytes.empty() ? 0 : 1 + varint_size(bytes.size()) + bytes.size();
 }
@@ -206,12 +205,9 @@ Bytes json_line(const pb::WatchResponse& response, std::span<const api::Event> e
 // A WatchResponse with events, as protobuf.
 void append_response(const api::Header& header, api::WatchId id, bool is_fragment,
                      std::span<const api::Event> events, Bytes& out) {
-  const auto unsigned_size = [](std::uint64_t number) {
-    return number == 0 ? 0 : 1 + varint_size(number);
-  };
   Fields fields(out);
-  fields.part(kHeaderTag, unsigned_size(header.cluster.value) + unsigned_size(header.member.value) +
-                              size_of(header.revision) + unsigned_size(header.epoch.value));
+  fields.part(kHeaderTag, size_of(header.cluster.value) + size_of(header.member.value) +
+                              size_of(header.revision) + size_of(header.epoch.value));
   fields.number(kClusterTag, header.cluster.value);
   fields.number(kMemberTag, header.member.value);
   fields.number(kRevisionTag, header.revision);

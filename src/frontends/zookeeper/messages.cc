@@ -75,13 +75,6 @@ zk::Create read_create(Opcode opcode, Reader& reader) {
   return create;
 }
 
-zk::Delete read_delete(Reader& reader) {
-  zk::Delete request;
-  request.path = reader.string();
-  request.version = reader.int32();
-  return request;
-}
-
 zk::SetData read_set_data(Reader& reader) {
   zk::SetData request;
   request.path = reader.string();
@@ -98,8 +91,10 @@ zk::SetAcl read_set_acl(Reader& reader) {
   return request;
 }
 
-zk::Check read_check(Reader& reader) {
-  zk::Check request;
+// Delete, Check.
+template <class Asked>
+Asked read_versioned(Reader& reader) {
+  Asked request;
   request.path = reader.string();
   request.version = reader.int32();
   return request;
@@ -168,13 +163,13 @@ bool read_part(Opcode opcode, Reader& reader, zk::Multi& multi, std::vector<Opco
     case Opcode::kCreateTtl:
       return read_create_part(opcode, reader, multi, parts);
     case Opcode::kDelete:
-      multi.operations.emplace_back(read_delete(reader));
+      multi.operations.emplace_back(read_versioned<zk::Delete>(reader));
       break;
     case Opcode::kSetData:
       multi.operations.emplace_back(read_set_data(reader));
       break;
     case Opcode::kCheck:
-      multi.operations.emplace_back(read_check(reader));
+      multi.operations.emplace_back(read_versioned<zk::Check>(reader));
       break;
     default:
       return false;
@@ -230,13 +225,13 @@ Asked read_body(Opcode opcode, Reader& reader, std::vector<Opcode>& parts) {
     case Opcode::kCreateTtl:
       return Write(read_create(opcode, reader));
     case Opcode::kDelete:
-      return Write(read_delete(reader));
+      return Write(read_versioned<zk::Delete>(reader));
     case Opcode::kSetData:
       return Write(read_set_data(reader));
     case Opcode::kSetAcl:
       return Write(read_set_acl(reader));
     case Opcode::kCheck:
-      return Write(read_check(reader));
+      return Write(read_versioned<zk::Check>(reader));
     case Opcode::kMulti:
       return read_multi<Write, zk::Multi>(reader, parts);
     case Opcode::kCloseSession:
@@ -387,7 +382,7 @@ void write_header(std::int32_t xid, zk::Zxid zxid, zk::Code code, Writer& writer
 std::optional<ConnectRequest> decode_connect(BytesView packet) {
   Reader reader(packet);
   ConnectRequest request;
-  request.protocol_version = reader.int32();
+  reader.int32();  // the protocol's version: there is one
   request.last_zxid_seen = reader.int64();
   request.timeout_ms = reader.int32();
   request.session = reader.int64();

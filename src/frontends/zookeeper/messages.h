@@ -55,7 +55,6 @@ inline constexpr std::int64_t kNoZxid = -1;
 // --- asked --------------------------------------------------------------------------
 
 struct ConnectRequest {
-  std::int32_t protocol_version = 0;
   api::zk::Zxid last_zxid_seen = 0;
   std::int32_t timeout_ms = 0;
   api::zk::SessionId session = 0;  // 0: a new one

@@ -148,7 +148,6 @@ class ZooKeeperSession final : public api::Session {
     Request request;  // `what` has been moved from once it is asked for
     std::vector<zk::Id> ids;
     bool is_write = false;
-    bool is_asked = false;
     bool is_answered = false;
     std::size_t bytes = 0;  // of the request; of the answer once there is one
     Bytes answer;
@@ -336,10 +335,10 @@ class ZooKeeperSession final : public api::Session {
           refused->code == zk::Code::kUnimplemented || refused->code == zk::Code::kAuthFailed;
       if (is_end) is_last_asked_ = true;
       append_answer(request.xid, is_end ? kNoZxid : zxid_, refused->code, pending.answer);
-      pending.is_asked = pending.is_answered = true;
+      pending.is_answered = true;
     } else if (std::holds_alternative<WhoAmI>(request.what)) {
       append_who_i_am(request.xid, zxid_, caller_.ids, pending.answer);
-      pending.is_asked = pending.is_answered = true;
+      pending.is_answered = true;
     } else {
       pending.ids = caller_.ids;
     }
@@ -362,7 +361,6 @@ class ZooKeeperSession final : public api::Session {
       if (next.is_answered) continue;
       if ((next.is_write ? reads_ : writes_) > 0) return;
       ++(next.is_write ? writes_ : reads_);
-      next.is_asked = true;
       zk::Caller caller{caller_.session, caller_.generation, std::move(next.ids)};
       api::Request request{.body = {}, .id = {}, .timeout_ms = {}};
       if (auto* write = std::get_if<Write>(&next.request.what)) {

@@ -3,8 +3,6 @@
 // the texts that answer.
 
 #include <cstdint>
-#include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
