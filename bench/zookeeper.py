@@ -138,8 +138,8 @@ class Conclave(Ensemble):
 
 def build_load(directory):
     program = directory / "zookeeper_load"
-    subprocess.run(["cc", "-O2", "-DTHREADED", str(ROOT / "bench/zookeeper_load.c"), "-o", str(program),
-                    "-lzookeeper_mt", "-lpthread"], check=True)
+    subprocess.run(["cc", "-O2", str(ROOT / "bench/zookeeper_load.c"), "-o", str(program), "-l:libzookeeper_st.so.2"],
+                   check=True)
     return program
 
 

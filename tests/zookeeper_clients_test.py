@@ -100,9 +100,7 @@ class Clients(zookeeper_cluster.ZooKeeperTest):
         self.opened.callback(shutil.rmtree, directory)
         program = os.path.join(directory, 'zookeeper_load')
         source = os.path.join(harness.ROOT, 'bench', 'zookeeper_load.c')
-        compiled = harness.run(
-            ['cc', '-O1', '-DTHREADED', source, '-o', program, '-lzookeeper_mt', '-lpthread']
-        )
+        compiled = harness.run(['cc', '-O1', source, '-o', program, '-l:libzookeeper_st.so.2'])
         self.assertEqual(compiled.returncode, 0, compiled.stderr)
         hosts = self.cluster.hosts.replace(',', ' ')
         for operation in ('set', 'create', 'get', 'mixed'):
