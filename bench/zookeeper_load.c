@@ -11,11 +11,14 @@
 // One thread does it all: the client's other library, with a thread or two for each connection, spends more on waking
 // them than both systems on most requests. Compile with -l:libzookeeper_st.so.2.
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <zookeeper/zookeeper.h>
 
@@ -137,6 +140,10 @@ static void begin(struct Request* request) {
   check(code, "a request");
 }
 
+static void cork(int descriptor, int on) {
+  setsockopt(descriptor, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+}
+
 // Waits for the first connections of all, and lets the client read and write what is there.
 static void turn(int first) {
   static struct pollfd polls[kMostConnections];
@@ -158,13 +165,17 @@ static void turn(int first) {
     int events = 0;
     if (polls[i].revents & (POLLIN | POLLHUP | POLLERR)) events |= ZOOKEEPER_READ;
     if (polls[i].revents & POLLOUT) events |= ZOOKEEPER_WRITE;
-    // One answer at a time is read; ZNOTHING says that there is no other.
+    // One answer at a time is read; ZNOTHING says that there is no other. The client writes a request in two pieces, each a
+    // packet of its own: corked, what is asked in this turn goes together.
+    if (events != 0) cork(polls[i].fd, 1);
+    const int corked = events != 0;
     while (events != 0) {
       const int code = zookeeper_process(all[i].handle, events);
       if (code == ZNOTHING) break;
       if (code != ZOK && zoo_state(all[i].handle) == ZOO_CONNECTED_STATE) check(code, "a connection");
       events = code == ZOK ? events & ZOOKEEPER_READ : 0;
     }
+    if (corked) cork(polls[i].fd, 0);
   }
 }
 
