@@ -1,5 +1,6 @@
 #include "node/snapshots.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -10,6 +11,9 @@ namespace conclave::node {
 namespace {
 
 constexpr Duration kRetryAfter = seconds(5);
+// A quarter of the time is spent on a snapshot that need not hurry.
+constexpr int kPauseFactor = 3;
+constexpr Duration kLongestPause = milliseconds(100);
 
 }  // namespace
 
@@ -81,14 +85,24 @@ void Snapshots::create_file(std::shared_ptr<Writing> writing) {
 }
 
 void Snapshots::write_next(std::shared_ptr<Writing> writing) {
+  const Instant begun = clock_.now();
   Bytes piece = writing->content->next(limits::kSnapshotWriteBytes);
   if (piece.empty()) return finish(std::move(writing));
   writing->bytes += piece.size();
   auto append = [writing, piece = std::move(piece)] { return writing->file->append(piece); };
-  run(writing, std::move(append), [this, writing](Result<void> written) {
+  run(writing, std::move(append), [this, writing, begun](Result<void> written) {
     if (!written) return failed(writing, written.error());
-    write_next(writing);
+    pause(writing, clock_.now() - begun);
   });
+}
+
+// After a piece for which it took so long.
+void Snapshots::pause(std::shared_ptr<Writing> writing, Duration taken) {
+  if (hooks_.hurries(writing->meta.index)) return write_next(std::move(writing));
+  clock_.after(std::min(taken * kPauseFactor, kLongestPause),
+               [this, alive = std::weak_ptr<char>(alive_), writing = std::move(writing)] {
+                 if (!alive.expired() && writing == writing_) write_next(writing);
+               });
 }
 
 void Snapshots::finish(std::shared_ptr<Writing> writing) {

@@ -3,6 +3,9 @@
 // pieces of it for followers, and receiving one. All disk work runs on io::Lane::kSnapshot; the
 // loop only hands pieces over.
 //
+// A snapshot of ours takes its time: after each piece it pauses for some multiple of what that has
+// taken, so that requests get most of the processor and of the disk, until it has to hurry.
+//
 // Jobs own what they touch, so this object may go while some are under way; their callbacks then do
 // nothing.
 
@@ -30,6 +33,8 @@ class Snapshots {
     std::function<void(const consensus::SnapshotMeta& meta)> taken;
     // It could not be written. The owner may begin another one.
     std::function<void(const Error&)> failed;
+    // So much was applied since the one of `begun` was begun that the next will soon be due.
+    std::function<bool(LogIndex begun)> hurries;
     // Those that are being sent: their files stay.
     std::function<std::vector<LogIndex>()> in_use;
     // It gets a snapshot without data.
@@ -73,6 +78,7 @@ class Snapshots {
   struct Writing;
   void create_file(std::shared_ptr<Writing> writing);
   void write_next(std::shared_ptr<Writing> writing);
+  void pause(std::shared_ptr<Writing> writing, Duration taken);
   void finish(std::shared_ptr<Writing> writing);
   void failed(const std::shared_ptr<Writing>& writing, const Error& error);
   // Runs `job`, then `done` if neither this object nor (if given) `writing` was given up meanwhile.

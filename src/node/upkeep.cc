@@ -189,20 +189,32 @@ void Group::raise_corrupt_alarm(LogIndex index) {
 
 // --- snapshots ----------------------------------------------------------------------
 
+// How much is applied between two. The larger the store, the longer a snapshot may wait; but all
+// that came since the last one is in memory a second time, as log, and is read again at a restart.
+std::uint64_t Group::bytes_between_snapshots() const {
+  const Options& options = shared_.options;
+  const std::uint64_t bytes =
+      std::max(options.snapshot_log_bytes, std::min(store_.size_bytes() / 4, kMaxLogBytes));
+  return options.is_witness ? std::min(bytes, limits::kWitnessLogBytes) : bytes;
+}
+
 void Group::maybe_take_snapshot() {
   const Options& options = shared_.options;
   const LogIndex applied = store_.applied_index();
   const std::uint64_t entries = applied.value - cut_at_.value;
-  // The larger the store, the longer a snapshot may wait; but all that came since the last one is
-  // in memory a second time, as log, and is read again at a restart.
-  std::uint64_t by_size =
-      std::max(options.snapshot_log_bytes, std::min(store_.size_bytes() / 4, kMaxLogBytes));
-  if (options.is_witness) by_size = std::min(by_size, limits::kWitnessLogBytes);
-  const bool due = bytes_since_snapshot_ >= by_size ||
+  const bool due = bytes_since_snapshot_ >= bytes_between_snapshots() ||
                    (options.snapshot_entries != 0 && entries >= options.snapshot_entries);
   const bool is_there = applied == snapshot_;  // for clients
   if (!due || is_there || snapshots_->writing() || snapshots_->failed_lately()) return;
   begin_snapshot(0);
+}
+
+// Half of what may come between two has come while the one of `begun` was written.
+bool Group::snapshot_hurries(LogIndex begun) const {
+  const std::uint64_t max_entries = shared_.options.snapshot_entries;
+  const std::uint64_t entries = store_.applied_index().value - begun.value;
+  return bytes_since_snapshot_ - bytes_before_snapshot_ >= bytes_between_snapshots() / 2 ||
+         (max_entries != 0 && entries >= max_entries / 2);
 }
 
 // REQUIRES: none is being written, and something has been applied since the last one.

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kKept = 2;
 // Synced as it grows: one sync of a whole large file would make those of the log wait behind it.
-constexpr std::uint64_t kSyncEveryBytes = 8 * limits::kMiB;
+constexpr std::uint64_t kSyncEveryBytes = limits::kMiB;
 
 constexpr const char* kWhole = ".snap";
 constexpr const char* kWriting = ".writing";
