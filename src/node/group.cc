@@ -87,7 +87,7 @@ Group::Group(GroupId id, GroupState state, Shared shared)
   Snapshots::Hooks hooks{
       .taken = [this](const consensus::SnapshotMeta& meta) { snapshot_taken(meta); },
       .failed = [this](const Error& why) { refuse_backups(why); },
-      .hurries = [this](LogIndex begun) { return snapshot_hurries(begun); },
+      .percent_to_next = [this](LogIndex begun) { return percent_to_next_snapshot(begun); },
       .in_use =
           [this] {
             std::vector<LogIndex> indexes;

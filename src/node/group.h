@@ -300,7 +300,7 @@ class Group {
   void raise_corrupt_alarm(LogIndex index);
   std::uint64_t bytes_between_snapshots() const;
   void maybe_take_snapshot();
-  bool snapshot_hurries(LogIndex begun) const;
+  std::int64_t percent_to_next_snapshot(LogIndex begun) const;
   void begin_snapshot(std::uint64_t needs_free_bytes);
   void snapshot_taken(const consensus::SnapshotMeta& meta);
   void snapshot_installed(const consensus::SnapshotMeta& meta, store::Store store);

@@ -11,8 +11,8 @@ namespace conclave::node {
 namespace {
 
 constexpr Duration kRetryAfter = seconds(5);
-// A quarter of the time is spent on a snapshot that need not hurry.
-constexpr int kPauseFactor = 3;
+// At first a quarter of the time is spent on a snapshot, and all of it when the next one is due.
+constexpr std::int64_t kPauseFactor = 3;
 constexpr Duration kLongestPause = milliseconds(100);
 
 }  // namespace
@@ -98,8 +98,11 @@ void Snapshots::write_next(std::shared_ptr<Writing> writing) {
 
 // After a piece for which it took so long.
 void Snapshots::pause(std::shared_ptr<Writing> writing, Duration taken) {
-  if (hooks_.hurries(writing->meta.index)) return write_next(std::move(writing));
-  clock_.after(std::min(taken * kPauseFactor, kLongestPause),
+  const std::int64_t left =
+      100 - std::min<std::int64_t>(hooks_.percent_to_next(writing->meta.index), 100);
+  if (left == 0) return write_next(std::move(writing));
+  const Duration longest{taken.ns * kPauseFactor * left / 100};
+  clock_.after(std::min(longest, kLongestPause),
                [this, alive = std::weak_ptr<char>(alive_), writing = std::move(writing)] {
                  if (!alive.expired() && writing == writing_) write_next(writing);
                });

@@ -4,7 +4,8 @@
 // loop only hands pieces over.
 //
 // A snapshot of ours takes its time: after each piece it pauses for some multiple of what that has
-// taken, so that requests get most of the processor and of the disk, until it has to hurry.
+// taken, so that requests get most of the processor and of the disk; the less the sooner the next
+// one is due.
 //
 // Jobs own what they touch, so this object may go while some are under way; their callbacks then do
 // nothing.
@@ -33,8 +34,9 @@ class Snapshots {
     std::function<void(const consensus::SnapshotMeta& meta)> taken;
     // It could not be written. The owner may begin another one.
     std::function<void(const Error&)> failed;
-    // So much was applied since the one of `begun` was begun that the next will soon be due.
-    std::function<bool(LogIndex begun)> hurries;
+    // How much was applied since the one of `begun` was begun, in percent of what makes the next
+    // one due.
+    std::function<std::int64_t(LogIndex begun)> percent_to_next;
     // Those that are being sent: their files stay.
     std::function<std::vector<LogIndex>()> in_use;
     // It gets a snapshot without data.

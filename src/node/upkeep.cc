@@ -209,12 +209,12 @@ void Group::maybe_take_snapshot() {
   begin_snapshot(0);
 }
 
-// Half of what may come between two has come while the one of `begun` was written.
-bool Group::snapshot_hurries(LogIndex begun) const {
-  const std::uint64_t max_entries = shared_.options.snapshot_entries;
+std::int64_t Group::percent_to_next_snapshot(LogIndex begun) const {
+  const std::uint64_t bytes = bytes_since_snapshot_ - bytes_before_snapshot_;
   const std::uint64_t entries = store_.applied_index().value - begun.value;
-  return bytes_since_snapshot_ - bytes_before_snapshot_ >= bytes_between_snapshots() / 2 ||
-         (max_entries != 0 && entries >= max_entries / 2);
+  const std::uint64_t max_entries = shared_.options.snapshot_entries;
+  const std::uint64_t by_entries = max_entries == 0 ? 0 : entries * 100 / max_entries;
+  return static_cast<std::int64_t>(std::max(bytes * 100 / bytes_between_snapshots(), by_entries));
 }
 
 // REQUIRES: none is being written, and something has been applied since the last one.
