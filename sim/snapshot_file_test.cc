@@ -276,5 +276,34 @@ TEST(SnapshotCrash, AtEveryCall) {
   }
 }
 
+// A large one is removed piece by piece; wherever that ends, no part of it is taken for a snapshot.
+TEST(SnapshotCrash, AtEveryCallOfRemovingALargeOne) {
+  const auto large = content_of(1, 17 * limits::kMiB);
+  const auto small = content_of(2, 3'000);
+  bool was_cut = false;
+  for (std::uint64_t stop = 0;; ++stop) {
+    SCOPED_TRACE(testing::Message() << "stop before call " << stop);
+    Clock clock;
+    Member member(clock, stop);
+    ASSERT_TRUE(member.open().has_value());
+    ASSERT_TRUE(member.write(10, large).has_value());
+    ASSERT_TRUE(member.write(20, small).has_value());
+    member.disk.stop_before(member.disk.calls() + stop);
+    const bool done = member.write(30, small).has_value();
+    stop % 2 == 0 ? member.disk.kill() : member.disk.crash();
+    for (const auto& file : member.disk.files()) {
+      was_cut = was_cut || (file.path.ends_with(".removed") && file.bytes < 17 * limits::kMiB);
+      EXPECT_FALSE(file.path.ends_with("10.snap") && file.bytes < 17 * limits::kMiB);
+    }
+    ASSERT_TRUE(member.open().has_value());
+    EXPECT_EQ(*member.load(), small);
+    for (const auto& name : member.files()) EXPECT_THAT(name, testing::EndsWith(".snap"));
+    if (!done) continue;
+    EXPECT_EQ(member.files().size(), 2u);
+    break;
+  }
+  EXPECT_TRUE(was_cut);
+}
+
 }  // namespace
 }  // namespace conclave::sim

@@ -15,10 +15,13 @@ namespace {
 constexpr std::size_t kKept = 2;
 // Synced as it grows: one sync of a whole large file would make those of the log wait behind it.
 constexpr std::uint64_t kSyncEveryBytes = limits::kMiB;
+// Freed piece by piece for the same reason.
+constexpr std::uint64_t kFreeAtOnceBytes = 8 * limits::kMiB;
 
 constexpr const char* kWhole = ".snap";
 constexpr const char* kWriting = ".writing";
 constexpr const char* kReceiving = ".receiving";
+constexpr const char* kRemoved = ".removed";
 
 std::string file_name(GroupId group, LogIndex index, const char* suffix) {
   return fmt::format("{}-{:020}{}", group.value, index.value, suffix);
@@ -53,13 +56,30 @@ Result<std::vector<LogIndex>> indexes(io::Disk& disk, const std::string& directo
   return found;
 }
 
+// Under another name first, durably: what is half gone must not look like a damaged snapshot.
+Result<void> remove_in_pieces(io::Disk& disk, const std::string& directory, const std::string& name,
+                              const std::string& removed_name) {
+  const std::string removed_path = directory + "/" + removed_name;
+  TRY(disk.rename(directory + "/" + name, removed_path));
+  TRY(disk.sync_directory(directory));
+  auto file = TRY(disk.open(removed_path, io::OpenMode::kReadWrite));
+  for (std::uint64_t size = TRY(file->size()); size > kFreeAtOnceBytes;) {
+    size -= kFreeAtOnceBytes;
+    TRY(file->truncate(size));
+    TRY(file->sync());
+  }
+  file.reset();
+  return disk.remove(removed_path);
+}
+
 Result<void> remove_all_but(io::Disk& disk, const std::string& directory, GroupId group,
                             const char* suffix, std::size_t kept,
                             const std::vector<LogIndex>& in_use = {}) {
   const auto found = TRY(indexes(disk, directory, group, suffix));
   for (std::size_t i = 0; i + kept < found.size(); ++i) {
     if (std::ranges::find(in_use, found[i]) != in_use.end()) continue;
-    TRY(disk.remove(directory + "/" + file_name(group, found[i], suffix)));
+    TRY(remove_in_pieces(disk, directory, file_name(group, found[i], suffix),
+                         file_name(group, found[i], kRemoved)));
   }
   if (found.size() > kept) TRY(disk.sync_directory(directory));
   return {};
@@ -166,7 +186,8 @@ Result<SnapshotDir> SnapshotDir::open(io::Disk& disk, const std::string& directo
   TRY(disk.create_directories(dir.directory_));
   TRY(disk.sync_directory(directory));
   for (const auto& name : TRY(disk.list(dir.directory_))) {
-    if (parse_file_name(name, kWriting) || parse_file_name(name, kReceiving))
+    if (parse_file_name(name, kWriting) || parse_file_name(name, kReceiving) ||
+        parse_file_name(name, kRemoved))
       TRY(disk.remove(dir.directory_ + "/" + name));
   }
   // A killed process may have renamed a file without living to sync the directory.
