@@ -31,6 +31,7 @@ TESTS = [
     'zookeeper_differential_test.py',
     'zookeeper_clients_test.py',
     'zookeeper_import_test.py',
+    'zookeeper_admin_test.py',
     'differential_test.py',
     'etcdctl_pair_test.py',
     'etcdctl_test.py',

@@ -1,5 +1,5 @@
-"""`conclave import zookeeper`: the trees of a real ZooKeeper are copied into clusters, while they are
-written to, through interruptions and failures, and both sides are compared node by node."""
+"""`conclave import zookeeper`: the trees of a real ZooKeeper are copied into clusters, while they
+are written to, through interruptions and failures, and both sides are compared node by node."""
 
 import base64
 import hashlib
@@ -256,8 +256,8 @@ class Copies(ImportTest):
         self.ask(set_data('/', b'of the root'))
         target = self.target(3)
         connect = '%s:%s' % self.source.address
-        output = self.assert_copied(self.run_import(
-            target, '--source-auth', 'digest:ann:pw', connect=connect))
+        flags = ('--source-auth', 'digest:ann:pw')
+        output = self.assert_copied(self.run_import(target, *flags, connect=connect))
         copied = self.assert_equal(target, '/')
         self.assertGreater(copied.ephemerals, 5)
         self.assertIn(f'Copied {len(copied.nodes):,} nodes', output)
@@ -267,11 +267,9 @@ class Copies(ImportTest):
             client.auth('digest', b'ann:pw')
             for path in (f'{self.top}/p1', f'{self.top}/p2', self.top, '/'):
                 path = path.rstrip('/')
-                names = [
-                    self.ask(create(f'{path}/next-', flags=SEQUENTIAL, opcode=CREATE2), each).body[0]
-                    for each in (self.client, client)
-                ]
-                self.assertEqual(names[0], names[1])
+                following = create(f'{path}/next-', flags=SEQUENTIAL, opcode=CREATE2)
+                theirs, ours = (self.ask(following, each) for each in (self.client, client))
+                self.assertEqual(theirs.body[0], ours.body[0])
             stat = self.ask(read(EXISTS, f'{self.top}/box'), client).body
             self.assertEqual(stat.ephemeral_owner, 0)
         with Client(target.members[2].zookeeper) as nobody:
@@ -330,8 +328,7 @@ class Copies(ImportTest):
         code, output = self.run_import(target, '--patience', '1', connect=address)
         self.assertEqual(code, 1, output)
         # The first host does not answer, the second does.
-        self.assert_copied(
-            self.run_import(target, connect=connect + ',' + self.connect))
+        self.assert_copied(self.run_import(target, connect=connect + ',' + self.connect))
         self.assert_equal(target)
         for wrong in (['--into', 'x'], ['--source-auth', 'ann'], ['--passes', '1']):
             code, output = self.run_import(target, *wrong)
@@ -343,6 +340,10 @@ class Copies(ImportTest):
             self.ask(create(self.top + '/both/s-', flags=SEQUENTIAL))
         target = self.target()
         with Client(target.members[0].zookeeper) as client:
+
+            def data(path):
+                return client.ask(read(GET_DATA, self.top + path)).body[0]
+
             self.ask(create(self.top), client)
             self.ask(create(self.top + '/own', b'kept'), client)
             self.ask(create(self.top + '/both', b'of the target'), client)
@@ -351,11 +352,11 @@ class Copies(ImportTest):
             code, output = self.run_import(target)
             self.assertEqual(code, 1)
             self.assertIn(f'it is not empty: it has {self.top}', output)
-            self.assertEqual(client.ask(read(GET_DATA, self.top + '/both')).body[0], b'of the target')
+            self.assertEqual(data('/both'), b'of the target')
             output = self.assert_copied(self.run_import(target, '--merge'))
             self.assertIn('The target keeps 6 nodes of its own', output)
-            self.assertEqual(client.ask(read(GET_DATA, self.top + '/both')).body[0], b'of the source')
-            self.assertEqual(client.ask(read(GET_DATA, self.top + '/own')).body[0], b'kept')
+            self.assertEqual(data('/both'), b'of the source')
+            self.assertEqual(data('/own'), b'kept')
             made = self.ask(create(self.top + '/both/s-', flags=SEQUENTIAL), client).body
             self.assertEqual(made, self.top + '/both/s-0000000005')
 
@@ -368,12 +369,11 @@ class Lives(ImportTest):
         self.addCleanup(writer.stop)
         harness.wait_until(lambda: writer.rounds > 100, 30, 'it to write')
         # It never comes to rest, and says so.
-        code, output = self.run_import(
-            target, '--source-auth', 'digest:ann:pw', '--passes', '3')
+        flags = ('--source-auth', 'digest:ann:pw')
+        code, output = self.run_import(target, *flags, '--passes', '3')
         self.assertEqual(code, 3, output)
         self.assertIn('it changes all the time', output)
-        running = Import(
-            self, self.connect, target, '--source-auth', 'digest:ann:pw', '--resume', '--follow')
+        running = Import(self, self.connect, target, *flags, '--resume', '--follow')
         running.wait_for('Following the source')
         before = writer.rounds
         harness.wait_until(lambda: writer.rounds > before + 500, 30, 'more to be written')
@@ -466,7 +466,7 @@ class Guarded(ImportTest):
         self.assert_equal(target)
 
     def test_from_one_cluster_to_another_with_tls(self):
-        """A source with TLS, whose clients have to show a certificate; here it is another Conclave."""
+        """A source with TLS, whose clients show certificates; here it is another Conclave."""
         source = self.target(kind=zookeeper_cluster.SecureCluster)
         tls = source.alice.context()
         with Client(source.members[0].zookeeper, tls=tls) as client:
