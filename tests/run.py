@@ -30,6 +30,8 @@ TESTS = [
     'zookeeper_test.py',
     'zookeeper_differential_test.py',
     'zookeeper_clients_test.py',
+    'zookeeper_import_test.py',
+    'zookeeper_admin_test.py',
     'differential_test.py',
     'etcdctl_pair_test.py',
     'etcdctl_test.py',

@@ -11,14 +11,20 @@ class Member(harness.Member):
     def __init__(self, cluster, name):
         super().__init__(cluster, name)
         self.zookeeper_port = harness.free_port()
+        self.admin_port = harness.free_port()
 
     @property
     def zookeeper(self):
         return '127.0.0.1', self.zookeeper_port
 
+    @property
+    def admin(self):
+        return '127.0.0.1', self.admin_port
+
     def command(self):
         tls = 'tls://' if self.cluster.client_scheme == 'https' else ''
-        return super().command() + ['--listen-zookeeper', tls + '%s:%s' % self.zookeeper]
+        addresses = ['--listen-zookeeper', tls + '%s:%s' % self.zookeeper]
+        return super().command() + addresses + ['--zookeeper-admin', tls + '%s:%s' % self.admin]
 
 
 class Members:

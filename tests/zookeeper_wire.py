@@ -25,6 +25,15 @@ WATCH_XID, PING_XID, AUTH_XID = -1, -2, -4
 
 # Of Debian's packages: ZooKeeper, and a log that says nothing.
 CLASSES = '/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-nop.jar'
+# And what its admin server is made of.
+ADMIN_CLASSES = ''.join(
+    f':/usr/share/java/{name}.jar'
+    for name in (
+        *(f'jetty9-{part}' for part in 'server servlet util util-ajax http io security'.split()),
+        *(f'jackson-{part}' for part in 'core databind annotations'.split()),
+        'servlet-api',
+    )
+)
 
 OPEN_ACL = [(31, 'world', 'anyone')]
 
@@ -389,8 +398,9 @@ def four_letters(address, word, timeout=10):
 class Server:
     """A real ZooKeeper, alone, in a temporary directory."""
 
-    def __init__(self, properties=()):
+    def __init__(self, properties=(), with_admin=False):
         self.port = harness.free_port()
+        self.admin = ('127.0.0.1', harness.free_port()) if with_admin else None
         self.directory = tempfile.mkdtemp(prefix='conclave-zookeeper-')
         self.properties = list(properties)
         settings = [
@@ -398,7 +408,11 @@ class Server:
             f'clientPort={self.port}',
             'clientPortAddress=127.0.0.1',
             'tickTime=2000',
-            'admin.enableServer=false',
+            *(
+                ['admin.serverAddress=%s' % self.admin[0], 'admin.serverPort=%s' % self.admin[1]]
+                if self.admin
+                else ['admin.enableServer=false']
+            ),
             'maxClientCnxns=0',
             '4lw.commands.whitelist=*',
             'extendedTypesEnabled=true',
@@ -416,7 +430,7 @@ class Server:
             shutil.which('java'),
             '-Xmx512m',
             '-cp',
-            CLASSES,
+            CLASSES + (ADMIN_CLASSES if self.admin else ''),
             *(f'-D{each}' for each in self.properties),
             'org.apache.zookeeper.server.ZooKeeperServerMain',
             f'{self.directory}/zoo.cfg',

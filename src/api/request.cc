@@ -133,6 +133,8 @@ struct Router {
     return read.local ? Route::kLocalRead : Route::kLinearizableRead;
   }
   Route operator()(const zk::PingRequest&) const { return Route::kPing; }
+  Route operator()(const zk::ImportRequest&) const { return Route::kWrite; }
+  Route operator()(const zk::ExportRequest&) const { return Route::kLinearizableRead; }
 
   static Route lock_or_write(bool wait) { return wait ? Route::kLock : Route::kWrite; }
 };
@@ -142,6 +144,7 @@ struct Router {
 bool may_grow(const Body& body) {
   if (const auto* write = std::get_if<zk::WriteRequest>(&body)) return zk::may_grow(*write);
   if (const auto* txn = std::get_if<TxnRequest>(&body)) return puts(*txn);
+  if (const auto* step = std::get_if<zk::ImportRequest>(&body)) return !step->nodes.empty();
   return std::holds_alternative<PutRequest>(body) ||
          std::holds_alternative<LeaseGrantRequest>(body) ||
          std::holds_alternative<AcquireRequest>(body) || std::holds_alternative<EnterRequest>(body);

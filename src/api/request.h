@@ -122,7 +122,7 @@ using Body =
                  DefragmentRequest, SnapshotRequest, SnapshotPieceRequest, LockRequest,
                  CampaignRequest, ProclaimRequest, ResignRequest, LeaderRequest, AuthRequest,
                  AcquireRequest, ReleaseRequest, EnterRequest, LeaveRequest, zk::WriteRequest,
-                 zk::ReadRequest, zk::PingRequest>;
+                 zk::ReadRequest, zk::PingRequest, zk::ImportRequest, zk::ExportRequest>;
 
 struct Request {
   Body body;

@@ -213,6 +213,45 @@ struct PingRequest {
   Caller caller;
 };
 
+// --- the tree as a whole, for `conclave import zookeeper` ----------------------------
+
+// A node that is not ephemeral: all of it but its zxids.
+struct TreeNode {
+  Bytes path;
+  Bytes data;
+  std::vector<Acl> acl;  // taken as it is: nobody asks who may do what
+  std::int64_t ctime_ms = 0;
+  std::int64_t mtime_ms = 0;
+  std::int32_t version = 0;
+  std::int32_t aversion = 0;
+  std::int32_t created = 0;  // children, ever: the number of the next sequential one
+  bool is_plain = true;      // no container and no TTL node; what is imported is none of these
+
+  bool operator==(const TreeNode&) const = default;
+};
+
+// One step of an import, at one revision, whatever ACLs and versions say. Its mark is the key
+// kImportMark of etcd's clients: it says how far an import is, and is there while it is under way.
+// A step is done if the mark is `before` and makes it `after` (empty: it is not there); where it is
+// `after` already nothing is done, so that a step may be repeated. Answered by zk::Reply, with
+// Names of the one path that is wrong, if one is, and nothing done: kBadArguments, kNoNode (it has
+// no parent), kNotEmpty, kNoChildrenForEphemerals, kInvalidAcl. kFenced: the mark is another.
+struct ImportRequest {
+  Bytes before;
+  Bytes after;                  // differs
+  bool merge = false;           // counters of children never go back
+  std::vector<Bytes> removed;   // at first, in this order; what is not there is no mistake
+  std::vector<TreeNode> nodes;  // created, or made these; parents before their children
+
+  bool operator==(const ImportRequest&) const = default;
+};
+inline constexpr BytesView kImportMark = "conclave.import/zookeeper";
+
+// All nodes but ephemeral ones, a part at a time. Answered by zk::Reply with a Tree.
+struct ExportRequest {
+  Bytes from;  // Tree::next of the part before; empty: the first
+};
+
 // --- reads --------------------------------------------------------------------------
 
 // `watch`: a one-shot watch is left with the read, as of the state that is answered. Exists leaves
@@ -388,13 +427,22 @@ struct WatchDump {
   bool operator==(const WatchDump&) const = default;
 };
 
+// ExportRequest.
+struct Tree {
+  Bytes mark;  // of an import under way
+  std::vector<TreeNode> nodes;
+  Bytes next;  // empty: there are no more
+
+  bool operator==(const Tree&) const = default;
+};
+
 // Zxid: of the state it was answered from; of a write that changed something, the change's.
 // (Header::revision is the same number.) What else an error brings: nothing.
 struct Reply {
   Code code = Code::kOk;
   Zxid zxid = 0;
   std::variant<std::monostate, Created, Changed, Data, Acls, Names, Count, Session, Results, Counts,
-               SessionDump, WatchDump>
+               SessionDump, WatchDump, Tree>
       result;
 
   bool operator==(const Reply&) const = default;

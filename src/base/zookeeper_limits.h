@@ -22,6 +22,10 @@ inline constexpr std::size_t kMaxZooKeeperRequestBytes = 8 * kMiB;
 inline constexpr std::size_t kMaxZooKeeperConnectBytes = 1 * kKiB;
 // What a connection says by auth packets that it is: each of its requests carries all of it.
 inline constexpr std::size_t kMaxZooKeeperIdentityBytes = 4 * kKiB;
+// Of the tree as a whole, in one answer to `conclave import zookeeper`: nodes that are looked at,
+// and about how many bytes of them.
+inline constexpr std::size_t kExportedZnodes = 1'000;
+inline constexpr std::size_t kExportedZnodeBytes = 1 * kMiB;
 // What an empty buffer may keep of the memory that it once needed.
 inline constexpr std::size_t kKeptZooKeeperInputBytes = 64 * kKiB;
 

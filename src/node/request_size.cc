@@ -50,6 +50,15 @@ struct Size {
     std::visit([this](const auto& op) { add(op); }, read.op);
   }
   void add(const api::zk::PingRequest& ping) { add(ping.caller); }
+  void add(const api::zk::ImportRequest& step) {
+    for (const Bytes& path : step.removed) bytes += sizeof(path) + path.size();
+    for (const api::zk::TreeNode& node : step.nodes) {
+      bytes += sizeof(node) + node.path.size() + node.data.size();
+      for (const api::zk::Acl& acl : node.acl) {
+        bytes += sizeof(acl) + acl.id.scheme.size() + acl.id.id.size();
+      }
+    }
+  }
   void add(const api::zk::Multi& multi) {
     for (const auto& each : multi.operations) {
       ++operations;
@@ -120,6 +129,13 @@ struct Cost {
     for (const Bytes& name : names.names) bytes += sizeof(name) + name.size();
     return bytes;
   }
+  std::size_t operator()(const api::zk::Tree& tree) const {
+    std::size_t bytes = 0;
+    for (const api::zk::TreeNode& node : tree.nodes) {
+      bytes += sizeof(node) + node.path.size() + node.data.size();
+    }
+    return bytes;
+  }
   std::size_t operator()(const api::zk::Count& count) const {
     return static_cast<std::size_t>(count.count) * limits::kKeyCost;
   }
@@ -143,6 +159,9 @@ std::size_t operations_of(const api::Body& body) {
   if (const auto* txn = std::get_if<api::TxnRequest>(&body)) {
     size.add(*txn);
     return size.operations;
+  }
+  if (const auto* step = std::get_if<api::zk::ImportRequest>(&body)) {
+    return 1 + step->removed.size() + step->nodes.size();
   }
   const auto* write = std::get_if<api::zk::WriteRequest>(&body);
   const auto* multi = write == nullptr ? nullptr : std::get_if<api::zk::Multi>(&write->op);

@@ -221,6 +221,123 @@ std::expected<ImportOptions, Usage> parse_import_options(std::vector<std::string
   return options;
 }
 
+namespace {
+
+// host:2181,host:2182/app: what is behind the hosts.
+std::expected<std::string, Usage> take_chroot(std::string& connect) {
+  const std::size_t scheme = connect.rfind("://");
+  const std::size_t slash = connect.find('/', scheme == std::string::npos ? 0 : scheme + 3);
+  if (slash == std::string::npos) return std::string();
+  std::string chroot = connect.substr(slash);
+  connect.resize(slash);
+  if (chroot == "/") return std::string();
+  const bool is_path = !chroot.ends_with('/') && chroot.find("//") == std::string::npos;
+  if (!is_path || chroot.find(',') != std::string::npos) {
+    return std::unexpected(Usage{
+        2, fmt::format("--connect: {}: this is no path; it is said once, behind the last host\n",
+                       chroot)});
+  }
+  return chroot;
+}
+
+// As ZooKeeper's clients are told them: the port is 2181 if none is said.
+std::expected<std::vector<io::Address>, Usage> parse_hosts(std::string_view text, bool tls) {
+  std::vector<io::Address> hosts;
+  for (std::string_view each : split(text, ',')) {
+    const bool is_tls = each.starts_with("tls://");
+    if (is_tls) each.remove_prefix(6);
+    const bool has_port = each.find(':') != std::string_view::npos && !each.ends_with(']');
+    const std::string_view scheme = is_tls || tls ? "https" : "http";
+    const auto url = parse_url(fmt::format("{}://{}{}", scheme, each, has_port ? "" : ":2181"));
+    if (!url) return std::unexpected(Usage{2, "--connect: " + url.error().message + "\n"});
+    hosts.push_back(url->address());
+  }
+  if (hosts.empty()) return std::unexpected(Usage{2, "--connect: at least one host is needed\n"});
+  return hosts;
+}
+
+}  // namespace
+
+std::expected<ImportZooKeeperOptions, Usage> parse_import_zookeeper_options(
+    std::vector<std::string> arguments) {
+  CLI::App app(
+      "Copies a live ZooKeeper's tree into a Conclave cluster: data, ACLs, versions, times, and\n"
+      "the counters of sequential names, so that these go on where they are. Not ephemeral nodes,\n"
+      "not /zookeeper (quotas), and not which nodes are containers or have a TTL: a ZooKeeper\n"
+      "does not tell that, and they become plain ones. Zxids are the cluster's own.\n"
+      "\n"
+      "The source may be written to meanwhile: the tree is looked at again, and what has changed "
+      "is\n"
+      "copied, until a pass finds nothing new. The copy is then the source's tree as it was at "
+      "one\n"
+      "moment, which is said, and is compared with what the cluster has.\n"
+      "\n"
+      "Exit codes: 0 copied and compared, 1 failed, or nodes could not be read, 2 wrong "
+      "arguments,\n"
+      "3 source and target differ, as when the source is written to without a pause, 130 stopped.\n"
+      "After 1, 3 and 130, --resume goes on.",
+      "conclave import zookeeper");
+  ClusterFlags target;
+  ImportZooKeeperOptions options;
+  std::string connect;
+  app.add_option(
+         "--connect", connect,
+         "The ZooKeeper, as its clients are told it: host:2181,host:2181/app copies what is "
+         "at /app and below. tls://host:2281 with TLS.")
+      ->required();
+  app.add_option("--to", target.endpoints,
+                 "Members of the Conclave cluster, as http://host:port,... or https://...: their "
+                 "client URLs, not the port that ZooKeeper's clients use.")
+      ->capture_default_str();
+  app.add_option("--into", options.into,
+                 "Where in the cluster: / puts what is below /app there at the top. If not given, "
+                 "the same place.");
+  app.add_option("--source-auth", options.auth,
+                 "digest:USER:PASSWORD: who asks, for nodes that not everybody may read.")
+      ->envname("CONCLAVE_IMPORT_SOURCE_AUTH");
+  app.add_flag("--skip-unreadable", options.skip_unreadable,
+               "Nodes that cannot be read, and what is below them, are no failure.");
+  app.add_flag("--merge", options.merge,
+               "Let the target have other nodes. Those of the source win; the others stay.");
+  app.add_flag("--resume", options.resume,
+               "Go on with an import that was begun before, if there is one.");
+  app.add_flag("--follow", options.follow,
+               "Go on copying what changes until told to cut over: by Ctrl-C or SIGTERM, or by "
+               "\"cutover\" and Enter.");
+  app.add_option(
+         "--passes", options.most_passes,
+         "After so many passes that found something new it gives up. (--follow: once told.)")
+      ->capture_default_str()
+      ->check(CLI::Range(2U, 1'000'000U));
+  app.add_option("--patience", options.patience_seconds,
+                 "Seconds for which it goes on trying while a cluster does not answer.")
+      ->capture_default_str();
+  app.add_option("--to-user", target.user,
+                 "NAME:PASSWORD of a user with the role root, where users are enabled.")
+      ->envname("CONCLAVE_IMPORT_TO_USER");
+  ClusterFlags source;
+  source.add_tls_to(app, "", "the source");
+  target.add_tls_to(app, "to-", "the target");
+  if (auto usage = parse(app, std::move(arguments))) return std::unexpected(*usage);
+  auto chroot = take_chroot(connect);
+  if (!chroot) return std::unexpected(chroot.error());
+  options.chroot = std::move(*chroot);
+  auto hosts = parse_hosts(connect, source.tls.is_given());
+  if (!hosts) return std::unexpected(hosts.error());
+  options.source = {.endpoints = std::move(*hosts), .tls = source.tls, .user = {}};
+  if (!options.auth.empty() && options.auth.find(':') == std::string::npos) {
+    return std::unexpected(Usage{2, "--source-auth: it is SCHEME:CREDENTIALS\n"});
+  }
+  const bool is_place = options.into.empty() || options.into == "/" ||
+                        (options.into.starts_with('/') && !options.into.ends_with('/') &&
+                         options.into.find("//") == std::string::npos);
+  if (!is_place) return std::unexpected(Usage{2, "--into: this is no path\n"});
+  auto to = target.options("--to");
+  if (!to) return std::unexpected(to.error());
+  options.target = std::move(*to);
+  return options;
+}
+
 std::expected<DevOptions, Usage> parse_dev_options(std::vector<std::string> arguments) {
   CLI::App app(
       "Runs a cluster on this machine to try things on, until Ctrl-C. A member that dies is\n"

@@ -61,6 +61,20 @@ struct ImportOptions {
   unsigned patience_seconds = 60;
 };
 
+struct ImportZooKeeperOptions {
+  ClusterOptions source;  // its hosts; without a user
+  std::string chroot;     // "/app"; empty: all of it
+  std::string auth;       // SCHEME:CREDENTIALS; empty: nobody
+  ClusterOptions target;
+  std::string into;  // where in the target; empty: at the same place
+  bool merge = false;
+  bool resume = false;
+  bool skip_unreadable = false;
+  bool follow = false;
+  unsigned most_passes = 20;
+  unsigned patience_seconds = 60;
+};
+
 // `arguments` are those after the command's name.
 std::expected<StatusOptions, Usage> parse_status_options(std::vector<std::string> arguments);
 std::expected<ReplaceOptions, Usage> parse_replace_options(std::vector<std::string> arguments);
@@ -69,6 +83,8 @@ std::expected<SnapshotSaveOptions, Usage> parse_snapshot_save_options(
 std::expected<SnapshotStatusOptions, Usage> parse_snapshot_status_options(
     std::vector<std::string> arguments);
 std::expected<ImportOptions, Usage> parse_import_options(std::vector<std::string> arguments);
+std::expected<ImportZooKeeperOptions, Usage> parse_import_zookeeper_options(
+    std::vector<std::string> arguments);
 std::expected<DevOptions, Usage> parse_dev_options(std::vector<std::string> arguments);
 
 }  // namespace conclave::server

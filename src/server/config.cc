@@ -265,19 +265,27 @@ Result<void> read_watch_progress(const Settings& settings, Config& config) {
 }
 
 // "host:port,tls://host:port".
-Result<void> read_zookeeper(const Settings& settings, ZooKeeperConfig& config) {
-  constexpr std::string_view kListen = "listen-zookeeper";
+Result<std::vector<Url>> read_addresses(const Settings& settings, std::string_view flag) {
   constexpr std::string_view kTls = "tls://";
-  const std::string addresses = settings.text(kListen);
-  for (std::string_view each : split(addresses, ',')) {
+  std::vector<Url> addresses;
+  const std::string text = settings.text(flag);
+  for (std::string_view each : split(text, ',')) {
     const bool is_tls = each.starts_with(kTls);
     if (is_tls) each.remove_prefix(kTls.size());
     const auto url = parse_url(fmt::format("{}://{}", is_tls ? "https" : "http", each));
     if (!url) {
-      return invalid(settings, kListen,
-                     fmt::format("\"{}\" does not have the form host:port", each));
+      return invalid(settings, flag, fmt::format("\"{}\" does not have the form host:port", each));
     }
-    config.listen.push_back(*url);
+    addresses.push_back(*url);
+  }
+  return addresses;
+}
+
+Result<void> read_zookeeper(const Settings& settings, ZooKeeperConfig& config) {
+  config.listen = TRY(read_addresses(settings, "listen-zookeeper"));
+  config.admin = TRY(read_addresses(settings, "zookeeper-admin"));
+  if (!config.admin.empty() && config.listen.empty()) {
+    return invalid(settings, "zookeeper-admin", "it needs --listen-zookeeper");
   }
   const std::string reads = settings.text("zookeeper-reads");
   if (reads != "linearizable" && reads != "session") {

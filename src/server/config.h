@@ -33,6 +33,7 @@ struct AutoCompaction {
 // For the clients of ZooKeeper (docs/operations.md).
 struct ZooKeeperConfig {
   std::vector<Url> listen;  // https: with TLS; none: it is not served
+  std::vector<Url> admin;   // its admin server; the same
   bool local_reads = false;
   std::vector<std::string> words;  // that are answered
 };

@@ -369,9 +369,11 @@ peer-transport-security:
 
 TEST(Config, ZooKeepersClientsAreServedWhereThatIsAskedFor) {
   EXPECT_TRUE(parsed({}).zookeeper.listen.empty());
-  const Config config =
-      parsed({"--listen-zookeeper=127.0.0.1:2181,tls://[::1]:2281", "--cert-file=c", "--key-file=k",
-              "--zookeeper-reads=session", "--zookeeper-words=ruok,mntr"});
+  const Config config = parsed({"--listen-zookeeper=127.0.0.1:2181,tls://[::1]:2281",
+                                "--cert-file=c", "--key-file=k", "--zookeeper-reads=session",
+                                "--zookeeper-words=ruok,mntr", "--zookeeper-admin=127.0.0.1:8080"});
+  ASSERT_EQ(config.zookeeper.admin.size(), 1);
+  EXPECT_EQ(config.zookeeper.admin[0].address().to_string(), "127.0.0.1:8080");
   ASSERT_EQ(config.zookeeper.listen.size(), 2);
   EXPECT_EQ(config.zookeeper.listen[0].address().to_string(), "127.0.0.1:2181");
   EXPECT_FALSE(config.zookeeper.listen[0].address().tls);
@@ -386,6 +388,10 @@ TEST(Config, WhatIsWrongAboutZooKeepersFlags) {
             "--listen-zookeeper: \"2181\" does not have the form host:port");
   EXPECT_EQ(refused({"--listen-zookeeper=tls://h:2281"}),
             "--listen-zookeeper: tls:// needs --cert-file and --key-file");
+  EXPECT_EQ(refused({"--zookeeper-admin=127.0.0.1:8080"}),
+            "--zookeeper-admin: it needs --listen-zookeeper");
+  EXPECT_EQ(refused({"--listen-zookeeper=h:2181", "--zookeeper-admin=tls://h:8080"}),
+            "--zookeeper-admin: tls:// needs --cert-file and --key-file");
   EXPECT_EQ(refused({"--zookeeper-reads=stale"}),
             "--zookeeper-reads: \"stale\" is neither linearizable nor session");
 }

@@ -16,6 +16,7 @@
 #include "server/import_leases.h"
 #include "server/import_plan.h"
 #include "server/import_users.h"
+#include "server/import_zookeeper.h"
 
 namespace conclave::server {
 
@@ -30,10 +31,12 @@ constexpr const char* kHelp =
     R"(Copies another service's data into a cluster.
 
 usage: conclave import etcd --endpoint URL,... --to URL,... [flags]
+       conclave import zookeeper --connect HOST:2181,.../PATH --to URL,... [flags]
 
-  etcd   copy a live etcd, follow it, and cut over
+  etcd        copy a live etcd, follow it, and cut over
+  zookeeper   copy a live ZooKeeper's tree
 
-`conclave import etcd --help` tells more.
+`conclave import etcd --help`, `conclave import zookeeper --help` tell more.
 )";
 
 constexpr int kDiffer = 3;
@@ -509,6 +512,7 @@ int run_import(const std::vector<std::string>& arguments) {
   const std::vector<std::string> rest(arguments.begin() + (arguments.empty() ? 0 : 1),
                                       arguments.end());
   if (what == "etcd") return run_etcd(rest);
+  if (what == "zookeeper") return run_import_zookeeper(rest);
   if (what == "help" || what == "--help" || what == "-h") {
     fmt::print("{}", kHelp);
     return arguments.empty() ? 2 : 0;

@@ -263,14 +263,14 @@ std::string count_of(std::uint64_t number, std::string_view what) {
 }
 
 std::string copy_progress(std::string_view verb, std::uint64_t done, std::uint64_t all,
-                          Duration elapsed) {
+                          Duration elapsed, std::string_view what) {
   const std::uint64_t most = std::max(done, all);
   const std::uint64_t percent = most == 0 ? 100 : done * 100 / most;
-  std::string text =
-      fmt::format("{}  {} of {} keys ({}%)", verb, with_commas(done), with_commas(most), percent);
+  std::string text = fmt::format("{}  {} of {} {} ({}%)", verb, with_commas(done),
+                                 with_commas(most), what, percent);
   if (elapsed < milliseconds(200) || done == 0) return text;
   const double rate = static_cast<double>(done) / elapsed.seconds();
-  text += fmt::format(", {} keys/s", with_commas(static_cast<std::uint64_t>(rate)));
+  text += fmt::format(", {} {}/s", with_commas(static_cast<std::uint64_t>(rate)), what);
   if (done == most) return text;
   const double left = std::ceil(static_cast<double>(most - done) / rate);
   return text + fmt::format(", about {} s left", with_commas(static_cast<std::uint64_t>(left)));

@@ -144,7 +144,7 @@ std::string with_commas(std::uint64_t number);
 std::string count_of(std::uint64_t number, std::string_view what);
 // "copying  412,345 of 1,000,000 keys (41%), 38,211 keys/s, about 15 s left"
 std::string copy_progress(std::string_view verb, std::uint64_t done, std::uint64_t all,
-                          Duration elapsed);
+                          Duration elapsed, std::string_view what = "keys");
 // "following  revision 1,234, 12 behind, 345 events/s, 7 leases"
 std::string follow_progress(std::int64_t applied, std::int64_t source, double events_per_second,
                             std::size_t leases);

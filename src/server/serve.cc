@@ -13,6 +13,7 @@
 #include "frontends/etcd/call_counts.h"
 #include "frontends/etcd/session.h"
 #include "frontends/native/service.h"
+#include "frontends/zookeeper/admin_session.h"
 #include "frontends/zookeeper/session.h"
 #include "io/posix/clock.h"
 #include "io/posix/disk.h"
@@ -48,7 +49,8 @@ std::size_t client_files_allowed() {
 // With TLS a part of what clients get is for handshakes under way.
 std::size_t handshakes_allowed(const Config& config, std::size_t files) {
   const bool has_tls = std::ranges::any_of(config.listen_client_urls, &Url::is_https) ||
-                       std::ranges::any_of(config.zookeeper.listen, &Url::is_https);
+                       std::ranges::any_of(config.zookeeper.listen, &Url::is_https) ||
+                       std::ranges::any_of(config.zookeeper.admin, &Url::is_https);
   return has_tls ? std::min(limits::kMaxHandshakes, files / 4) : 0;
 }
 
@@ -146,7 +148,7 @@ class Serving {
     auto started =
         node::Node::start(std::move(options), clock_, disk_,
                           node::Networks{.peers = *peer_network_, .clients = *client_network_},
-                          etcd::make_sessions(std::move(session_options)), zookeeper_port());
+                          etcd::make_sessions(std::move(session_options)), zookeeper_ports());
     if (!started) {
       LOG(kError, "cannot start: {}", started.error().message);
       return end(exit_code_of(started.error()));
@@ -158,9 +160,12 @@ class Serving {
       LOG(kInfo, "serving ZooKeeper's clients on {}{}", url.is_https() ? "tls://" : "",
           url.address().to_string());
     }
+    for (const Url& url : config_.zookeeper.admin) {
+      LOG(kInfo, "serving ZooKeeper's admin commands on {}", url.to_string());
+    }
   }
 
-  std::vector<node::ClientPort> zookeeper_port() {
+  std::vector<node::ClientPort> zookeeper_ports() {
     if (config_.zookeeper.listen.empty()) return {};
     zookeeper::SessionOptions options;
     options.local_reads = config_.zookeeper.local_reads;
@@ -175,10 +180,17 @@ class Serving {
           .open_files = numbers.open_files,
           .max_files = numbers.max_files};
     };
+    options.connections = std::make_shared<zookeeper::Connections>();
+    options.words.address = config_.zookeeper.listen[0].address().to_string();
     std::vector<node::ClientPort> ports(1);
     for (const Url& url : config_.zookeeper.listen) {
       ports[0].listen.push_back(url.address());
       (url.is_https() ? options.words.secure_port : options.words.port) = url.port;
+    }
+    if (!config_.zookeeper.admin.empty()) {
+      node::ClientPort& admin = ports.emplace_back();
+      for (const Url& url : config_.zookeeper.admin) admin.listen.push_back(url.address());
+      admin.make_session = zookeeper::make_admin_sessions(options);
     }
     ports[0].make_session = zookeeper::make_sessions(std::move(options));
     return ports;

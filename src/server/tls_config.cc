@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "server/text.h"
@@ -131,12 +132,16 @@ Result<void> read_tls(const Settings& settings, Config& config) {
   config.client_tls = TRY(read_side(settings, kClient, config.listen_client_urls, config.warnings));
   // Whoever can do both is no gRPC client, and what is not gRPC is only served over HTTP/1.1.
   config.client_tls.protocols = {"http/1.1", "h2"};
-  for (const Url& url : config.zookeeper.listen) {
-    if (!url.is_https() || config.client_tls.has_certificate()) continue;
-    return invalid(settings, "listen-zookeeper",
+  const auto check_addresses = [&](std::string_view flag,
+                                   const std::vector<Url>& addresses) -> Result<void> {
+    const bool wants_tls = std::ranges::any_of(addresses, &Url::is_https);
+    if (!wants_tls || config.client_tls.has_certificate()) return {};
+    return invalid(settings, flag,
                    fmt::format("tls:// needs {} and {}", settings.called(kClient.cert),
                                settings.called(kClient.key)));
-  }
+  };
+  TRY(check_addresses("listen-zookeeper", config.zookeeper.listen));
+  TRY(check_addresses("zookeeper-admin", config.zookeeper.admin));
   config.certificates_name_users = TRY(boolean(settings, kClient.cert_auth));
   config.peer_tls = TRY(read_side(settings, kPeer, config.listen_peer_urls, config.warnings));
   return {};

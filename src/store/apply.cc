@@ -10,6 +10,7 @@
 #include "store/permissions.h"
 #include "store/request_codec.h"
 #include "store/state.h"
+#include "store/znode_import.h"
 #include "store/znodes.h"
 
 namespace conclave::store {
@@ -40,6 +41,9 @@ struct Effect {
   }
   api::Answer operator()(const api::AuthRequest& op) const { return state.auth.change(op); }
   api::Answer operator()(const api::zk::WriteRequest& op) const { return store::apply(state, op); }
+  api::Answer operator()(const api::zk::ImportRequest& op) const {
+    return import_znodes(state, op);
+  }
   api::Answer operator()(const TouchSessions& touched) const {
     touch(state, touched);
     return api::CompactResponse{};

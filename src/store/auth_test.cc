@@ -486,5 +486,21 @@ TEST_F(WatchRightsTest, WhoWatchesWithoutANameDoesNotOnceNamesAreNeeded) {
   EXPECT_EQ(step(), std::vector<std::string>{"1:ended " + code(api::ErrorCode::kUserEmpty)});
 }
 
+TEST_F(AuthTest, WholeTreesOfZnodesAreForAdministrators) {
+  enable();
+  const auto outcome = [this](api::Body body, const std::string& user) {
+    api::Request request{std::move(body), std::nullopt, std::nullopt};
+    request.identity = who(user);
+    return text_of(run(request).answer);
+  };
+  const api::zk::ImportRequest step{"", "1", false, {}, {}};
+  EXPECT_EQ(outcome(step, ""), code(api::ErrorCode::kUserEmpty));
+  EXPECT_EQ(outcome(step, "writer"), code(api::ErrorCode::kPermissionDenied));
+  EXPECT_EQ(outcome(step, "root"), "ok");
+  EXPECT_EQ(outcome(api::zk::ExportRequest{}, ""), code(api::ErrorCode::kUserEmpty));
+  EXPECT_EQ(outcome(api::zk::ExportRequest{}, "both"), code(api::ErrorCode::kPermissionDenied));
+  EXPECT_EQ(outcome(api::zk::ExportRequest{}, "root"), "ok");
+}
+
 }  // namespace
 }  // namespace conclave::store

@@ -32,6 +32,8 @@ constexpr std::uint8_t kNativeVersion = 5;
 constexpr std::uint8_t kOwnedVersion = 6;
 // Of what ZooKeeper's clients ask for, and what is done for them.
 constexpr std::uint8_t kZooKeeperVersion = 7;
+// Of what an import of znodes does.
+constexpr std::uint8_t kImportVersion = 8;
 // version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
 constexpr std::size_t kBatchHeaderBytes = 1 + 8 + 8;
 
@@ -55,6 +57,7 @@ enum class CommandKind : std::uint8_t {
   kPublishMember = 16,
   kSetAlarm = 17,
   kCheckHash = 18,
+  kImportZnodes = 19,
   kExpireLeases = 20,
   kFoundMembers = 24,
   kMemberChange = 25,
@@ -80,6 +83,7 @@ bool may_be_fenced(CommandKind kind) {
 bool is_version_of(std::uint8_t version, CommandKind kind) {
   if (is_zookeepers(kind)) return version == kZooKeeperVersion;
   if (kind == CommandKind::kAuth) return version == kAskedVersion;
+  if (kind == CommandKind::kImportZnodes) return version == kImportVersion;
   if (version == kAskedVersion) return kind < CommandKind::kAuth;
   if (version == kOwnedVersion) return kind == CommandKind::kLeaseGrant;
   if (is_about_leases(kind)) return version == kLeaseVersion;
@@ -187,6 +191,9 @@ struct RequestEncoder {
   Bytes operator()(const api::zk::WriteRequest& request) const {
     return encoded(CommandKind::kZooKeeper, request, content_bytes(request));
   }
+  Bytes operator()(const api::zk::ImportRequest& request) const {
+    return encoded(CommandKind::kImportZnodes, request, content_bytes(request));
+  }
   Bytes operator()(const api::AlarmRequest& request) const {
     const Alarm alarm =
         request.type == api::AlarmType::kNoSpace ? Alarm::kNoSpace : Alarm::kCorrupt;
@@ -214,6 +221,7 @@ struct RequestEncoder {
   std::uint8_t version_of(CommandKind kind) const {
     if (fence) CHECK(may_be_fenced(kind));
     if (is_zookeepers(kind)) return kZooKeeperVersion;
+    if (kind == CommandKind::kImportZnodes) return kImportVersion;
     const bool is_asked = kind == CommandKind::kAuth || identity != api::Identity{};
     if (kind == CommandKind::kLeaseGrant && !identity.user.empty()) return kOwnedVersion;
     if (fence || is_asked) return kAskedVersion;
@@ -340,6 +348,8 @@ Command::Body decode_body(CommandKind kind, std::uint8_t version, Decoder& in) {
       return decode_touch(in);
     case CommandKind::kReapZnodes:
       return decode_reap(in);
+    case CommandKind::kImportZnodes:
+      return decode_import(in);
     case CommandKind::kPublishMember:
       return decode_publish(in, version);
     case CommandKind::kSetAlarm:
@@ -546,14 +556,15 @@ Result<Command> decode_command(BytesView bytes) {
   command.origin.incarnation = in.fixed64();
   command.origin.call = in.varint();
   command.is_owned = version == kOwnedVersion;
-  const bool is_asked = version == kAskedVersion || command.is_owned;
+  const bool is_import = version == kImportVersion;
+  const bool is_asked = version == kAskedVersion || command.is_owned || is_import;
   const std::uint8_t has = in.flags(is_asked ? kHasId | kHasIdentity | kHasFence : kHasId);
   if ((has & kHasId) != 0) command.id = decode_id(in);
   if ((has & kHasIdentity) != 0) command.identity = decode_identity(in);
   // Changes of users and the members' own commands have no answers to keep.
   if (command.id && kind >= static_cast<std::uint8_t>(CommandKind::kAuth)) in.fail();
   if ((has & kHasFence) != 0) command.fence = decode_fence(in);
-  const bool may_be_plain = static_cast<CommandKind>(kind) == CommandKind::kAuth;
+  const bool may_be_plain = static_cast<CommandKind>(kind) == CommandKind::kAuth || is_import;
   if (is_asked && (has & (kHasIdentity | kHasFence)) == 0 && !may_be_plain) in.fail();
   if (command.is_owned && command.identity.user.empty()) in.fail();
   if (command.fence && !may_be_fenced(static_cast<CommandKind>(kind))) in.fail();

@@ -29,7 +29,8 @@ struct Command {
                    api::LeaseGrantRequest, api::LeaseRevokeRequest, api::LeaseKeepAliveRequest,
                    api::AcquireRequest, api::ReleaseRequest, api::EnterRequest, api::LeaveRequest,
                    PublishMember, SetAlarm, CheckHash, ExpireLeases, FoundMembers, MemberChange,
-                   api::AuthRequest, api::zk::WriteRequest, TouchSessions, ReapZnodes>;
+                   api::AuthRequest, api::zk::WriteRequest, TouchSessions, ReapZnodes,
+                   api::zk::ImportRequest>;
 
   Origin origin;
   std::optional<RequestIdView> id;

@@ -73,6 +73,8 @@ class Judge {
   MaybeError operator()(const api::HashKvRequest&) const { return admin(); }
   MaybeError operator()(const api::DefragmentRequest&) const { return admin(); }
   MaybeError operator()(const api::SnapshotRequest&) const { return admin(); }
+  MaybeError operator()(const api::zk::ImportRequest&) const { return admin(); }
+  MaybeError operator()(const api::zk::ExportRequest&) const { return admin(); }
   // It may name a lock, or a key that holds one.
   MaybeError fence(BytesView key) const {
     if (auto denied = read_lock(key)) return denied;

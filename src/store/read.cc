@@ -6,6 +6,7 @@
 #include "store/range.h"
 #include "store/range_reader.h"
 #include "store/state.h"
+#include "store/znode_import.h"
 #include "store/znodes.h"
 
 namespace conclave::store {
@@ -27,6 +28,9 @@ struct Reader {
   api::Answer operator()(const api::AuthRequest& request) const { return state.auth.read(request); }
   api::Answer operator()(const api::zk::ReadRequest& request) const {
     return store::read(state, request);
+  }
+  api::Answer operator()(const api::zk::ExportRequest& request) const {
+    return export_znodes(state, request);
   }
   // As etcd: whose alarms, is not asked.
   api::Answer operator()(const api::AlarmRequest& request) const {

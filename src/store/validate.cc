@@ -242,6 +242,10 @@ struct Validator {
     const auto* multi = std::get_if<api::zk::MultiRead>(&read.op);
     return multi == nullptr ? std::nullopt : check_count(multi->operations.size());
   }
+  MaybeError operator()(const api::zk::ImportRequest& step) const {
+    if (step.before == step.after) return refuse(ErrorCode::kInvalidRequestId, "it is no step");
+    return std::nullopt;
+  }
   template <class Other>
   MaybeError operator()(const Other&) const {
     return std::nullopt;

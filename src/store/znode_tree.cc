@@ -125,6 +125,28 @@ void ZnodeTree::set_acl(BytesView path, Bytes acl) {
   entry.is_changed = true;
 }
 
+void ZnodeTree::import(BytesView path, const Znode& znode, std::int32_t created) {
+  Entry& entry = load(path);
+  Node& node = entry.node;
+  const Znode before = node.znode;
+  const bool was_there = entry.is_there;
+  if (!was_there) {
+    ++children_of_parent(path).present;
+    node = Node{Bytes(path), {}, std::nullopt};
+    entry.is_there = entry.is_new = true;
+  }
+  node.znode = znode;
+  node.znode.czxid = was_there ? before.czxid : zxid_;
+  node.znode.mzxid = zxid_;
+  entry.is_changed = true;
+  if (created != (node.children ? node.children->created : 0)) {
+    if (!node.children) node.children.emplace(ZnodeChildren{.pzxid = node.znode.czxid});
+    node.children->created = created;
+    entry.has_new_children = true;
+  }
+  note(was_there ? EventType::kDataChanged : EventType::kCreated, node);
+}
+
 void ZnodeTree::commit(Mvcc::Write& write) {
   CHECK(write.revision() == zxid_);
   for (const auto& [path, entry] : entries_) {

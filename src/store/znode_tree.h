@@ -39,6 +39,9 @@ class ZnodeTree {
   // Of a TTL node, its time begins anew.
   void set_data(BytesView path, BytesView data, std::int64_t time_ms);
   void set_acl(BytesView path, Bytes acl);
+  // Creates the node if it is not there, or makes it this one, with this counter of children; its
+  // parent's counter stays as it is.
+  void import(BytesView path, const Znode& znode, std::int32_t created);
 
   static api::zk::Stat stat(const Node& node) { return stat_of(node.znode, node.children); }
 

@@ -184,23 +184,6 @@ struct ToReply {
   ReplyResult operator()(auto&& result) const { return std::forward<decltype(result)>(result); }
 };
 
-// The nodes that are there from the beginning, with ZooKeeper's numbers.
-void found_tree(Mvcc& mvcc, Mvcc::Write& write) {
-  if (mvcc.sizes(Keyspace::kZnode).keys != 0) return;
-  Znode node;
-  const auto put = [&](BytesView path) {
-    write.put(Keyspace::kZnode, *znode_key(path), encode(node), 0);
-  };
-  put("/");
-  put("/zookeeper");
-  put("/zookeeper/quota");
-  node.acl = encode_acl({{zk::kRead, {"world", "anyone"}}});
-  node.aversion = -1;
-  put("/zookeeper/config");
-  write.put(Keyspace::kZnodeChildren, "/", encode(ZnodeChildren{.present = 1}), 0);
-  write.put(Keyspace::kZnodeChildren, "/zookeeper", encode(ZnodeChildren{.present = 2}), 0);
-}
-
 void tell(StoreState& state, ZnodeSessionChange change) {
   if (!state.wants_znode_news) return;
   state.znode_news.push_back({.outcome = 0, .zxid = state.mvcc.revision(), .what = change});
@@ -322,6 +305,22 @@ bool is_reapable(const ZnodeTree::Node& node, Stamp now) {
 }
 
 }  // namespace
+
+void found_tree(Mvcc& mvcc, Mvcc::Write& write) {
+  if (mvcc.sizes(Keyspace::kZnode).keys != 0) return;
+  Znode node;
+  const auto put = [&](BytesView path) {
+    write.put(Keyspace::kZnode, *znode_key(path), encode(node), 0);
+  };
+  put("/");
+  put("/zookeeper");
+  put("/zookeeper/quota");
+  node.acl = encode_acl({{zk::kRead, {"world", "anyone"}}});
+  node.aversion = -1;
+  put("/zookeeper/config");
+  write.put(Keyspace::kZnodeChildren, "/", encode(ZnodeChildren{.present = 1}), 0);
+  write.put(Keyspace::kZnodeChildren, "/zookeeper", encode(ZnodeChildren{.present = 2}), 0);
+}
 
 api::Answer apply(StoreState& state, const zk::WriteRequest& request) {
   return std::visit(Application(state, request), request.op);

@@ -14,6 +14,8 @@ inline constexpr std::uint64_t kMaxZnodeSessions = 1'000'000;
 // What a TTL node may have: as ZooKeeper's, which keeps it in 40 bits.
 inline constexpr std::int64_t kMaxZnodeTtlMs = (std::int64_t{1} << 40) - 1;
 
+// The nodes that are there from the beginning, with ZooKeeper's numbers, if they are not.
+void found_tree(Mvcc& mvcc, Mvcc::Write& write);
 // api::zk::Reply; kTooManyRequests if there are too many sessions.
 api::Answer apply(StoreState& state, const api::zk::WriteRequest& request);
 // Sessions that are there, and not over, have all of their time again.

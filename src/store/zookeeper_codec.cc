@@ -233,6 +233,30 @@ Op decode_op(Decoder& in) {
   return {};
 }
 
+void encode(Encoder& out, const zk::TreeNode& node) {
+  out.bytes(node.path);
+  out.bytes(node.data);
+  encode(out, node.acl);
+  out.number(node.ctime_ms);
+  out.number(node.mtime_ms);
+  encode_int(out, node.version);
+  encode_int(out, node.aversion);
+  encode_int(out, node.created);
+}
+
+zk::TreeNode decode_tree_node(Decoder& in) {
+  zk::TreeNode node;
+  node.path = in.bytes();
+  node.data = in.bytes();
+  node.acl = decode_acl(in);
+  node.ctime_ms = in.number();
+  node.mtime_ms = in.number();
+  node.version = decode_int(in);
+  node.aversion = decode_int(in);
+  node.created = decode_int(in);
+  return node;
+}
+
 struct Size {
   template <class Other>
   std::size_t operator()(const Other& op) const {
@@ -279,6 +303,35 @@ zk::WriteRequest decode_zookeeper(Decoder& in) {
   if (request.time_ms < 0 || request.time_ms > kLastTimeMs) in.fail();
   request.op = decode_op(in);
   return request;
+}
+
+void encode(Encoder& out, const zk::ImportRequest& request) {
+  out.bytes(request.before);
+  out.bytes(request.after);
+  out.u8(request.merge ? 1 : 0);
+  out.varint(request.removed.size());
+  for (const Bytes& path : request.removed) out.bytes(path);
+  out.varint(request.nodes.size());
+  for (const zk::TreeNode& node : request.nodes) encode(out, node);
+}
+
+zk::ImportRequest decode_import(Decoder& in) {
+  zk::ImportRequest request;
+  request.before = in.bytes();
+  request.after = in.bytes();
+  request.merge = in.flags(1) != 0;
+  const std::size_t removed = in.count();
+  for (std::size_t i = 0; i < removed && in.ok(); ++i) request.removed.emplace_back(in.bytes());
+  const std::size_t nodes = in.count();
+  for (std::size_t i = 0; i < nodes && in.ok(); ++i) request.nodes.push_back(decode_tree_node(in));
+  return request;
+}
+
+std::size_t content_bytes(const zk::ImportRequest& request) {
+  std::size_t bytes = 0;
+  for (const Bytes& path : request.removed) bytes += path.size() + 3;
+  for (const zk::TreeNode& node : request.nodes) bytes += Size{}(node);
+  return bytes;
 }
 
 std::size_t content_bytes(const zk::WriteRequest& request) {

@@ -10,9 +10,12 @@ namespace conclave::store {
 void encode(Encoder& out, const api::zk::WriteRequest& request);
 // Accepts exactly what encode() writes; fails the decoder otherwise.
 api::zk::WriteRequest decode_zookeeper(Decoder& in);
+void encode(Encoder& out, const api::zk::ImportRequest& request);
+api::zk::ImportRequest decode_import(Decoder& in);
 // Whether what the client has proved to be is within its limits.
 bool is_bounded(const api::zk::Caller& caller);
 // Of paths and data, about.
 std::size_t content_bytes(const api::zk::WriteRequest& request);
+std::size_t content_bytes(const api::zk::ImportRequest& request);
 
 }  // namespace conclave::store

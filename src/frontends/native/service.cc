@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "conclave.pb.h"
 #include "frontends/native/refusals.h"
+#include "frontends/native/znodes.h"
 #include "wire/grpc.h"
 #include "wire/json.h"
 
@@ -26,6 +27,8 @@ enum class Call : api::Service::Method {
   kLeader,
   kEnter,
   kLeave,
+  kImportZnodes,
+  kExportZnodes,
 };
 
 struct Path {
@@ -43,6 +46,8 @@ constexpr std::array kPaths = {
     Path{"/conclave.v1.Election/Leader", "/v1/election/leader", Call::kLeader},
     Path{"/conclave.v1.Barrier/Enter", "/v1/barrier/enter", Call::kEnter},
     Path{"/conclave.v1.Barrier/Leave", "/v1/barrier/leave", Call::kLeave},
+    Path{"/conclave.v1.Znodes/Import", "/v1/znodes/import", Call::kImportZnodes},
+    Path{"/conclave.v1.Znodes/Export", "/v1/znodes/export", Call::kExportZnodes},
 };
 
 // --- requests -----------------------------------------------------------------------
@@ -105,6 +110,13 @@ Decoded to_api(const pb::LeaveRequest& from) {
   return api::Request{std::move(leave), std::nullopt, std::nullopt};
 }
 
+Decoded to_api(const pb::ImportRequest& from) {
+  return api::Request{znodes_step(from), std::nullopt, std::nullopt};
+}
+Decoded to_api(const pb::ExportRequest& from) {
+  return api::Request{api::zk::ExportRequest{from.from()}, std::nullopt, std::nullopt};
+}
+
 template <class Message>
 Decoded decode_as(Format format, BytesView bytes) {
   Message message;
@@ -122,6 +134,12 @@ Decoded decode_as(Format format, BytesView bytes) {
 // --- answers ------------------------------------------------------------------------
 
 // The alternative that the call asks for.
+template <class Expected>
+const Expected& get(const api::zk::Reply& reply) {
+  const auto* expected = std::get_if<Expected>(&reply.result);
+  CHECK(expected != nullptr, "a reply of kind {}", reply.result.index());
+  return *expected;
+}
 template <class Expected>
 const Expected& get(const api::Response& response) {
   const auto* expected = std::get_if<Expected>(&response.answer);
@@ -216,6 +234,10 @@ Decoded NativeService::decode(Method method, Format format, BytesView message) c
       return decode_as<pb::EnterRequest>(format, message);
     case Call::kLeave:
       return decode_as<pb::LeaveRequest>(format, message);
+    case Call::kImportZnodes:
+      return decode_as<pb::ImportRequest>(format, message);
+    case Call::kExportZnodes:
+      return decode_as<pb::ExportRequest>(format, message);
   }
   CHECK(false, "method {}", method);
 }
@@ -272,6 +294,15 @@ std::optional<Refusal> NativeService::encode(Method method, Format format,
       write(std::move(to), format, response, out);
       break;
     }
+    case Call::kImportZnodes: {
+      const auto& reply = get<api::zk::Reply>(response);
+      if (reply.code != api::zk::Code::kOk) return refusal_of(reply);
+      write(pb::ImportResponse(), format, response, out);
+      break;
+    }
+    case Call::kExportZnodes:
+      write(znodes_part(get<api::zk::Tree>(get<api::zk::Reply>(response))), format, response, out);
+      break;
   }
   return std::nullopt;
 }

@@ -14,7 +14,7 @@ namespace {
 
 using namespace conclave;
 
-constexpr std::array<std::pair<const char*, const char*>, 9> kPaths = {{
+constexpr std::array<std::pair<const char*, const char*>, 11> kPaths = {{
     {"/conclave.v1.Lock/Acquire", "/v1/lock/acquire"},
     {"/conclave.v1.Lock/Release", "/v1/lock/release"},
     {"/conclave.v1.Lock/Validate", "/v1/lock/validate"},
@@ -24,6 +24,8 @@ constexpr std::array<std::pair<const char*, const char*>, 9> kPaths = {{
     {"/conclave.v1.Election/Leader", "/v1/election/leader"},
     {"/conclave.v1.Barrier/Enter", "/v1/barrier/enter"},
     {"/conclave.v1.Barrier/Leave", "/v1/barrier/leave"},
+    {"/conclave.v1.Znodes/Import", "/v1/znodes/import"},
+    {"/conclave.v1.Znodes/Export", "/v1/znodes/export"},
 }};
 
 struct Canned {
@@ -44,6 +46,11 @@ struct Canned {
     return api::EnterResponse{true, enter.count};
   }
   api::Answer operator()(const api::LeaveRequest&) const { return api::LeaveResponse{1, 2}; }
+  api::Answer operator()(const api::zk::ImportRequest&) const { return api::zk::Reply{}; }
+  api::Answer operator()(const api::zk::ExportRequest& request) const {
+    const api::zk::TreeNode node{"/a", "x", {{31, {"world", "anyone"}}}, 1, 2, 3, 4, 5, false};
+    return api::zk::Reply{{}, 3, api::zk::Tree{"mark", {node}, request.from}};
+  }
   template <class Other>
   api::Answer operator()(const Other&) const {
     CHECK(false, "a request that no method has");

@@ -133,5 +133,30 @@ TEST_F(ServiceTest, NobodyElsesPaths) {
   EXPECT_EQ(service_.find(Format::kProtobuf, "/v3lockpb.Lock/Lock"), std::nullopt);
 }
 
+TEST_F(ServiceTest, ImportAndExportOfZnodes) {
+  EXPECT_EQ(ask("/v1/znodes/import",
+                R"({"before":"MQ==","after":"Mg==","merge":true,"removed":["L3g="],"nodes":[{)"
+                R"("path":"L2E=","data":"ZA==","acl":[{"permissions":31,"scheme":"d29ybGQ=",)"
+                R"("id":"YW55b25l"}],"ctime":"1","mtime":"2","version":3,"aversion":4,)"
+                R"("created":5}]})"),
+            "ok");
+  const api::zk::TreeNode node{"/a", "d", {{31, {"world", "anyone"}}}, 1, 2, 3, 4, 5};
+  EXPECT_EQ(asked<api::zk::ImportRequest>(),
+            (api::zk::ImportRequest{"1", "2", true, {"/x"}, {node}}));
+  EXPECT_EQ(answer(api::zk::Reply{}), R"({"revision":"33"})");
+  const api::zk::Names which{.names = {"/x"}, .stat = {}};
+  EXPECT_EQ(answer(api::zk::Reply{api::zk::Code::kNotEmpty, 1, which}),
+            "9 conclave: /x: it has children, and is to be removed");
+  EXPECT_EQ(answer(api::Error{api::ErrorCode::kFenced, "another"}),
+            "9 conclave: fenced off: another");
+
+  EXPECT_EQ(ask("/v1/znodes/export", R"({"from":"L2E="})"), "ok");
+  EXPECT_EQ(asked<api::zk::ExportRequest>().from, "/a");
+  const api::zk::TreeNode box{"/b", "", {{1, {"ip", "::1"}}}, 0, 0, 0, 0, 0, false};
+  EXPECT_EQ(answer(api::zk::Reply{{}, 9, api::zk::Tree{"1", {box}, "/c"}}),
+            R"({"revision":"33","mark":"MQ==","nodes":[{"path":"L2I=","acl":[{"permissions":1,)"
+            R"("scheme":"aXA=","id":"Ojox"}],"timed":true}],"next":"L2M="})");
+}
+
 }  // namespace
 }  // namespace conclave::native

@@ -345,6 +345,7 @@ struct ResultWriter {
   void operator()(const zk::Counts&) const {}
   void operator()(const zk::SessionDump&) const {}
   void operator()(const zk::WatchDump&) const {}
+  void operator()(const zk::Tree&) const {}
 
   // Where one of a multi has failed all of them are written as errors.
   void write_part(const zk::Results::One& one, Opcode part, bool is_undone) const {

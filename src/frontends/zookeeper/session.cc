@@ -535,7 +535,7 @@ std::unique_ptr<api::Session> make_session(const SessionOptions& options, const 
 }
 
 api::SessionFactory make_sessions(SessionOptions options) {
-  options.connections = std::make_shared<Connections>();
+  if (!options.connections) options.connections = std::make_shared<Connections>();
   options.all_buffers = std::make_shared<wire::RequestBuffers>();
   return
       [options = std::move(options)](const std::string& peer, const api::ClientIdentity& identity) {

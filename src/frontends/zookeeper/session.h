@@ -34,7 +34,8 @@ struct SessionOptions {
   // The time, for latencies, which only people read; and what the process knows. May be null.
   std::function<Instant()> now = {};
   std::function<ProcessFacts()> process = {};
-  // Shared by the sessions of a member. Set by make_sessions().
+  // Shared by the sessions of a member, and told by its admin server. Set by make_sessions(), if it
+  // is null.
   std::shared_ptr<Connections> connections = {};
   std::shared_ptr<wire::RequestBuffers> all_buffers = {};
 };

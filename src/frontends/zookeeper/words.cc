@@ -7,7 +7,6 @@
 #include <map>
 #include <string_view>
 
-#include "base/zookeeper_limits.h"
 #include "frontends/zookeeper/messages.h"
 
 namespace conclave::zookeeper {
@@ -15,62 +14,9 @@ namespace {
 
 namespace zk = api::zk;
 
-// The tick that ZooKeeper's session times are multiples of.
-constexpr std::int64_t kTickMs = limits::kZooKeeperTickMs;
-
 constexpr std::array<BytesView, 18> kWords = {"conf", "cons", "crst", "dirs", "dump", "envi",
                                               "gtmk", "hash", "isro", "mntr", "ruok", "srst",
                                               "srvr", "stat", "stmk", "wchc", "wchp", "wchs"};
-
-// Version 3.8's commands, as its clients know them, and which server it is.
-std::string version_text(const Told& told) {
-  return fmt::format("3.8.0-conclave-{}", told.settings.conclave_version);
-}
-
-template <class T>
-const T* find(const Told& told) {
-  for (const api::Response& response : told.answers) {
-    if (const auto* answer = std::get_if<T>(&response.answer)) return answer;
-  }
-  return nullptr;
-}
-
-// Of what was asked with a ReadRequest; empty if it could not be answered.
-template <class T>
-T found(const Told& told) {
-  const auto* reply = find<zk::Reply>(told);
-  const auto* result = reply == nullptr ? nullptr : std::get_if<T>(&reply->result);
-  return result == nullptr ? T() : *result;
-}
-
-api::StatusResponse status_of(const Told& told) {
-  const auto* status = find<api::StatusResponse>(told);
-  return status == nullptr ? api::StatusResponse() : *status;
-}
-
-// As ZooKeeper answers while it has no quorum.
-bool is_cut_off(const Told& told) {
-  const auto* status = find<api::StatusResponse>(told);
-  return status != nullptr && !status->leader;
-}
-constexpr BytesView kNotServing = "This ZooKeeper instance is not currently serving requests\n";
-
-std::vector<api::Member> members_of(const Told& told) {
-  const auto* list = find<api::MemberListResponse>(told);
-  return list == nullptr ? std::vector<api::Member>() : list->members;
-}
-
-zk::Zxid zxid_of(const Told& told) {
-  const auto* reply = find<zk::Reply>(told);
-  return reply == nullptr ? 0 : reply->zxid;
-}
-
-// As ZooKeeper calls it.
-std::string mode_of(const Told& told) {
-  const std::string role = status_of(told).role;
-  if (role == "leader" && members_of(told).size() <= 1) return "standalone";
-  return role == "learner" ? "observer" : role == "candidate" ? "looking" : role;
-}
 
 std::string session_text(zk::SessionId session) {
   return fmt::format("{:#x}", static_cast<std::uint64_t>(session));
@@ -83,7 +29,7 @@ std::string connection_text(const ConnectionFacts& facts, bool is_long) {
   if (is_long && facts.session != 0) {
     const Latencies& latencies = facts.traffic.latencies;
     text += fmt::format(",sid={},lop={},to={},lcxid={:#x},lzxid={:#x}", session_text(facts.session),
-                        facts.last_opcode, facts.timeout_ms,
+                        operation_name(facts.last_opcode), facts.timeout_ms,
                         static_cast<std::uint32_t>(facts.last_xid), facts.last_zxid);
     text += fmt::format(",minlat={},avglat={:.0f},maxlat={}", latencies.least.ms(),
                         latencies.mean_ms(), latencies.most.ms());
@@ -110,60 +56,19 @@ std::string server_text(const Told& told, bool with_clients) {
   return text;
 }
 
-std::string configuration_text(const Told& told) {
-  const auto port_text = [](std::uint16_t port) { return port == 0 ? -1 : int{port}; };
-  return fmt::format(
-      "clientPort={}\nsecureClientPort={}\ndataDir={}\ntickTime={}\nmaxClientCnxns=0\n"
-      "minSessionTimeout={}\nmaxSessionTimeout={}\nserverId={}\n",
-      port_text(told.settings.port), port_text(told.settings.secure_port), told.settings.data_dir,
-      kTickMs, limits::kZooKeeperMinSessionTicks * kTickMs,
-      limits::kZooKeeperMaxSessionTicks * kTickMs,
-      told.answers.empty() ? 0 : told.answers[0].header.member.value);
-}
+struct ValueText {
+  std::string operator()(std::int64_t value) const { return fmt::format("{}", value); }
+  std::string operator()(std::uint64_t value) const { return fmt::format("{}", value); }
+  std::string operator()(double value) const { return fmt::format("{:.4f}", value); }
+  std::string operator()(const std::string& value) const { return value; }
+};
 
-std::string environment_text(const Told& told) {
-  return fmt::format("Environment:\nzookeeper.version={}\nconclave.version={}\n",
-                     version_text(told), told.settings.conclave_version);
-}
-
-// The leader's followers, as it sees them.
-std::string followers_text(const Told& told) {
-  const api::StatusResponse status = status_of(told);
-  const auto synced =
-      std::ranges::count_if(status.peers, [](const api::StatusResponse::Peer& peer) {
-        return peer.active && peer.state == "replicate";
-      });
-  const auto votes = std::ranges::count_if(
-      members_of(told), [](const api::Member& member) { return !member.is_learner; });
-  return fmt::format("zk_learners\t{}\nzk_synced_followers\t{}\nzk_quorum_size\t{}\n",
-                     status.peers.size(), synced, votes);
-}
-
-std::string monitor_text(const Told& told) {
-  const Traffic& total = told.connections.total;
-  const auto counts = found<zk::Counts>(told);
+// A line for each.
+std::string values_text(std::string_view prefix, const NamedValues& values, char separator) {
   std::string text;
-  const auto add = [&text](std::string_view name, const auto& value) {
-    text += fmt::format("zk_{}\t{}\n", name, value);
-  };
-  add("version", version_text(told));
-  add("server_state", mode_of(told));
-  add("avg_latency", fmt::format("{:.4f}", total.latencies.mean_ms()));
-  add("min_latency", total.latencies.least.ms());
-  add("max_latency", total.latencies.most.ms());
-  add("packets_received", total.received);
-  add("packets_sent", total.sent);
-  add("num_alive_connections", told.connections.all().size());
-  add("outstanding_requests", told.connections.unanswered());
-  add("znode_count", counts.nodes);
-  add("watch_count", counts.watches);
-  add("ephemerals_count", counts.ephemerals);
-  add("approximate_data_size", counts.data_bytes);
-  add("global_sessions", counts.sessions);
-  add("open_file_descriptor_count", told.process.open_files);
-  add("max_file_descriptor_count", told.process.max_files);
-  add("uptime", told.process.uptime_ms);
-  if (mode_of(told) == "leader") text += followers_text(told);
+  for (const auto& [name, value] : values) {
+    text += fmt::format("{}{}{}{}\n", prefix, name, separator, std::visit(ValueText{}, value));
+  }
   return text;
 }
 
@@ -245,12 +150,12 @@ std::vector<api::Body> questions_of(BytesView word) {
 Bytes answer_word(BytesView word, Told& told) {
   if (word == "ruok") return "imok";
   if (word == "isro") return is_cut_off(told) ? "null" : "rw";
-  if (word == "envi") return environment_text(told);
-  if (is_cut_off(told)) return Bytes(kNotServing);
+  if (word == "envi") return "Environment:\n" + values_text("", environment_values(told), '=');
+  if (is_cut_off(told)) return Bytes(kNotServing) + "\n";
   if (word == "srvr") return server_text(told, false);
   if (word == "stat") return server_text(told, true);
-  if (word == "mntr") return monitor_text(told);
-  if (word == "conf") return configuration_text(told);
+  if (word == "mntr") return values_text("zk_", monitor_values(told), '\t');
+  if (word == "conf") return values_text("", configuration_values(told), '=');
   if (word == "cons") return connections_text(told, true);
   if (word == "dump") return sessions_text(told);
   if (word == "wchs") return watch_summary(told);

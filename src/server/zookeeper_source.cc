@@ -1,0 +1,326 @@
+#include "server/zookeeper_source.h"
+
+#include <fmt/core.h>
+
+#include <array>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/connect.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/asio/write.hpp>
+#include <optional>
+
+#include "base/check.h"
+#include "base/limits.h"
+#include "frontends/zookeeper/jute.h"
+#include "io/tls/certificates.h"
+#include "server/client_tls.h"
+
+namespace conclave::server {
+
+namespace {
+
+namespace asio = boost::asio;
+namespace ssl = boost::asio::ssl;
+namespace zk = api::zk;
+using asio::ip::tcp;
+using boost::system::error_code;
+using zookeeper::Opcode;
+
+constexpr Duration kConnectLimit = seconds(10);
+constexpr Duration kAnswerLimit = seconds(30);
+constexpr Duration kPause = milliseconds(200);  // before the next host is tried
+constexpr Duration kFarewell = seconds(1);
+constexpr std::int32_t kSessionTimeoutMs = 30'000;
+constexpr std::size_t kReadBytes = 256 * 1024;
+constexpr std::size_t kMostPacketBytes = 256 * limits::kMiB;  // names of millions of children
+
+}  // namespace
+
+// A socket, and the packets on it. Handlers that are under way keep it.
+class ZooKeeperConnection : public std::enable_shared_from_this<ZooKeeperConnection> {
+ public:
+  ZooKeeperConnection(asio::io_context& context, const io::Address& server,
+                      std::function<void(BytesView)> take)
+      : server_(server), resolver_(context), socket_(context), take_(std::move(take)) {}
+
+  void begin(const ClientTls& tls) {
+    if (server_.tls) {
+      auto context = make_client_context(tls);
+      if (!context) {
+        is_misconfigured_ = true;
+        return lose(context.error().message);
+      }
+      context_ = std::move(*context);
+      secured_.emplace(socket_, *context_);
+    }
+    resolver_.async_resolve(
+        server_.host, std::to_string(server_.port),
+        [self = shared_from_this()](const error_code& failed, const auto& found) {
+          if (failed) return self->lose(failed.message());
+          for (const auto& each : found) self->endpoints_.push_back(each.endpoint());
+          self->connect();
+        });
+  }
+
+  // Also what is sent before the connection is there.
+  void send(BytesView bytes) {
+    waiting_ += bytes;
+    flush();
+  }
+
+  bool is_open() const { return open_; }
+  bool is_down() const { return down_; }
+  const std::string& why_down() const { return why_; }
+  bool is_misconfigured() const { return is_misconfigured_; }
+  // The session is there: the first packet has come.
+  bool is_ready = false;
+
+  void lose(const std::string& why) {
+    if (down_) return;
+    down_ = true;
+    open_ = false;
+    why_ = why;
+    error_code ignored;
+    resolver_.cancel();
+    socket_.close(ignored);
+  }
+
+ private:
+  template <class Use>
+  void with_stream(Use&& use) {
+    if (secured_) return use(*secured_);
+    use(socket_);
+  }
+
+  void connect() {
+    asio::async_connect(socket_, endpoints_,
+                        [self = shared_from_this()](const error_code& failed, const auto&) {
+                          if (failed) return self->lose(failed.message());
+                          if (self->down_) return;
+                          error_code ignored;
+                          self->socket_.set_option(tcp::no_delay(true), ignored);
+                          self->secured_ ? self->shake_hands() : self->open();
+                        });
+  }
+
+  void shake_hands() {
+    io::expect_host(*secured_->native_handle(), server_.host);
+    secured_->async_handshake(ssl::stream_base::client, [self = shared_from_this()](
+                                                            const error_code& failed) {
+      if (failed) {
+        return self->lose(handshake_failure(failed.message(), *self->secured_->native_handle()));
+      }
+      if (!self->down_) self->open();
+    });
+  }
+
+  void open() {
+    open_ = true;
+    flush();
+    read();
+  }
+
+  void flush() {
+    if (!open_ || writing_ || waiting_.empty()) return;
+    output_ = std::exchange(waiting_, {});
+    writing_ = true;
+    with_stream([&](auto& stream) {
+      asio::async_write(stream, asio::buffer(output_),
+                        [self = shared_from_this()](const error_code& failed, std::size_t) {
+                          self->writing_ = false;
+                          if (failed) return self->lose(failed.message());
+                          self->flush();
+                        });
+    });
+  }
+
+  void read() {
+    with_stream([&](auto& stream) {
+      stream.async_read_some(asio::buffer(input_), [self = shared_from_this()](
+                                                       const error_code& failed, std::size_t size) {
+        if (failed) {
+          return self->lose(failed == asio::error::eof ? "closed" : failed.message());
+        }
+        self->take(size);
+      });
+    });
+  }
+
+  void take(std::size_t size) {
+    if (down_) return;  // whoever takes the packets may be gone
+    received_.append(input_.data(), size);
+    std::size_t at = 0;
+    while (received_.size() - at >= 4 && !down_) {
+      const BytesView rest = BytesView(received_).substr(at);
+      const std::int32_t length = zookeeper::Reader(rest).int32();
+      if (length < 0 || static_cast<std::size_t>(length) > kMostPacketBytes) {
+        return lose("it speaks another protocol, or sends more than 256 MiB at once");
+      }
+      const auto packet_bytes = static_cast<std::size_t>(length);
+      if (rest.size() < 4 + packet_bytes) break;
+      take_(rest.substr(4, packet_bytes));
+      at += 4 + packet_bytes;
+    }
+    received_.erase(0, at);
+    if (!down_) read();
+  }
+
+  io::Address server_;
+  tcp::resolver resolver_;
+  tcp::socket socket_;
+  std::function<void(BytesView)> take_;
+  std::unique_ptr<ssl::context> context_;
+  std::optional<ssl::stream<tcp::socket&>> secured_;  // around the socket, with TLS
+  std::vector<tcp::endpoint> endpoints_;
+  std::array<char, kReadBytes> input_{};
+  Bytes received_;
+  Bytes waiting_;
+  Bytes output_;
+  bool writing_ = false;
+  bool open_ = false;
+  bool down_ = false;
+  bool is_misconfigured_ = false;
+  std::string why_;
+};
+
+ZooKeeperSource::ZooKeeperSource(Pump& pump, ZooKeeperHosts hosts, Duration patience)
+    : pump_(pump), hosts_(std::move(hosts)), patience_(patience), tell_([](const std::string&) {}) {
+  CHECK(!hosts_.hosts.empty());
+}
+
+ZooKeeperSource::~ZooKeeperSource() {
+  if (connection_) connection_->lose("no longer wanted");
+}
+
+bool ZooKeeperSource::is_connected() const {
+  return connection_ && connection_->is_ready && !connection_->is_down();
+}
+
+void ZooKeeperSource::send(const Asked& asked) {
+  Bytes out;
+  zookeeper::append_question(++xid_, asked.opcode, asked.path, out);
+  connection_->send(out);
+}
+
+void ZooKeeperSource::ask(Opcode opcode, std::string path, Take take) {
+  asked_.push_back({opcode, std::move(path), std::move(take)});
+  if (is_connected()) send(asked_.back());
+}
+
+void ZooKeeperSource::take_packet(BytesView packet) {
+  if (!connection_->is_ready) {
+    const auto connected = zookeeper::decode_connected(packet);
+    if (!connected) return connection_->lose("it speaks another protocol");
+    // One of a session that has ended: there was none.
+    if (connected->timeout_ms <= 0) return connection_->lose("it wants no session");
+    connection_->is_ready = true;
+    return;
+  }
+  const auto header = zookeeper::decode_answer_header(packet);
+  if (!header) return connection_->lose("an answer cannot be read");
+  if (header->xid == zookeeper::kAuthXid) {
+    if (header->code == zk::Code::kOk) return;
+    is_auth_refused_ = true;
+    return connection_->lose("it refuses the credentials");
+  }
+  if (header->xid < 0) return;  // a watch's event, which nobody asked for, or a ping's answer
+  if (asked_.empty() || header->xid != answered_xid_ + 1) {
+    is_corrupt_ = true;
+    return connection_->lose("it answers what was not asked");
+  }
+  auto answer = zookeeper::decode_answer(asked_.front().opcode, packet);
+  if (!answer) {
+    is_corrupt_ = true;
+    return connection_->lose("an answer cannot be read");
+  }
+  ++answered_xid_;
+  ++answers_;
+  if (header->zxid > zxid_) zxid_ = header->zxid;
+  const Take take = std::move(asked_.front().take);
+  asked_.pop_front();
+  take(*std::move(answer));
+}
+
+Result<void> ZooKeeperSource::connect() {
+  if (connection_) connection_->lose("no longer wanted");
+  const auto take = [this](BytesView packet) { take_packet(packet); };
+  connection_ =
+      std::make_shared<ZooKeeperConnection>(pump_.context(), hosts_.hosts[current_], take);
+  Bytes out;
+  zookeeper::append({.last_zxid_seen = zxid_,
+                     .timeout_ms = kSessionTimeoutMs,
+                     .session = 0,
+                     .password = Bytes(zk::kPasswordBytes, '\0'),
+                     .has_read_only = true},
+                    out);
+  for (const auto& [scheme, credentials] : hosts_.auth) {
+    zookeeper::append_auth(scheme, credentials, out);
+  }
+  connection_->send(out);
+  connection_->begin(hosts_.tls);
+  pump_.run_until([&] { return connection_->is_ready || connection_->is_down(); }, kConnectLimit);
+  if (!connection_->is_ready || connection_->is_down()) {
+    connection_->lose(fmt::format("no session within {} ms", kConnectLimit.ms()));
+    return fail(connection_->is_misconfigured() ? ErrorCode::kInvalid : ErrorCode::kIo,
+                fmt::format("source: {}: {}", host(), connection_->why_down()));
+  }
+  xid_ = answered_xid_ = 0;
+  for (const Asked& asked : asked_) send(asked);
+  return {};
+}
+
+Result<void> ZooKeeperSource::run_until(const std::function<bool()>& done) {
+  Instant heard = now();
+  bool troubled = false;
+  for (std::size_t tries = 0; !done();) {
+    if (pump_.stopped()) return fail(ErrorCode::kIo, "stopped");
+    std::string trouble;
+    if (is_connected()) {
+      const std::uint64_t before = answers_;
+      pump_.run_until([&] { return done() || answers_ != before || connection_->is_down(); },
+                      kAnswerLimit);
+      if (answers_ != before) {
+        heard = now();
+        tries = 0;
+        if (std::exchange(troubled, false)) tell_("");
+        continue;
+      }
+      if (done() || pump_.stopped()) continue;
+      if (!connection_->is_down()) connection_->lose("no answer in time");
+      trouble = fmt::format("source: {}: {}", host(), connection_->why_down());
+    } else {
+      const auto connected = connect();
+      if (connected) continue;
+      if (connected.error().code == ErrorCode::kInvalid) return connected;
+      trouble = connected.error().message;
+    }
+    if (is_auth_refused_) return fail(ErrorCode::kInvalid, trouble);
+    if (is_corrupt_) return fail(ErrorCode::kCorrupt, trouble);
+    const bool enough = answers_ > 0 ? now() - heard > patience_ : ++tries >= hosts_.hosts.size();
+    if (enough) return fail(ErrorCode::kIo, trouble);
+    tell_(trouble + "; trying again");
+    troubled = true;
+    current_ = (current_ + 1) % hosts_.hosts.size();
+    pump_.run_for(kPause);
+  }
+  return {};
+}
+
+Result<ZooKeeperSource::Answer> ZooKeeperSource::ask_once(Opcode opcode, std::string path) {
+  std::optional<Answer> answer;
+  ask(opcode, std::move(path), [&answer](Answer given) { answer = std::move(given); });
+  TRY(run_until([&answer] { return answer.has_value(); }));
+  return *std::move(answer);
+}
+
+void ZooKeeperSource::close() {
+  if (!is_connected()) return;
+  bool closed = false;
+  ask(Opcode::kCloseSession, {}, [&closed](const Answer&) { closed = true; });
+  pump_.run_until([&] { return closed || connection_->is_down(); }, kFarewell);
+  connection_->lose("no longer wanted");
+  asked_.clear();
+}
+
+}  // namespace conclave::server
