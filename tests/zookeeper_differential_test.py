@@ -14,8 +14,8 @@ Accepted differences, and why:
 - checkWatches is about the connection that asks: to ZooKeeper 3.8 anybody's watch of the path will do.
 - A watch stays beside one of another kind on the same path, as in ZooKeeper 3.9: in 3.8 the later one takes
   the earlier one's place. The sessions of this test have one kind each.
-- Who has left a watch and may not read the node any more is told of it still, but by recursive watches
-  from above: ZooKeeper, since CVE-2024-23944, takes the watch away and says nothing.
+- Who has left a watch and may not read the node any more is not told of it, as in ZooKeeper since 3.8.4
+  (CVE-2024-23944). The 3.8.0 here still tells.
 - A `check` outside of a multi is answered; ZooKeeper's server fails to if the version is right, and
   closes the connection.
 - A session is not taken from its connection by somebody who names it with a wrong password.

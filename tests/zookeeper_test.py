@@ -38,6 +38,7 @@ from harness import wait_until
 from tls_test import Identity
 from zookeeper_wire import (
     ADD_WATCH,
+    CHECK_WATCHES,
     EXISTS,
     GET_CHILDREN,
     GET_DATA,
@@ -50,6 +51,7 @@ from zookeeper_wire import (
     four_letters,
     int32,
     read,
+    set_acl,
     set_data,
     set_watches,
     string,
@@ -509,6 +511,38 @@ class Order(KazooTest):
         while len(told) < len(expected) and time.monotonic() < deadline:
             told += [(event.type, event.path) for event in client.take_events(0.1)]
         self.assertEqual(told, expected)
+
+    def test_who_has_lost_the_right_to_read_is_not_told(self):
+        """As in ZooKeeper since 3.8.4; the watch ends all the same."""
+        owner, other = self.connect(0), self.connect(1)
+        owner.auth('digest', b'ann:pw')
+        mine = [(31, 'auth', '')]
+        owner.ask(create(self.path))
+        for name in ('data', 'deleted', 'parent'):
+            owner.ask(create(f'{self.path}/{name}'))
+        for name in ('data', 'deleted', 'made'):
+            other.ask(read(EXISTS, f'{self.path}/{name}', True))
+        other.ask(read(GET_CHILDREN, f'{self.path}/parent', True))
+        other.ask(read(GET_DATA, f'{self.path}/parent', True))
+        for name in ('data', 'deleted', 'parent'):
+            self.assertEqual(owner.ask(set_acl(f'{self.path}/{name}', mine)).err, 0)
+        owner.ask(set_data(f'{self.path}/data', b'x'))
+        owner.ask(delete(f'{self.path}/deleted'))
+        owner.ask(create(f'{self.path}/made', acl=mine))
+        owner.ask(create(f'{self.path}/parent/child'))
+        other.ask(read(EXISTS, '/'))
+        self.assertEqual(other.take_events(0.3), [])
+        for name in ('data', 'deleted', 'made'):
+            kind = (CHECK_WATCHES, string(f'{self.path}/{name}') + int32(2))
+            self.assertEqual(other.ask(kind).err, -121, name)
+        # What it proves counts from then on, without a request in between.
+        self.assertEqual(other.auth('digest', b'ann:pw').err, 0)
+        wait_until(
+            lambda: owner.ask(set_data(f'{self.path}/parent', b'x')).err == 0
+            and [event.path for event in other.take_events(0.1)] == [f'{self.path}/parent'],
+            20,
+            'an event',
+        )
 
 
 class BadInput(KazooTest):

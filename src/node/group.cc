@@ -291,7 +291,10 @@ void Group::write(ClientCall client, api::Request&& request) {
     return answer(client, std::move(*error));
   }
   if (auto* grant = std::get_if<api::LeaseGrantRequest>(&request.body)) complete(*grant);
-  if (zookeepers != nullptr) complete(*zookeepers);
+  if (zookeepers != nullptr) {
+    hear_of(client, zookeepers->caller);
+    complete(*zookeepers);
+  }
   const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
   Bytes command = store::encode_command(origin, request);
   if (command.size() > shared_.options.max_request_bytes) {

@@ -81,7 +81,11 @@ ZnodeChildren& ZnodeTree::children_of_parent(BytesView path) {
 
 void ZnodeTree::note(EventType type, const Node& node) {
   if (!state_.wants_znode_news) return;
-  changes_.push_back({type, node.path, node.znode.acl});
+  ZnodeChange& change = changes_.emplace_back(type, node.path, node.znode.acl);
+  if (type == EventType::kDataChanged) return;
+  const auto split = split_path(node.path);
+  CHECK(split.has_value());
+  change.parent_acl = existing(split->parent).node.znode.acl;
 }
 
 void ZnodeTree::create(BytesView path, const Znode& znode) {

@@ -319,6 +319,9 @@ class ZooKeeperSession final : public api::Session {
     if (std::ranges::find(caller_.ids, id) != caller_.ids.end()) return;
     identity_bytes_ += sizeof id + id.scheme.size() + id.id.size();
     caller_.ids.push_back(std::move(id));
+    // From now on it is told what it may read by this. Nobody waits for the answer.
+    effects.calls.push_back(
+        {next_call_++, {.body = zk::PingRequest{caller_}, .id = {}, .timeout_ms = {}}});
   }
 
   // --- requests in order ------------------------------------------------------------

@@ -208,6 +208,11 @@ TEST_F(ZooKeeperSessionTest, WhatIsSentWithTheFirstPacketWaitsForTheSession) {
   EXPECT_TRUE(effects_.calls.empty());
   EXPECT_FALSE(session_->takes_bytes());
   answer(connect, zk::Session{77, Bytes(16, 'p'), 10'000, 5});
+  const auto identified = take_call();
+  EXPECT_EQ(std::get<zk::PingRequest>(identified.request.body).caller.ids.size(), 2u);
+  effects_.send.clear();
+  answer(identified, std::monostate());
+  EXPECT_THAT(take_answers(), ElementsAre()) << "the client has its answer to auth";
   const auto read = take_call();
   const zk::Caller& caller = std::get<zk::ReadRequest>(read.request.body).caller;
   EXPECT_EQ(caller.session, 77);
