@@ -189,7 +189,7 @@ class Group {
   bool propose_own();
   bool propose_forwarded();
   void forward_writes();
-  peer::v1::Forward forward_frame(Epoch epoch, std::uint64_t number) const;
+  peer::v1::Forward forward_frame(Epoch epoch, std::uint64_t number, std::uint64_t heard) const;
   ForwardReceiver::Outcome take_forward(const peer::v1::Forward& forward);
   void propose_change();
   void keep_time();
