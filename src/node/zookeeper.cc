@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "node/group.h"
 #include "node/request_size.h"
+#include "store/znode_quota.h"
 
 namespace conclave::node {
 namespace {
@@ -73,6 +74,7 @@ void Group::complete(zk::WriteRequest& write) {
   // Within what a command may carry.
   constexpr std::uint64_t kLastTimeMs = std::uint64_t{1} << 47;
   write.time_ms = static_cast<std::int64_t>(std::min(shared_.clock.wall_ms(), kLastTimeMs));
+  if (store::creates_quota(write)) write.quotas = std::max(write.quotas, zk::Quotas::kCounted);
   auto* open = std::get_if<zk::OpenSession>(&write.op);
   if (open == nullptr) return;
   open->timeout_ms = std::max<std::int64_t>(open->timeout_ms, 1);

@@ -287,6 +287,8 @@ Result<void> read_zookeeper(const Settings& settings, ZooKeeperConfig& config) {
   config.local_reads = reads == "session";
   const std::string words = settings.text("zookeeper-words");
   for (const std::string_view word : split(words, ',')) config.words.emplace_back(word);
+  constexpr std::string_view kEnforce = "zookeeper-enforce-quota";
+  config.enforce_quota = TRY(of(settings, kEnforce, parse_bool(settings.text(kEnforce))));
   return {};
 }
 

@@ -35,6 +35,7 @@ struct ZooKeeperConfig {
   std::vector<Url> listen;  // https: with TLS; none: it is not served
   bool local_reads = false;
   std::vector<std::string> words;  // that are answered
+  bool enforce_quota = false;
 };
 
 struct Config {

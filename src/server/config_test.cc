@@ -369,15 +369,17 @@ peer-transport-security:
 
 TEST(Config, ZooKeepersClientsAreServedWhereThatIsAskedFor) {
   EXPECT_TRUE(parsed({}).zookeeper.listen.empty());
-  const Config config =
-      parsed({"--listen-zookeeper=127.0.0.1:2181,tls://[::1]:2281", "--cert-file=c", "--key-file=k",
-              "--zookeeper-reads=session", "--zookeeper-words=ruok,mntr"});
+  const Config config = parsed({"--listen-zookeeper=127.0.0.1:2181,tls://[::1]:2281",
+                                "--cert-file=c", "--key-file=k", "--zookeeper-reads=session",
+                                "--zookeeper-words=ruok,mntr", "--zookeeper-enforce-quota"});
   ASSERT_EQ(config.zookeeper.listen.size(), 2);
   EXPECT_EQ(config.zookeeper.listen[0].address().to_string(), "127.0.0.1:2181");
   EXPECT_FALSE(config.zookeeper.listen[0].address().tls);
   EXPECT_EQ(config.zookeeper.listen[1].address().to_string(), "[::1]:2281");
   EXPECT_TRUE(config.zookeeper.listen[1].address().tls);
   EXPECT_TRUE(config.zookeeper.local_reads);
+  EXPECT_TRUE(config.zookeeper.enforce_quota);
+  EXPECT_FALSE(parsed({}).zookeeper.enforce_quota);
   EXPECT_THAT(config.zookeeper.words, ElementsAre("ruok", "mntr"));
 }
 

@@ -34,6 +34,8 @@ constexpr auto kFlags = std::to_array<Flag>({
      "Or 'session': from the member's own state, never older than what the session has seen."},
     {"zookeeper-words", kUsed, false, "conf,cons,envi,isro,mntr,ruok,srvr,stat,wchs",
      "ZooKeeper's four-letter words that are answered, as word,...; * for all."},
+    {"zookeeper-enforce-quota", kUsed, true, "false",
+     "Refuse what exceeds the hard limits of ZooKeeper's quotas; the same on all members."},
     {"heartbeat-interval", kUsed, false, "100", "Milliseconds between a leader's heartbeats."},
     {"election-timeout", kUsed, false, "1000",
      "Milliseconds without a leader before an election; at least 5 heartbeats, at most 50000."},

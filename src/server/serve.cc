@@ -164,6 +164,7 @@ class Serving {
     if (config_.zookeeper.listen.empty()) return {};
     zookeeper::SessionOptions options;
     options.local_reads = config_.zookeeper.local_reads;
+    options.enforce_quotas = config_.zookeeper.enforce_quota;
     options.words.conclave_version = kConclaveVersion;
     options.words.data_dir = config_.data_dir;
     options.words.allowed = config_.zookeeper.words;

@@ -32,6 +32,8 @@ constexpr std::uint8_t kNativeVersion = 5;
 constexpr std::uint8_t kOwnedVersion = 6;
 // Of what ZooKeeper's clients ask for, and what is done for them.
 constexpr std::uint8_t kZooKeeperVersion = 7;
+// What they ask for, with zk::Quotas.
+constexpr std::uint8_t kQuotasVersion = 8;
 // version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
 constexpr std::size_t kBatchHeaderBytes = 1 + 8 + 8;
 
@@ -78,6 +80,7 @@ bool may_be_fenced(CommandKind kind) {
 }
 
 bool is_version_of(std::uint8_t version, CommandKind kind) {
+  if (kind == CommandKind::kZooKeeper && version == kQuotasVersion) return true;
   if (is_zookeepers(kind)) return version == kZooKeeperVersion;
   if (kind == CommandKind::kAuth) return version == kAskedVersion;
   if (version == kAskedVersion) return kind < CommandKind::kAuth;
@@ -185,7 +188,9 @@ struct RequestEncoder {
     return encoded(CommandKind::kLeave, leave, leave.name.size());
   }
   Bytes operator()(const api::zk::WriteRequest& request) const {
-    return encoded(CommandKind::kZooKeeper, request, content_bytes(request));
+    const bool has_quotas = request.quotas != api::zk::Quotas::kNone;
+    return encoded(CommandKind::kZooKeeper, has_quotas ? kQuotasVersion : kZooKeeperVersion,
+                   request, content_bytes(request));
   }
   Bytes operator()(const api::AlarmRequest& request) const {
     const Alarm alarm =
@@ -201,19 +206,23 @@ struct RequestEncoder {
 
   template <class Body>
   Bytes encoded(CommandKind kind, const Body& body, std::size_t content_bytes) const {
+    return encoded(kind, version_of(kind), body, content_bytes);
+  }
+  template <class Body>
+  Bytes encoded(CommandKind kind, std::uint8_t version, const Body& body,
+                std::size_t content_bytes) const {
     constexpr std::size_t kHeadBytes = 64;
     Bytes bytes;
     bytes.reserve(kHeadBytes + (id ? id->client.size() : 0) + identity.user.size() +
                   (fence ? fence->key.size() : 0) + content_bytes);
     Encoder out(bytes);
-    encode_head(out, kind, origin, id, version_of(kind), identity, fence);
+    encode_head(out, kind, origin, id, version, identity, fence);
     encode(out, body);
     return bytes;
   }
 
   std::uint8_t version_of(CommandKind kind) const {
     if (fence) CHECK(may_be_fenced(kind));
-    if (is_zookeepers(kind)) return kZooKeeperVersion;
     const bool is_asked = kind == CommandKind::kAuth || identity != api::Identity{};
     if (kind == CommandKind::kLeaseGrant && !identity.user.empty()) return kOwnedVersion;
     if (fence || is_asked) return kAskedVersion;
@@ -335,7 +344,7 @@ Command::Body decode_body(CommandKind kind, std::uint8_t version, Decoder& in) {
     case CommandKind::kAuth:
       return decode_auth(in);
     case CommandKind::kZooKeeper:
-      return decode_zookeeper(in);
+      return decode_zookeeper(in, version == kQuotasVersion);
     case CommandKind::kTouchSessions:
       return decode_touch(in);
     case CommandKind::kReapZnodes:

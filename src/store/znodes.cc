@@ -55,7 +55,9 @@ bool fits(std::int32_t wanted, std::int32_t version) {
 class Operations {
  public:
   Operations(StoreState& state, const zk::WriteRequest& request, zk::Zxid zxid)
-      : state_(state), request_(request), tree_(state, zxid) {}
+      : state_(state), request_(request), tree_(state, zxid) {
+    if (request.quotas != zk::Quotas::kNone) tree_.begin_quotas();
+  }
 
   OpOutcome operator()(const zk::Create& op) {
     if (!is_valid_mode(op)) return Failed(Code::kBadArguments);
@@ -73,6 +75,7 @@ class Operations {
     if (!is_valid_path(path)) return Failed(Code::kBadArguments);
     if (tree_.find(path) != nullptr) return Failed(Code::kNodeExists);
     if (is_ephemerals) return Failed(Code::kNoChildrenForEphemerals);
+    if (!has_room(path, 1, op.data.size(), 0)) return Failed(Code::kQuotaExceeded);
     tree_.create(path, new_node(op, *acl));
     return zk::Created{path, stat_of(path)};
   }
@@ -105,7 +108,10 @@ class Operations {
   OpOutcome operator()(const zk::SetData& op) {
     const auto node = node_for(op.path, zk::kWrite);
     if (!node) return Failed(node.error());
-    if (!fits(op.version, (*node)->znode.version)) return Failed(Code::kBadVersion);
+    const std::size_t before = (*node)->znode.data.size();
+    const bool is_fitting = fits(op.version, (*node)->znode.version);
+    if (!has_room(op.path, 0, op.data.size(), before)) return Failed(Code::kQuotaExceeded);
+    if (!is_fitting) return Failed(Code::kBadVersion);
     tree_.set_data(op.path, op.data, request_.time_ms);
     return zk::Changed{stat_of(op.path)};
   }
@@ -133,6 +139,13 @@ class Operations {
  private:
   bool may(const ZnodeTree::Node& node, std::int32_t permission) const {
     return is_allowed(node.znode.acl, permission, request_.caller.ids);
+  }
+
+  // For `nodes` more, and data of another size.
+  bool has_room(BytesView path, std::int64_t nodes, std::size_t bytes, std::size_t before) {
+    if (request_.quotas != zk::Quotas::kEnforced) return true;
+    const auto more = static_cast<std::int64_t>(bytes) - static_cast<std::int64_t>(before);
+    return !tree_.exceeds_quota(canonical_path(path), nodes, more);
   }
 
   zk::Stat stat_of(BytesView path) {

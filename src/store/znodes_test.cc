@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "store/replica.h"
 #include "store/znode_path.h"
+#include "store/znode_quota.h"
 
 namespace conclave::store {
 namespace {
@@ -41,6 +42,20 @@ class Znodes : public testing::Test {
     api::Request request;
     request.body = zk::ReadRequest{who(session), false, std::move(op)};
     return std::get<zk::Reply>(replica_.run(request).answer);
+  }
+
+  Code with_quotas(decltype(zk::WriteRequest::op) op, zk::Quotas quotas) {
+    api::Request request;
+    request.body = zk::WriteRequest{who(1), 1'000 + ++clock_, std::move(op), quotas};
+    return std::get<zk::Reply>(replica_.run(request).answer).code;
+  }
+  void set_quota(const Bytes& path, const Bytes& limits, zk::Quotas quotas = zk::Quotas::kCounted) {
+    create("/zookeeper/quota" + path);
+    with_quotas(zk::Create{quota_limits_path(path), limits, kOpen}, quotas);
+    with_quotas(zk::Create{quota_stats_path(path), "count=0,bytes=0", kOpen}, quotas);
+  }
+  Bytes stats(BytesView path) {
+    return std::get<zk::Data>(read(zk::GetData{quota_stats_path(path)}).result).data;
   }
 
   void open(zk::SessionId id, std::int64_t ttl_s = 10) {
@@ -560,6 +575,91 @@ TEST_F(Znodes, EtcdsHistoryHasGapsAndIsWhole) {
   }
   replica_.run("put b 1");
   create("/z");
+  expect_members_equal();
+}
+
+TEST_F(Znodes, WhatIsBelowAQuotaIsCounted) {
+  create("/a");
+  create("/a/1");
+  set_quota("/a", "count=1,bytes=1");
+  EXPECT_EQ(stats("/a"), "count=2,bytes=2");
+  const zk::Reply before = read(zk::Exists{quota_stats_path("/a")});
+  create("/a/2");
+  create("/a/2/3");
+  create("/ab");
+  set("/a/1", "12345");
+  EXPECT_EQ(stats("/a"), "count=4,bytes=8");
+  EXPECT_EQ(write(zk::Multi{{zk::Delete{"/a/2/3"}, zk::SetData{"/a", ""},
+                             zk::Create{"/a/4", "1234", kOpen}, zk::Delete{"/a/4"},
+                             zk::Create{"/a/4", "12", kOpen}}})
+                .code,
+            Code::kOk);
+  EXPECT_EQ(stats("/a"), "count=4,bytes=8");
+  const zk::Reply after = read(zk::Exists{quota_stats_path("/a")});
+  EXPECT_EQ(std::get<zk::Changed>(after.result), std::get<zk::Changed>(before.result));
+  set_quota("/a/2", "");
+  create("/a/2/x");
+  EXPECT_EQ(stats("/a"), "count=4,bytes=8") << "the nearest one counts";
+  EXPECT_EQ(stats("/a/2"), "count=2,bytes=2");
+  expect_members_equal();
+  EXPECT_EQ(erase(quota_limits_path("/a/2")), Code::kOk);
+  erase("/a/2/x");
+  EXPECT_EQ(stats("/a/2"), "count=2,bytes=2");
+  EXPECT_EQ(stats("/a"), "count=3,bytes=7");
+  expect_members_equal();
+}
+
+TEST_F(Znodes, WhatEndsWithASessionIsCounted) {
+  open(2);
+  create("/a");
+  set_quota("/a", "");
+  create("/a/e", Mode::kEphemeral, 2);
+  create("/a/f", Mode::kEphemeral, 2);
+  EXPECT_EQ(stats("/a"), "count=3,bytes=3");
+  write(zk::CloseSession{}, 2);
+  EXPECT_EQ(stats("/a"), "count=1,bytes=1");
+  expect_members_equal();
+}
+
+TEST_F(Znodes, HardLimitsAreHeldToWhereThatIsAskedFor) {
+  create("/a");
+  set_quota("/a", "count=1,bytes=1=;byteHardLimit=9;countHardLimit=3");
+  const auto create_enforced = [&](const Bytes& path, const Bytes& data) {
+    return with_quotas(zk::Create{path, data, kOpen}, zk::Quotas::kEnforced);
+  };
+  EXPECT_EQ(create_enforced("/a/1", "12345"), Code::kOk);
+  EXPECT_EQ(create_enforced("/a/2", "1234"), Code::kQuotaExceeded) << "10 bytes";
+  EXPECT_EQ(create_enforced("/a/2", "123"), Code::kOk);
+  EXPECT_EQ(create_enforced("/a/3", ""), Code::kQuotaExceeded) << "4 nodes";
+  const auto set_enforced = [&](const Bytes& data) {
+    return with_quotas(zk::SetData{"/a/1", data, -1}, zk::Quotas::kEnforced);
+  };
+  EXPECT_EQ(set_enforced("123456"), Code::kQuotaExceeded);
+  EXPECT_EQ(set_enforced("12345"), Code::kOk);
+  EXPECT_EQ(set("/a/1", "123456789"), Code::kOk) << "by a member that does not ask for it";
+  EXPECT_EQ(create("/a/3"), "/a/3");
+  EXPECT_EQ(stats("/a"), "count=4,bytes=14");
+  EXPECT_EQ(with_quotas(zk::Multi{{zk::Delete{"/a/3"}, zk::Delete{"/a/2"}, zk::Delete{"/a/1"},
+                                   zk::Create{"/a/4", "", kOpen}, zk::Create{"/a/5", "", kOpen},
+                                   zk::Create{"/a/6", "", kOpen}}},
+                        zk::Quotas::kEnforced),
+            Code::kOk);
+  EXPECT_EQ(stats("/a"), "count=4,bytes=14") << "the last one was one too many";
+  expect_members_equal();
+}
+
+// As builds before quotas apply them.
+TEST_F(Znodes, AQuotaOfACommandWithoutThemIsNone) {
+  create("/a");
+  set_quota("/a", "count=1", zk::Quotas::kNone);
+  create("/a/1");
+  EXPECT_EQ(stats("/a"), "count=0,bytes=0");
+  EXPECT_EQ(write_snapshot(replica_.store)[2], '\7') << "for builds that know no quotas";
+  erase(quota_limits_path("/a"));
+  erase(quota_stats_path("/a"));
+  set_quota("/a", "count=1");
+  EXPECT_EQ(stats("/a"), "count=2,bytes=2");
+  EXPECT_EQ(write_snapshot(replica_.store)[2], '\x08');
   expect_members_equal();
 }
 

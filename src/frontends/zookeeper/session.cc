@@ -367,8 +367,10 @@ class ZooKeeperSession final : public api::Session {
       zk::Caller caller{caller_.session, caller_.generation, std::move(next.ids)};
       api::Request request{.body = {}, .id = {}, .timeout_ms = {}};
       if (auto* write = std::get_if<Write>(&next.request.what)) {
-        request.body =
-            zk::WriteRequest{.caller = std::move(caller), .time_ms = 0, .op = std::move(*write)};
+        zk::WriteRequest body{
+            .caller = std::move(caller), .time_ms = 0, .op = std::move(*write), .quotas = {}};
+        if (options_.enforce_quotas && zk::may_grow(body)) body.quotas = zk::Quotas::kEnforced;
+        request.body = std::move(body);
       } else {
         request.body = zk::ReadRequest{.caller = std::move(caller),
                                        .local = options_.local_reads && !is_sync(next.request),

@@ -29,6 +29,8 @@ struct SessionOptions {
   // Reads are answered from the member's own state, which may be older than what others have seen,
   // but not older than what this session has: ZooKeeper's own promise.
   bool local_reads = false;
+  // Hard limits of quotas are held to.
+  bool enforce_quotas = false;
   // A connection that has not completed a packet in this time is closed.
   Duration packet_deadline = milliseconds(limits::kClientIdleHeaderMs);
   // The time, for latencies, which only people read; and what the process knows. May be null.
