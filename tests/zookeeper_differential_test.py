@@ -24,6 +24,8 @@ Accepted differences, and why:
 - `sasl` is refused: ZooKeeper answers an empty token where it has not been set up for it.
 """
 
+import base64
+import hashlib
 import random
 import time
 
@@ -282,6 +284,12 @@ class BesideZooKeeper(zookeeper_cluster.ZooKeeperTest):
 
 
 class Differential(BesideZooKeeper):
+    super_digest = 'super:' + base64.b64encode(hashlib.sha1(b'super:secret').digest()).decode()
+    flags = BesideZooKeeper.flags + ('--zookeeper-super-digest', super_digest)
+    properties = BesideZooKeeper.properties + [
+        'zookeeper.DigestAuthenticationProvider.superDigest=' + super_digest
+    ]
+
     def test_generated_requests(self):
         for seed in range(4 if harness.Options.quick else 12):
             with self.subTest(seed=seed):
@@ -423,6 +431,27 @@ class Differential(BesideZooKeeper):
                 self.ask_both(number, set_acl('/r/o', acl, 0))
                 self.ask_both(1, get_acl('/r/o'))
                 self.ask_both(0, delete('/r/o'))
+
+    def test_the_super_user(self):
+        nobodys = [(31, 'digest', 'nobody:x')]
+        for side in self.sides:
+            self.assertEqual(side.clients[1].auth('digest', b'super:secret').err, 0)
+            side.clients[2].auth('digest', b'super:wrong')
+        self.ask_both(0, create('/super', b'x', nobodys))
+        self.ask_both(0, create('/supers', b'x', [(31, 'digest', self.super_digest)]))
+        for number in (0, 2, 1):
+            for path in ('/super', '/supers'):
+                self.ask_both(number, read(GET_DATA, path))
+                self.ask_both(number, get_acl(path))
+                self.ask_both(number, set_data(path, b'y'))
+                self.ask_both(number, create(f'{path}/c', b'', [(31, 'auth', '')]))
+                self.ask_both(number, multi([check(path, -1), set_data(path, b'z')]))
+                self.ask_both(number, get_acl(f'{path}/c'))
+                self.ask_both(number, set_acl(path, nobodys))
+                self.ask_both(number, delete(f'{path}/c'))
+            self.ask_both(number, set_data('/zookeeper/config', b''))
+        found = [sorted(side.clients[1].ask((WHO_AM_I, b'')).body) for side in self.sides]
+        self.assertEqual(*found)
 
     def test_who_asks(self):
         found = []

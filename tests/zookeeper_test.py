@@ -655,6 +655,36 @@ class Words(KazooTest):
         self.assertEqual(four_letters(address, 'nope'), '')
 
 
+class FewConnections(zookeeper_cluster.ZooKeeperTest):
+    members = 1
+    flags = ('--zookeeper-max-connections-per-address', '3')
+
+    def test_an_address_has_so_many_connections(self):
+        clients = [self.connect() for _ in range(3)]
+        with self.assertRaises((Closed, ConnectionError)):
+            self.connect()
+        for client in clients:
+            self.assertEqual(client.ask(read(EXISTS, '/')).err, 0)
+        said = self.cluster.members[0].log()
+        self.assertIn('3 connections of its address are open', said)
+        clients[0].drop()
+
+        def connects():
+            try:
+                self.connect()
+                return True
+            except (Closed, ConnectionError):
+                return False
+
+        wait_until(connects, 10, 'the place of the one that has gone')
+        clients[1].drop()
+        wait_until(
+            lambda: 'maxClientCnxns=3\n' in four_letters(self.cluster.members[0].zookeeper, 'conf'),
+            10,
+            'the answer to a word',
+        )
+
+
 class AllWords(zookeeper_cluster.ZooKeeperTest):
     members = 1
     flags = ('--zookeeper-words', '*')

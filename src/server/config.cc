@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "frontends/zookeeper/digest.h"
 #include "server/auth_token.h"
 #include "server/passwords.h"
 #include "server/settings.h"
@@ -289,6 +290,12 @@ Result<void> read_zookeeper(const Settings& settings, ZooKeeperConfig& config) {
   for (const std::string_view word : split(words, ',')) config.words.emplace_back(word);
   constexpr std::string_view kEnforce = "zookeeper-enforce-quota";
   config.enforce_quota = TRY(of(settings, kEnforce, parse_bool(settings.text(kEnforce))));
+  config.max_per_address = TRY(number(settings, "zookeeper-max-connections-per-address"));
+  constexpr std::string_view kSuper = "zookeeper-super-digest";
+  config.super_digest = settings.text(kSuper);
+  if (!config.super_digest.empty() && !zookeeper::is_digest_id(config.super_digest)) {
+    return invalid(settings, kSuper, "it must be a user's name, a colon, and 28 letters of base64");
+  }
   return {};
 }
 

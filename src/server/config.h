@@ -36,6 +36,8 @@ struct ZooKeeperConfig {
   bool local_reads = false;
   std::vector<std::string> words;  // that are answered
   bool enforce_quota = false;
+  std::string super_digest;
+  std::uint64_t max_per_address = 0;  // 0: no limit
 };
 
 struct Config {

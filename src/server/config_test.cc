@@ -371,7 +371,9 @@ TEST(Config, ZooKeepersClientsAreServedWhereThatIsAskedFor) {
   EXPECT_TRUE(parsed({}).zookeeper.listen.empty());
   const Config config = parsed({"--listen-zookeeper=127.0.0.1:2181,tls://[::1]:2281",
                                 "--cert-file=c", "--key-file=k", "--zookeeper-reads=session",
-                                "--zookeeper-words=ruok,mntr", "--zookeeper-enforce-quota"});
+                                "--zookeeper-words=ruok,mntr", "--zookeeper-enforce-quota",
+                                "--zookeeper-super-digest=bob:ikIaKsbtGweaHnb/jKn7OHqbunM=",
+                                "--zookeeper-max-connections-per-address=60"});
   ASSERT_EQ(config.zookeeper.listen.size(), 2);
   EXPECT_EQ(config.zookeeper.listen[0].address().to_string(), "127.0.0.1:2181");
   EXPECT_FALSE(config.zookeeper.listen[0].address().tls);
@@ -379,6 +381,8 @@ TEST(Config, ZooKeepersClientsAreServedWhereThatIsAskedFor) {
   EXPECT_TRUE(config.zookeeper.listen[1].address().tls);
   EXPECT_TRUE(config.zookeeper.local_reads);
   EXPECT_TRUE(config.zookeeper.enforce_quota);
+  EXPECT_EQ(config.zookeeper.super_digest, "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=");
+  EXPECT_EQ(config.zookeeper.max_per_address, 60u);
   EXPECT_FALSE(parsed({}).zookeeper.enforce_quota);
   EXPECT_THAT(config.zookeeper.words, ElementsAre("ruok", "mntr"));
 }
@@ -388,6 +392,11 @@ TEST(Config, WhatIsWrongAboutZooKeepersFlags) {
             "--listen-zookeeper: \"2181\" does not have the form host:port");
   EXPECT_EQ(refused({"--listen-zookeeper=tls://h:2281"}),
             "--listen-zookeeper: tls:// needs --cert-file and --key-file");
+  EXPECT_EQ(
+      refused({"--zookeeper-super-digest=bob:pw"}),
+      "--zookeeper-super-digest: it must be a user's name, a colon, and 28 letters of base64");
+  EXPECT_THAT(refused({"--zookeeper-max-connections-per-address=-1"}),
+              HasSubstr("--zookeeper-max-connections-per-address"));
   EXPECT_EQ(refused({"--zookeeper-reads=stale"}),
             "--zookeeper-reads: \"stale\" is neither linearizable nor session");
 }

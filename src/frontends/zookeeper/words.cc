@@ -113,10 +113,10 @@ std::string server_text(const Told& told, bool with_clients) {
 std::string configuration_text(const Told& told) {
   const auto port_text = [](std::uint16_t port) { return port == 0 ? -1 : int{port}; };
   return fmt::format(
-      "clientPort={}\nsecureClientPort={}\ndataDir={}\ntickTime={}\nmaxClientCnxns=0\n"
+      "clientPort={}\nsecureClientPort={}\ndataDir={}\ntickTime={}\nmaxClientCnxns={}\n"
       "minSessionTimeout={}\nmaxSessionTimeout={}\nserverId={}\n",
       port_text(told.settings.port), port_text(told.settings.secure_port), told.settings.data_dir,
-      kTickMs, limits::kZooKeeperMinSessionTicks * kTickMs,
+      kTickMs, told.settings.max_per_address, limits::kZooKeeperMinSessionTicks * kTickMs,
       limits::kZooKeeperMaxSessionTicks * kTickMs,
       told.answers.empty() ? 0 : told.answers[0].header.member.value);
 }

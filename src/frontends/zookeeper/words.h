@@ -19,6 +19,7 @@ struct WordSettings {
   std::uint16_t port = 0;         // 0: none without TLS
   std::uint16_t secure_port = 0;  // 0: none with
   std::string data_dir;
+  std::size_t max_per_address = 0;
   // The words that are answered; "*": all. ZooKeeper's own default is `srvr` alone.
   std::vector<std::string> allowed = {"conf", "cons", "envi", "isro", "mntr",
                                       "ruok", "srvr", "stat", "wchs"};
