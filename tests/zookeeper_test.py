@@ -39,6 +39,7 @@ from tls_test import Identity
 from zookeeper_wire import (
     ADD_WATCH,
     CHECK_WATCHES,
+    CLASSES,
     EXISTS,
     GET_CHILDREN,
     GET_DATA,
@@ -683,6 +684,56 @@ class FewConnections(zookeeper_cluster.ZooKeeperTest):
             10,
             'the answer to a word',
         )
+
+
+class Configuration(zookeeper_cluster.ZooKeeperTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = zookeeper_cluster.AdvertisingCluster(3).start()
+
+    def members(self):
+        """id -> the line's value, and the version."""
+        data, stat = self.connect().ask(read(GET_DATA, '/zookeeper/config')).body
+        *lines, version = data.decode().split('\n')
+        self.assertEqual(version, f'version={stat.mzxid:x}')
+        return dict(line.removeprefix('server.').split('=') for line in lines)
+
+    def test_who_the_members_are(self):
+        def as_expected():
+            expected = sorted(
+                f'127.0.0.1:{each.peer_port}:{each.peer_port + 1}:participant;127.0.0.1:{each.zookeeper_port}'
+                for each in self.cluster.members
+            )
+            return sorted(self.members().values()) == expected
+
+        wait_until(as_expected, 20, 'all to have told their addresses')
+        hosts = ','.join(sorted('%s:%s' % member.zookeeper for member in self.cluster.members))
+        command = ['java', '-cp', CLASSES, 'org.apache.zookeeper.ZooKeeperMain']
+        command += ['-server', self.cluster.hosts, 'config', '-c']
+        said = subprocess.run(command, text=True, capture_output=True, timeout=60, check=False)
+        self.assertEqual(said.returncode, 0, said.stderr)
+        told = said.stdout.strip().split('\n')[-1].split(' ')[-1]
+        self.assertEqual(','.join(sorted(told.split(','))), hosts, said.stdout)
+
+    def test_a_change_of_members_is_told(self):
+        client = self.connect(1)
+        client.ask(read(GET_DATA, '/zookeeper/config', True))
+        before = self.members()
+        add = ('member', 'add', 'm9', '--learner', '--peer-urls=http://127.0.0.1:9')
+        added = harness.etcdctl(self.cluster.endpoints, *add)
+        self.assertEqual(added.returncode, 0, added.stderr)
+        wait_until(
+            lambda: [event.path for event in client.take_events(0.1)] == ['/zookeeper/config'],
+            20,
+            'the event',
+        )
+        after = self.members()
+        new = set(after) - set(before)
+        self.assertEqual([after[each] for each in new], ['127.0.0.1:9:10:observer'])
+        member = f'{int(new.pop()) % (1 << 64):x}'
+        removed = harness.etcdctl(self.cluster.endpoints, 'member', 'remove', member)
+        self.assertEqual(removed.returncode, 0, removed.stderr)
+        self.assertEqual(self.members(), before)
 
 
 class AllWords(zookeeper_cluster.ZooKeeperTest):

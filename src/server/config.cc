@@ -280,6 +280,11 @@ Result<void> read_zookeeper(const Settings& settings, ZooKeeperConfig& config) {
     }
     config.listen.push_back(*url);
   }
+  config.advertise = settings.text("zookeeper-advertise");
+  if (!config.advertise.empty() && !parse_url("http://" + config.advertise)) {
+    return invalid(settings, "zookeeper-advertise",
+                   fmt::format("\"{}\" does not have the form host:port", config.advertise));
+  }
   const std::string reads = settings.text("zookeeper-reads");
   if (reads != "linearizable" && reads != "session") {
     return invalid(settings, "zookeeper-reads",

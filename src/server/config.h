@@ -35,6 +35,7 @@ struct ZooKeeperConfig {
   std::vector<Url> listen;  // https: with TLS; none: it is not served
   bool local_reads = false;
   std::vector<std::string> words;  // that are answered
+  std::string advertise;  // "host:port"; empty: nothing
   bool enforce_quota = false;
   std::string super_digest;
   std::uint64_t max_per_address = 0;  // 0: no limit

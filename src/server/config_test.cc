@@ -369,11 +369,12 @@ peer-transport-security:
 
 TEST(Config, ZooKeepersClientsAreServedWhereThatIsAskedFor) {
   EXPECT_TRUE(parsed({}).zookeeper.listen.empty());
-  const Config config = parsed({"--listen-zookeeper=127.0.0.1:2181,tls://[::1]:2281",
-                                "--cert-file=c", "--key-file=k", "--zookeeper-reads=session",
-                                "--zookeeper-words=ruok,mntr", "--zookeeper-enforce-quota",
-                                "--zookeeper-super-digest=bob:ikIaKsbtGweaHnb/jKn7OHqbunM=",
-                                "--zookeeper-max-connections-per-address=60"});
+  const Config config =
+      parsed({"--listen-zookeeper=127.0.0.1:2181,tls://[::1]:2281", "--cert-file=c", "--key-file=k",
+              "--zookeeper-reads=session", "--zookeeper-words=ruok,mntr",
+              "--zookeeper-enforce-quota", "--zookeeper-advertise=10.0.0.1:2181",
+              "--zookeeper-super-digest=bob:ikIaKsbtGweaHnb/jKn7OHqbunM=",
+              "--zookeeper-max-connections-per-address=60"});
   ASSERT_EQ(config.zookeeper.listen.size(), 2);
   EXPECT_EQ(config.zookeeper.listen[0].address().to_string(), "127.0.0.1:2181");
   EXPECT_FALSE(config.zookeeper.listen[0].address().tls);
@@ -381,6 +382,7 @@ TEST(Config, ZooKeepersClientsAreServedWhereThatIsAskedFor) {
   EXPECT_TRUE(config.zookeeper.listen[1].address().tls);
   EXPECT_TRUE(config.zookeeper.local_reads);
   EXPECT_TRUE(config.zookeeper.enforce_quota);
+  EXPECT_EQ(config.zookeeper.advertise, "10.0.0.1:2181");
   EXPECT_EQ(config.zookeeper.super_digest, "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=");
   EXPECT_EQ(config.zookeeper.max_per_address, 60u);
   EXPECT_FALSE(parsed({}).zookeeper.enforce_quota);
@@ -397,6 +399,8 @@ TEST(Config, WhatIsWrongAboutZooKeepersFlags) {
       "--zookeeper-super-digest: it must be a user's name, a colon, and 28 letters of base64");
   EXPECT_THAT(refused({"--zookeeper-max-connections-per-address=-1"}),
               HasSubstr("--zookeeper-max-connections-per-address"));
+  EXPECT_EQ(refused({"--zookeeper-advertise=2181"}),
+            "--zookeeper-advertise: \"2181\" does not have the form host:port");
   EXPECT_EQ(refused({"--zookeeper-reads=stale"}),
             "--zookeeper-reads: \"stale\" is neither linearizable nor session");
 }

@@ -30,6 +30,8 @@ constexpr auto kFlags = std::to_array<Flag>({
      "URLs to listen on for the other members."},
     {"listen-zookeeper", kUsed, false, "",
      "Addresses to listen on for ZooKeeper's clients, as host:port,... or tls://host:port."},
+    {"zookeeper-advertise", kUsed, false, "",
+     "host:port where ZooKeeper's clients reach this member, for /zookeeper/config."},
     {"zookeeper-reads", kUsed, false, "linearizable",
      "Or 'session': from the member's own state, never older than what the session has seen."},
     {"zookeeper-words", kUsed, false, "conf,cons,envi,isro,mntr,ruok,srvr,stat,wchs",

@@ -32,8 +32,9 @@ constexpr std::uint8_t kNativeVersion = 5;
 constexpr std::uint8_t kOwnedVersion = 6;
 // Of what ZooKeeper's clients ask for, and what is done for them.
 constexpr std::uint8_t kZooKeeperVersion = 7;
-// What they ask for, with zk::Quotas.
+// What they ask for, with zk::Quotas; and a publication that says where they reach the member.
 constexpr std::uint8_t kQuotasVersion = 8;
+constexpr std::uint8_t kZooKeeperAddressVersion = 8;
 // version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
 constexpr std::size_t kBatchHeaderBytes = 1 + 8 + 8;
 
@@ -89,7 +90,10 @@ bool is_version_of(std::uint8_t version, CommandKind kind) {
   if (is_native(kind)) return version == kNativeVersion;
   if (kind == CommandKind::kFoundMembers && version == kWitnessVersion) return true;
   if (kind >= CommandKind::kFoundMembers) return version == kMembersVersion;
-  if (kind == CommandKind::kPublishMember && version == kMembersVersion) return true;
+  if (kind == CommandKind::kPublishMember &&
+      (version == kMembersVersion || version == kZooKeeperAddressVersion)) {
+    return true;
+  }
   return version == kCommandVersion;
 }
 
@@ -252,9 +256,13 @@ PublishMember decode_publish(Decoder& in, std::uint8_t version) {
   PublishMember publish;
   publish.member = decode_member(in);
   if (publish.member.is_witness) in.fail();  // a founding says so
-  if (version == kMembersVersion) {
+  if (version != kCommandVersion) {
     publish.directory = in.fixed64();
     if (publish.directory == 0) in.fail();
+  }
+  if (version == kZooKeeperAddressVersion) {
+    publish.zookeeper = in.bytes();
+    if (publish.zookeeper.empty()) in.fail();
   }
   return publish;
 }
@@ -412,10 +420,14 @@ Bytes encode_command(const Origin& origin, const api::Request& request) {
 Bytes encode_command(const Origin& origin, const PublishMember& publish) {
   Bytes bytes;
   Encoder out(bytes);
-  const std::uint8_t version = publish.directory == 0 ? kCommandVersion : kMembersVersion;
+  std::uint8_t version = publish.directory == 0 ? kCommandVersion : kMembersVersion;
+  if (!publish.zookeeper.empty()) version = kZooKeeperAddressVersion;
   encode_head(out, CommandKind::kPublishMember, origin, std::nullopt, version);
   encode(out, publish.member);
   if (publish.directory != 0) out.fixed64(publish.directory);
+  if (publish.zookeeper.empty()) return bytes;
+  CHECK(publish.directory != 0);
+  out.bytes(publish.zookeeper);
   return bytes;
 }
 

@@ -8,7 +8,7 @@ namespace {
 
 // The lowest that can say it all, for the sake of older builds.
 std::uint8_t version_of(const SnapshotHead& head) {
-  if (head.has_quotas) return kSnapshotQuotasVersion;
+  if (head.has_quotas || !head.facts.zookeeper.empty()) return kSnapshotQuotasVersion;
   if (head.has_current) return kSnapshotCurrentVersion;
   if (head.has_lease_users) return kSnapshotLeaseUsersVersion;
   if (!head.auth.is_blank()) return kSnapshotAuthVersion;
@@ -42,6 +42,7 @@ void encode(Encoder& out, const SnapshotHead& head) {
   const bool has_auth = version >= kSnapshotAuthVersion && !head.auth.is_blank();
   if (version >= kSnapshotCurrentVersion) out.u8(has_auth ? 1 : 0);
   if (has_auth) head.auth.encode(out);
+  if (version >= kSnapshotQuotasVersion) encode_zookeeper(out, facts);
 }
 
 SnapshotHead decode_head(Decoder& in) {
@@ -67,6 +68,7 @@ SnapshotHead decode_head(Decoder& in) {
   bool has_auth = version >= kSnapshotAuthVersion;
   if (version >= kSnapshotCurrentVersion) has_auth = in.flags(1) != 0;
   if (has_auth) head.auth = Auth::decode(in);
+  if (version >= kSnapshotQuotasVersion) decode_zookeeper(in, head.facts);
   head.has_lease_users = version >= kSnapshotLeaseUsersVersion;
   head.has_current = version >= kSnapshotCurrentVersion;
   head.has_quotas = version >= kSnapshotQuotasVersion;

@@ -31,7 +31,7 @@ inline constexpr std::uint8_t kSnapshotAuthVersion = 5;
 inline constexpr std::uint8_t kSnapshotLeaseUsersVersion = 6;
 // Has keys in keyspaces without history, as bases.
 inline constexpr std::uint8_t kSnapshotCurrentVersion = 7;
-// Has them in Keyspace::kZnodeQuota, too.
+// May have them in Keyspace::kZnodeQuota, too; and has the addresses for ZooKeeper's clients.
 inline constexpr std::uint8_t kSnapshotQuotasVersion = 8;
 // Far above any record; a longer frame is damage and must not be waited for.
 inline constexpr std::uint64_t kMaxFrameBytes = 256ull << 20;

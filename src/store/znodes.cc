@@ -8,6 +8,7 @@
 #include "store/codec.h"
 #include "store/lease.h"
 #include "store/znode_acl.h"
+#include "store/znode_config.h"
 #include "store/znode_path.h"
 #include "store/znode_tree.h"
 
@@ -232,9 +233,12 @@ class Application {
     state_.leases.grant(op.id, op.ttl_s, state_.stamp);
     state_.lease_counts.grant(op.ttl_s);
     const ZnodeSession session{op.password, op.timeout_ms, 1};
-    Mvcc::Write write(state_.mvcc);
-    found_tree(state_.mvcc, write);
-    write.put(Keyspace::kZnodeSession, session_key(op.id), encode(session), op.id);
+    {
+      Mvcc::Write write(state_.mvcc);
+      found_tree(state_.mvcc, write);
+      write.put(Keyspace::kZnodeSession, session_key(op.id), encode(session), op.id);
+    }
+    refresh_config(state_, false);
     return reply(Code::kOk, answer_of(op.id, session));
   }
 

@@ -3,6 +3,7 @@
 
 #include "store/znodes.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/limits.h"
@@ -661,6 +662,66 @@ TEST_F(Znodes, AQuotaOfACommandWithoutThemIsNone) {
   EXPECT_EQ(stats("/a"), "count=2,bytes=2");
   EXPECT_EQ(write_snapshot(replica_.store)[2], '\x08');
   expect_members_equal();
+}
+
+// --- /zookeeper/config ---
+
+class Config : public Znodes {
+ protected:
+  static api::Member member(std::uint64_t id, const std::string& host, bool is_learner = false) {
+    return {.id = NodeId{id},
+            .name = host,
+            .peer_urls = {"http://" + host + ":2380"},
+            .client_urls = {},
+            .is_learner = is_learner};
+  }
+  std::string publish(const api::Member& member, const std::string& address) {
+    return commit(encode_command({}, PublishMember{member, 7, address}));
+  }
+  zk::Data config() { return std::get<zk::Data>(read(zk::GetData{"/zookeeper/config"}).result); }
+};
+
+TEST_F(Config, SaysWhoTheMembersAre) {
+  EXPECT_EQ(publish(member(2, "m2"), ""), "");
+  EXPECT_EQ(config().data, "") << "as long as nobody tells an address";
+  EXPECT_EQ(publish(member(1, "m1"), "m1:2181"), "changed /zookeeper/config; ");
+  const zk::Data first = config();
+  const std::string lines =
+      "server.1=m1:2380:2381:participant;m1:2181\nserver.2=m2:2380:2381:participant\nversion=";
+  EXPECT_EQ(first.data, lines + fmt::format("{:x}", replica_.store.revision()));
+  EXPECT_EQ(first.stat.mzxid, replica_.store.revision());
+  EXPECT_EQ(publish(member(1, "m1"), "m1:2181"), "") << "nothing new";
+  EXPECT_EQ(config(), first);
+  expect_members_equal();
+
+  commit(encode_command({}, FoundMembers{{member(1, "m1"), member(2, "m2")}}));
+  MemberChange change;
+  change.id = NodeId{~std::uint64_t{0}};
+  change.is_learner = true;
+  change.peer_urls = {"http://[::1]:9"};
+  EXPECT_EQ(commit(encode_command({}, change)), "changed /zookeeper/config; ");
+  EXPECT_THAT(config().data, testing::HasSubstr("\nserver.-1=[::1]:9:10:observer\nversion="));
+  EXPECT_GT(config().stat.mzxid, first.stat.mzxid);
+  change.kind = MemberChange::Kind::kRemove;
+  change.id = NodeId{1};
+  EXPECT_EQ(commit(encode_command({}, change)), "changed /zookeeper/config; ");
+  EXPECT_EQ(config().data, "") << "the last one with an address has gone";
+  expect_members_equal();
+}
+
+TEST_F(Config, IsThereFromTheFirstSessionOn) {
+  Replica replica;
+  replica.commit(encode_command({}, PublishMember{member(1, "m1"), 7, "m1:2181"}));
+  const Revision before = replica.store.revision();
+  api::Request request;
+  request.body = zk::WriteRequest{{}, 5, zk::OpenSession{10'000, 10, 9, Bytes(16, 'p')}};
+  replica.run(request);
+  EXPECT_EQ(replica.store.revision(), before + 2);
+  api::Request get;
+  get.body = zk::ReadRequest{{9, 1, {}}, false, zk::GetData{"/zookeeper/config"}};
+  const auto reply = std::get<zk::Reply>(replica.run(get).answer);
+  EXPECT_EQ(std::get<zk::Data>(reply.result).data,
+            fmt::format("server.1=m1:2380:2381:participant;m1:2181\nversion={:x}", before + 2));
 }
 
 }  // namespace
