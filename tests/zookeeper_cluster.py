@@ -27,6 +27,11 @@ class Member(harness.Member):
         return super().command() + addresses + ['--zookeeper-admin', tls + '%s:%s' % self.admin]
 
 
+class AdvertisingMember(Member):
+    def command(self):
+        return super().command() + ['--zookeeper-advertise', '%s:%s' % self.zookeeper]
+
+
 class Members:
     def new_member(self, name):
         self._made.append(Member(self, name))
@@ -40,6 +45,14 @@ class Members:
 
 class Cluster(Members, harness.Cluster):
     pass
+
+
+class AdvertisingCluster(Cluster):
+    """Whose members say where ZooKeeper's clients reach them."""
+
+    def new_member(self, name):
+        self._made.append(AdvertisingMember(self, name))
+        return self._made[-1]
 
 
 class SecureCluster(Members, TlsCluster):

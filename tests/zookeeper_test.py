@@ -38,6 +38,8 @@ from harness import wait_until
 from tls_test import Identity
 from zookeeper_wire import (
     ADD_WATCH,
+    CHECK_WATCHES,
+    CLASSES,
     EXISTS,
     GET_CHILDREN,
     GET_DATA,
@@ -50,6 +52,7 @@ from zookeeper_wire import (
     four_letters,
     int32,
     read,
+    set_acl,
     set_data,
     set_watches,
     string,
@@ -510,6 +513,38 @@ class Order(KazooTest):
             told += [(event.type, event.path) for event in client.take_events(0.1)]
         self.assertEqual(told, expected)
 
+    def test_who_has_lost_the_right_to_read_is_not_told(self):
+        """As in ZooKeeper since 3.8.4; the watch ends all the same."""
+        owner, other = self.connect(0), self.connect(1)
+        owner.auth('digest', b'ann:pw')
+        mine = [(31, 'auth', '')]
+        owner.ask(create(self.path))
+        for name in ('data', 'deleted', 'parent'):
+            owner.ask(create(f'{self.path}/{name}'))
+        for name in ('data', 'deleted', 'made'):
+            other.ask(read(EXISTS, f'{self.path}/{name}', True))
+        other.ask(read(GET_CHILDREN, f'{self.path}/parent', True))
+        other.ask(read(GET_DATA, f'{self.path}/parent', True))
+        for name in ('data', 'deleted', 'parent'):
+            self.assertEqual(owner.ask(set_acl(f'{self.path}/{name}', mine)).err, 0)
+        owner.ask(set_data(f'{self.path}/data', b'x'))
+        owner.ask(delete(f'{self.path}/deleted'))
+        owner.ask(create(f'{self.path}/made', acl=mine))
+        owner.ask(create(f'{self.path}/parent/child'))
+        other.ask(read(EXISTS, '/'))
+        self.assertEqual(other.take_events(0.3), [])
+        for name in ('data', 'deleted', 'made'):
+            kind = (CHECK_WATCHES, string(f'{self.path}/{name}') + int32(2))
+            self.assertEqual(other.ask(kind).err, -121, name)
+        # What it proves counts from then on, without a request in between.
+        self.assertEqual(other.auth('digest', b'ann:pw').err, 0)
+        wait_until(
+            lambda: owner.ask(set_data(f'{self.path}/parent', b'x')).err == 0
+            and [event.path for event in other.take_events(0.1)] == [f'{self.path}/parent'],
+            20,
+            'an event',
+        )
+
 
 class BadInput(KazooTest):
     members = 1
@@ -619,6 +654,86 @@ class Words(KazooTest):
         self.assertIn('not in the whitelist', four_letters(address, 'dump'))
         self.assertIn('not in the whitelist', four_letters(address, 'wchc'))
         self.assertEqual(four_letters(address, 'nope'), '')
+
+
+class FewConnections(zookeeper_cluster.ZooKeeperTest):
+    members = 1
+    flags = ('--zookeeper-max-connections-per-address', '3')
+
+    def test_an_address_has_so_many_connections(self):
+        clients = [self.connect() for _ in range(3)]
+        with self.assertRaises((Closed, ConnectionError)):
+            self.connect()
+        for client in clients:
+            self.assertEqual(client.ask(read(EXISTS, '/')).err, 0)
+        said = self.cluster.members[0].log()
+        self.assertIn('3 connections of its address are open', said)
+        clients[0].drop()
+
+        def connects():
+            try:
+                self.connect()
+                return True
+            except (Closed, ConnectionError):
+                return False
+
+        wait_until(connects, 10, 'the place of the one that has gone')
+        clients[1].drop()
+        wait_until(
+            lambda: 'maxClientCnxns=3\n' in four_letters(self.cluster.members[0].zookeeper, 'conf'),
+            10,
+            'the answer to a word',
+        )
+
+
+class Configuration(zookeeper_cluster.ZooKeeperTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = zookeeper_cluster.AdvertisingCluster(3).start()
+
+    def members(self):
+        """id -> the line's value, and the version."""
+        data, stat = self.connect().ask(read(GET_DATA, '/zookeeper/config')).body
+        *lines, version = data.decode().split('\n')
+        self.assertEqual(version, f'version={stat.mzxid:x}')
+        return dict(line.removeprefix('server.').split('=') for line in lines)
+
+    def test_who_the_members_are(self):
+        def as_expected():
+            expected = sorted(
+                f'127.0.0.1:{each.peer_port}:{each.peer_port + 1}:participant;127.0.0.1:{each.zookeeper_port}'
+                for each in self.cluster.members
+            )
+            return sorted(self.members().values()) == expected
+
+        wait_until(as_expected, 20, 'all to have told their addresses')
+        hosts = ','.join(sorted('%s:%s' % member.zookeeper for member in self.cluster.members))
+        command = ['java', '-cp', CLASSES, 'org.apache.zookeeper.ZooKeeperMain']
+        command += ['-server', self.cluster.hosts, 'config', '-c']
+        said = subprocess.run(command, text=True, capture_output=True, timeout=60, check=False)
+        self.assertEqual(said.returncode, 0, said.stderr)
+        told = said.stdout.strip().split('\n')[-1].split(' ')[-1]
+        self.assertEqual(','.join(sorted(told.split(','))), hosts, said.stdout)
+
+    def test_a_change_of_members_is_told(self):
+        client = self.connect(1)
+        client.ask(read(GET_DATA, '/zookeeper/config', True))
+        before = self.members()
+        add = ('member', 'add', 'm9', '--learner', '--peer-urls=http://127.0.0.1:9')
+        added = harness.etcdctl(self.cluster.endpoints, *add)
+        self.assertEqual(added.returncode, 0, added.stderr)
+        wait_until(
+            lambda: [event.path for event in client.take_events(0.1)] == ['/zookeeper/config'],
+            20,
+            'the event',
+        )
+        after = self.members()
+        new = set(after) - set(before)
+        self.assertEqual([after[each] for each in new], ['127.0.0.1:9:10:observer'])
+        member = f'{int(new.pop()) % (1 << 64):x}'
+        removed = harness.etcdctl(self.cluster.endpoints, 'member', 'remove', member)
+        self.assertEqual(removed.returncode, 0, removed.stderr)
+        self.assertEqual(self.members(), before)
 
 
 class AllWords(zookeeper_cluster.ZooKeeperTest):

@@ -52,7 +52,8 @@ enum class Code : std::int32_t {
   kAuthFailed = -115,
   kSessionMoved = -118,
   kNoWatcher = -121,
-  kQuotaExceeded = -125,  // no space: in the store (what does not grow it is taken) or on the disk
+  kQuotaExceeded = -125,  // of a path; or no space: in the store (what does not grow it is taken)
+                          // or on the disk
 };
 
 // Permissions, as bits of Acl::permissions.
@@ -191,6 +192,13 @@ struct CloseSession {
   bool operator==(const CloseSession&) const = default;
 };
 
+// What a write does about quotas. Quotas that were created by a write with kNone are none.
+enum class Quotas : std::uint8_t {
+  kNone = 0,
+  kCounted = 1,   // the quotas that it creates count from then on
+  kEnforced = 2,  // that, and kQuotaExceeded beyond a hard limit
+};
+
 // A write. Answered by zk::Reply. OpenSession and Reconnect need no caller.
 struct WriteRequest {
   Caller caller;
@@ -198,6 +206,7 @@ struct WriteRequest {
   std::variant<Create, Delete, DeleteContainer, SetData, SetAcl, Check, Multi, OpenSession,
                Reconnect, CloseSession>
       op;
+  Quotas quotas = Quotas::kNone;  // at least kCounted is the member's business
 
   bool operator==(const WriteRequest&) const = default;
 };

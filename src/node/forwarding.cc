@@ -10,6 +10,7 @@ void ForwardSender::enter(Epoch epoch) {
   if (epoch == epoch_) return;
   epoch_ = epoch;
   last_number_ = 0;
+  heard_ = 0;
   frames_.clear();
 }
 
@@ -34,6 +35,23 @@ std::vector<std::uint64_t> ForwardSender::answered(Epoch epoch, std::uint64_t nu
   return calls;
 }
 
+std::uint64_t ForwardSender::heard(Epoch epoch) {
+  enter(epoch);
+  return heard_;
+}
+
+ForwardSender::Refused ForwardSender::refused(Epoch epoch, std::uint64_t number) {
+  Refused refused{.calls = answered(epoch, number), .later = {}};
+  // A repetition: what is unanswered now was sent after it had been heard of.
+  if (epoch != epoch_ || number <= heard_) return refused;
+  for (const Frame& frame : frames_) {
+    refused.later.insert(refused.later.end(), frame.calls.begin(), frame.calls.end());
+  }
+  frames_.clear();
+  heard_ = last_number_ = number;
+  return refused;
+}
+
 const std::deque<ForwardSender::Frame>& ForwardSender::unanswered(Epoch epoch) {
   enter(epoch);
   return frames_;
@@ -51,7 +69,8 @@ void ForwardSender::empty_unwanted(Epoch epoch,
 }
 
 ForwardReceiver::Verdict ForwardReceiver::check(Epoch epoch, NodeId from, std::uint64_t incarnation,
-                                                std::uint64_t number) {
+                                                std::uint64_t number,
+                                                std::optional<std::uint64_t> heard) {
   if (epoch != epoch_) {
     epoch_ = epoch;
     origins_.clear();
@@ -59,6 +78,7 @@ ForwardReceiver::Verdict ForwardReceiver::check(Epoch epoch, NodeId from, std::u
   const auto found = origins_.find({from, incarnation});
   const std::uint64_t last = found == origins_.end() ? 0 : found->second.last;
   if (number <= last) return Verdict::kRepeated;
+  if (heard && found != origins_.end() && *heard < found->second.last_refused) return Verdict::kGap;
   return number == last + 1 ? Verdict::kNew : Verdict::kGap;
 }
 
@@ -68,6 +88,7 @@ void ForwardReceiver::taken(NodeId from, std::uint64_t incarnation, std::uint64_
   Origin& origin = origins_[{from, incarnation}];
   origin.last = number;
   if (outcome == Outcome::kAccepted) return;
+  origin.last_refused = number;
   origin.refused.emplace_back(number, outcome);
   if (origin.refused.size() <= kKept) return;
   origin.known_from = origin.refused.front().first + 1;

@@ -5,6 +5,12 @@
 // was not acknowledged (go-back-N). Frames for another epoch are refused, and what was sent in an
 // epoch that has ended is the epoch fence's business (node/writes.h).
 //
+// A frame that the leader takes may still be refused, for lack of room. Nothing that was sent after
+// it is taken then before the origin has heard of it: so whatever order the origin keeps among its
+// commands, the log has no later one of an order without the earlier. The origin numbers anew from
+// the refused frame on, and says with each frame which refusal it has heard of last. Builds from
+// before this say nothing; theirs are refused one by one.
+//
 // Pure: no clock, no I/O.
 
 #include <cstdint>
@@ -33,9 +39,19 @@ class ForwardSender {
   std::uint64_t next_number(Epoch epoch);
   // REQUIRES: frame.number == next_number(epoch).
   void sent(Epoch epoch, Frame frame);
+  // The number of the frame in this epoch whose refusal was heard of last; 0: none. It is part of
+  // each frame.
+  std::uint64_t heard(Epoch epoch);
   // The calls of frame `number`, now answered; frames before it are answered too, with their calls
   // accepted. Empty if it was answered before.
   std::vector<std::uint64_t> answered(Epoch epoch, std::uint64_t number);
+  // The same, if it was refused and the leader takes none of the later ones before it is told that
+  // this was heard. Those are forgotten, and their numbers are used again.
+  struct Refused {
+    std::vector<std::uint64_t> calls;
+    std::vector<std::uint64_t> later;  // of frames behind it: not taken, and to be sent again
+  };
+  Refused refused(Epoch epoch, std::uint64_t number);
   // Takes the commands out of unanswered frames that nobody waits for any more: an empty frame of
   // the same number goes in their place, as numbers must not be missing.
   void empty_unwanted(Epoch epoch, const std::function<bool(std::uint64_t call)>& is_wanted,
@@ -48,6 +64,7 @@ class ForwardSender {
 
   Epoch epoch_;
   std::uint64_t last_number_ = 0;
+  std::uint64_t heard_ = 0;
   std::deque<Frame> frames_;
 };
 
@@ -58,8 +75,11 @@ class ForwardReceiver {
   // What became of a frame.
   enum class Outcome { kAccepted, kNoSpace, kBusy };
 
+  // `heard`: ForwardSender's; nullopt from builds that do not say it. A frame that was sent before
+  // a refusal was heard of is a gap.
   // REQUIRES: this member leads `epoch`. Changes nothing.
-  Verdict check(Epoch epoch, NodeId from, std::uint64_t incarnation, std::uint64_t number);
+  Verdict check(Epoch epoch, NodeId from, std::uint64_t incarnation, std::uint64_t number,
+                std::optional<std::uint64_t> heard);
   // The frame that check() called new has been dealt with.
   void taken(NodeId from, std::uint64_t incarnation, std::uint64_t number, Outcome outcome);
   // Of a frame that check() called repeated: the origin may not have heard it the first time.
@@ -70,6 +90,7 @@ class ForwardReceiver {
  private:
   struct Origin {
     std::uint64_t last = 0;
+    std::uint64_t last_refused = 0;
     std::deque<std::pair<std::uint64_t, Outcome>> refused;  // not kAccepted, the newest of them
     std::uint64_t known_from = 1;  // what is not in `refused` from here on was accepted
   };

@@ -292,7 +292,10 @@ void Group::write(ClientCall client, api::Request&& request) {
     return answer(client, std::move(*error));
   }
   if (auto* grant = std::get_if<api::LeaseGrantRequest>(&request.body)) complete(*grant);
-  if (zookeepers != nullptr) complete(*zookeepers);
+  if (zookeepers != nullptr) {
+    hear_of(client, zookeepers->caller);
+    complete(*zookeepers);
+  }
   const store::Origin origin{shared_.options.self, shared_.incarnation, writes_.next_call()};
   Bytes command = store::encode_command(origin, request);
   if (command.size() > shared_.options.max_request_bytes) {
@@ -410,10 +413,11 @@ void Group::forward_writes() {
   const NodeId leader = engine_.leader();
   if (!leader || leader == shared_.options.self) return;
   const Epoch epoch = engine_.epoch();
+  const std::uint64_t heard = forward_sender_.heard(epoch);
   while (writes_.may_send(epoch)) {
     ForwardSender::Frame frame;
     frame.number = forward_sender_.next_number(epoch);
-    peer::v1::Forward message = forward_frame(epoch, frame.number);
+    peer::v1::Forward message = forward_frame(epoch, frame.number, heard);
     for (const Writes::Sent& write : writes_.take_unsent(epoch, limits::kMaxEntryBytes / 2)) {
       frame.calls.push_back(write.call);
       message.add_commands(Bytes(write.command));
@@ -426,12 +430,14 @@ void Group::forward_writes() {
 }
 
 // One without commands yet.
-peer::v1::Forward Group::forward_frame(Epoch epoch, std::uint64_t number) const {
+peer::v1::Forward Group::forward_frame(Epoch epoch, std::uint64_t number,
+                                       std::uint64_t heard) const {
   peer::v1::Forward message;
   message.set_group(id_.value);
   message.set_epoch(epoch.value);
   message.set_incarnation(shared_.incarnation);
   message.set_number(number);
+  message.set_heard(heard);
   return message;
 }
 
@@ -439,9 +445,12 @@ void Group::resend_forwards() {
   const NodeId leader = engine_.leader();
   if (!leader || leader == shared_.options.self) return;
   const Epoch epoch = engine_.epoch();
+  const std::uint64_t heard = forward_sender_.heard(epoch);
   forward_sender_.empty_unwanted(
       epoch, [this](std::uint64_t call) { return writes_.is_waiting(call); },
-      [&](std::uint64_t number) { return forward_frame(epoch, number).SerializeAsString(); });
+      [&](std::uint64_t number) {
+        return forward_frame(epoch, number, heard).SerializeAsString();
+      });
   for (const ForwardSender::Frame& frame : forward_sender_.unanswered(epoch)) {
     shared_.peers.send(leader, FrameType::kForward, frame.encoded);
   }
@@ -450,8 +459,9 @@ void Group::resend_forwards() {
 void Group::on_forward(NodeId from, const peer::v1::Forward& forward) {
   const Epoch epoch{forward.epoch()};
   if (!engine_.is_leader() || engine_.epoch() != epoch) return;
+  const auto heard = forward.has_heard() ? std::optional(forward.heard()) : std::nullopt;
   const auto verdict =
-      forward_receiver_.check(epoch, from, forward.incarnation(), forward.number());
+      forward_receiver_.check(epoch, from, forward.incarnation(), forward.number(), heard);
   if (verdict == ForwardReceiver::Verdict::kGap) return;
 
   peer::v1::ForwardReply reply;
@@ -466,6 +476,7 @@ void Group::on_forward(NodeId from, const peer::v1::Forward& forward) {
   if (!outcome) return;
   // The outcomes are in the order of the message's verdicts.
   reply.set_verdict(static_cast<peer::v1::ForwardReply::Verdict>(*outcome));
+  reply.set_holds_later(heard && *outcome != ForwardReceiver::Outcome::kAccepted);
   shared_.peers.send(from, FrameType::kForwardReply, reply.SerializeAsString());
 }
 
@@ -492,18 +503,26 @@ ForwardReceiver::Outcome Group::take_forward(const peer::v1::Forward& forward) {
 
 void Group::on_forward_reply(const peer::v1::ForwardReply& reply) {
   if (reply.incarnation() != shared_.incarnation) return;
-  const auto calls = forward_sender_.answered(Epoch{reply.epoch()}, reply.number());
+  const Epoch epoch{reply.epoch()};
+  ForwardSender::Refused refused;
+  if (reply.holds_later()) {
+    refused = forward_sender_.refused(epoch, reply.number());
+  } else {
+    refused.calls = forward_sender_.answered(epoch, reply.number());
+  }
   if (reply.verdict() == peer::v1::ForwardReply::ACCEPTED) return;
   want_turn();
   const api::ErrorCode code = reply.verdict() == peer::v1::ForwardReply::NO_SPACE
                                   ? api::ErrorCode::kNoSpace
                                   : api::ErrorCode::kTooManyRequests;
-  for (const std::uint64_t call : calls) {
+  for (const std::uint64_t call : refused.calls) {
     const std::optional<ClientCall> client = writes_.finish(call);
     if (!client) continue;
     ++counters_.writes_failed;
     fail_write(*client, code);
   }
+  // But for those of connections that have failed just now: they end with them.
+  writes_.put_back(refused.later);
 }
 
 // --- what others tell us ------------------------------------------------------------

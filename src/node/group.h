@@ -189,7 +189,7 @@ class Group {
   bool propose_own();
   bool propose_forwarded();
   void forward_writes();
-  peer::v1::Forward forward_frame(Epoch epoch, std::uint64_t number) const;
+  peer::v1::Forward forward_frame(Epoch epoch, std::uint64_t number, std::uint64_t heard) const;
   ForwardReceiver::Outcome take_forward(const peer::v1::Forward& forward);
   void propose_change();
   void keep_time();
@@ -253,6 +253,7 @@ class Group {
   void end_connection(std::uint64_t connection, api::zk::ConnectionOver::Why why);
   void forget_connection(std::uint64_t connection);
   void check_sessions();
+  void hear_of(ClientCall client, const api::zk::Caller& caller);
   void touch_session(api::zk::SessionId session);
   void touch_sessions();
   void answer_pings(std::uint64_t number, const api::Response& response);

@@ -93,6 +93,7 @@ struct Options {
   std::uint64_t directory = 0;  // the data directory's id: recover() fills it in
   std::function<Result<PeerUrls>(const std::vector<std::string>&)> parse_peer_urls;
   std::vector<std::string> client_urls;  // advertised
+  std::string zookeeper_address;         // advertised to ZooKeeper's clients; empty: none
   std::vector<io::Address> client_listen;
   std::vector<io::Address> peer_listen;
 

@@ -38,7 +38,7 @@ void Group::read(ClientCall client, api::Request&& request) {
   if (const auto* znodes = std::get_if<api::zk::ReadRequest>(&request.body)) {
     // Who hears of no leader does not know what has become of his session.
     if (znodes->caller.session != 0 && !engine_.leader()) is_local = false;
-    touch_session(znodes->caller.session);
+    hear_of(client, znodes->caller);
     znode_reads_.add(client);
   }
   const Instant until = deadline(request);

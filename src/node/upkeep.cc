@@ -145,12 +145,13 @@ void Group::publish_self() {
     const bool same = store_.founded()
                           ? known->name == self.name && known->client_urls == self.client_urls
                           : *known == self;
-    if (same && store_.directory_of(self.id) != 0) return;
+    const bool is_told = store_.zookeeper_address_of(self.id) == options.zookeeper_address;
+    if (same && is_told && store_.directory_of(self.id) != 0) return;
   }
   publish_again_ = shared_.clock.now() + options.request_timeout;
   const store::Origin origin{options.self, shared_.incarnation, writes_.next_call()};
-  submit_internal(
-      store::encode_command(origin, store::PublishMember{std::move(self), options.directory}));
+  submit_internal(store::encode_command(
+      origin, store::PublishMember{std::move(self), options.directory, options.zookeeper_address}));
 }
 
 // The leader puts its hash into the log now and then; each member compares when it applies that

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "node/group.h"
 #include "node/request_size.h"
+#include "store/znode_quota.h"
 
 namespace conclave::node {
 namespace {
@@ -73,7 +74,7 @@ void Group::complete(zk::WriteRequest& write) {
   // Within what a command may carry.
   constexpr std::uint64_t kLastTimeMs = std::uint64_t{1} << 47;
   write.time_ms = static_cast<std::int64_t>(std::min(shared_.clock.wall_ms(), kLastTimeMs));
-  touch_session(write.caller.session);
+  if (store::creates_quota(write)) write.quotas = std::max(write.quotas, zk::Quotas::kCounted);
   auto* open = std::get_if<zk::OpenSession>(&write.op);
   if (open == nullptr) return;
   open->timeout_ms = std::max<std::int64_t>(open->timeout_ms, 1);
@@ -212,6 +213,12 @@ void Group::check_sessions() {
 
 // --- keeping sessions alive ---------------------------------------------------------
 
+// It asks for something: its session lives, and what it has proved to be counts for its watches.
+void Group::hear_of(ClientCall client, const zk::Caller& caller) {
+  touch_session(caller.session);
+  znode_watches_.identify(client.connection, caller.ids);
+}
+
 void Group::touch_session(zk::SessionId session) {
   if (session != 0 && sessions_.contains(session)) touched_.insert(session);
 }
@@ -224,6 +231,7 @@ void Group::ping(ClientCall client, api::Request request) {
     return answer(client, api::Error{api::ErrorCode::kTooManyRequests, {}});
   }
   touched_.insert(caller.session);
+  znode_watches_.identify(client.connection, caller.ids);
   const Instant until = shared_.clock.now() + shared_.options.request_timeout;
   const zk::SessionId session = caller.session;
   pings_.emplace(session, Ping{client, {session, caller.generation, {}}, until});

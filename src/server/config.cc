@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "frontends/zookeeper/digest.h"
 #include "server/auth_token.h"
 #include "server/passwords.h"
 #include "server/settings.h"
@@ -287,6 +288,11 @@ Result<void> read_zookeeper(const Settings& settings, ZooKeeperConfig& config) {
   if (!config.admin.empty() && config.listen.empty()) {
     return invalid(settings, "zookeeper-admin", "it needs --listen-zookeeper");
   }
+  config.advertise = settings.text("zookeeper-advertise");
+  if (!config.advertise.empty() && !parse_url("http://" + config.advertise)) {
+    return invalid(settings, "zookeeper-advertise",
+                   fmt::format("\"{}\" does not have the form host:port", config.advertise));
+  }
   const std::string reads = settings.text("zookeeper-reads");
   if (reads != "linearizable" && reads != "session") {
     return invalid(settings, "zookeeper-reads",
@@ -295,6 +301,14 @@ Result<void> read_zookeeper(const Settings& settings, ZooKeeperConfig& config) {
   config.local_reads = reads == "session";
   const std::string words = settings.text("zookeeper-words");
   for (const std::string_view word : split(words, ',')) config.words.emplace_back(word);
+  constexpr std::string_view kEnforce = "zookeeper-enforce-quota";
+  config.enforce_quota = TRY(of(settings, kEnforce, parse_bool(settings.text(kEnforce))));
+  config.max_per_address = TRY(number(settings, "zookeeper-max-connections-per-address"));
+  constexpr std::string_view kSuper = "zookeeper-super-digest";
+  config.super_digest = settings.text(kSuper);
+  if (!config.super_digest.empty() && !zookeeper::is_digest_id(config.super_digest)) {
+    return invalid(settings, kSuper, "it must be a user's name, a colon, and 28 letters of base64");
+  }
   return {};
 }
 

@@ -36,6 +36,10 @@ struct ZooKeeperConfig {
   std::vector<Url> admin;   // its admin server; the same
   bool local_reads = false;
   std::vector<std::string> words;  // that are answered
+  std::string advertise;  // "host:port"; empty: nothing
+  bool enforce_quota = false;
+  std::string super_digest;
+  std::uint64_t max_per_address = 0;  // 0: no limit
 };
 
 struct Config {

@@ -371,7 +371,10 @@ TEST(Config, ZooKeepersClientsAreServedWhereThatIsAskedFor) {
   EXPECT_TRUE(parsed({}).zookeeper.listen.empty());
   const Config config = parsed({"--listen-zookeeper=127.0.0.1:2181,tls://[::1]:2281",
                                 "--cert-file=c", "--key-file=k", "--zookeeper-reads=session",
-                                "--zookeeper-words=ruok,mntr", "--zookeeper-admin=127.0.0.1:8080"});
+                                "--zookeeper-words=ruok,mntr", "--zookeeper-admin=127.0.0.1:8080",
+                                "--zookeeper-enforce-quota", "--zookeeper-advertise=10.0.0.1:2181",
+                                "--zookeeper-super-digest=bob:ikIaKsbtGweaHnb/jKn7OHqbunM=",
+                                "--zookeeper-max-connections-per-address=60"});
   ASSERT_EQ(config.zookeeper.admin.size(), 1);
   EXPECT_EQ(config.zookeeper.admin[0].address().to_string(), "127.0.0.1:8080");
   ASSERT_EQ(config.zookeeper.listen.size(), 2);
@@ -380,6 +383,11 @@ TEST(Config, ZooKeepersClientsAreServedWhereThatIsAskedFor) {
   EXPECT_EQ(config.zookeeper.listen[1].address().to_string(), "[::1]:2281");
   EXPECT_TRUE(config.zookeeper.listen[1].address().tls);
   EXPECT_TRUE(config.zookeeper.local_reads);
+  EXPECT_TRUE(config.zookeeper.enforce_quota);
+  EXPECT_EQ(config.zookeeper.advertise, "10.0.0.1:2181");
+  EXPECT_EQ(config.zookeeper.super_digest, "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=");
+  EXPECT_EQ(config.zookeeper.max_per_address, 60u);
+  EXPECT_FALSE(parsed({}).zookeeper.enforce_quota);
   EXPECT_THAT(config.zookeeper.words, ElementsAre("ruok", "mntr"));
 }
 
@@ -392,6 +400,13 @@ TEST(Config, WhatIsWrongAboutZooKeepersFlags) {
             "--zookeeper-admin: it needs --listen-zookeeper");
   EXPECT_EQ(refused({"--listen-zookeeper=h:2181", "--zookeeper-admin=tls://h:8080"}),
             "--zookeeper-admin: tls:// needs --cert-file and --key-file");
+  EXPECT_EQ(
+      refused({"--zookeeper-super-digest=bob:pw"}),
+      "--zookeeper-super-digest: it must be a user's name, a colon, and 28 letters of base64");
+  EXPECT_THAT(refused({"--zookeeper-max-connections-per-address=-1"}),
+              HasSubstr("--zookeeper-max-connections-per-address"));
+  EXPECT_EQ(refused({"--zookeeper-advertise=2181"}),
+            "--zookeeper-advertise: \"2181\" does not have the form host:port");
   EXPECT_EQ(refused({"--zookeeper-reads=stale"}),
             "--zookeeper-reads: \"stale\" is neither linearizable nor session");
 }

@@ -113,6 +113,7 @@ Result<node::Options> node_options(const Config& config, bool founds) {
   options.data_dir = config.data_dir;
   options.members_may_differ = config.initial_cluster_state == Config::ClusterState::kExisting;
   options.client_urls = texts_of(config.advertise_client_urls);
+  options.zookeeper_address = config.zookeeper.advertise;
   options.client_listen = addresses_of(config.listen_client_urls);
   options.peer_listen = addresses_of(config.listen_peer_urls);
   options.parse_peer_urls = parse_peer_urls;

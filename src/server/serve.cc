@@ -169,7 +169,11 @@ class Serving {
     if (config_.zookeeper.listen.empty()) return {};
     zookeeper::SessionOptions options;
     options.local_reads = config_.zookeeper.local_reads;
+    options.enforce_quotas = config_.zookeeper.enforce_quota;
+    options.super_digest = config_.zookeeper.super_digest;
+    options.max_per_address = config_.zookeeper.max_per_address;
     options.words.conclave_version = kConclaveVersion;
+    options.words.max_per_address = config_.zookeeper.max_per_address;
     options.words.data_dir = config_.data_dir;
     options.words.allowed = config_.zookeeper.words;
     options.now = [this] { return clock_.now(); };

@@ -34,6 +34,9 @@ constexpr std::uint8_t kOwnedVersion = 6;
 constexpr std::uint8_t kZooKeeperVersion = 7;
 // Of what an import of znodes does.
 constexpr std::uint8_t kImportVersion = 8;
+// What they ask for, with zk::Quotas; and a publication that says where they reach the member.
+constexpr std::uint8_t kQuotasVersion = 8;
+constexpr std::uint8_t kZooKeeperAddressVersion = 8;
 // version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
 constexpr std::size_t kBatchHeaderBytes = 1 + 8 + 8;
 
@@ -81,6 +84,7 @@ bool may_be_fenced(CommandKind kind) {
 }
 
 bool is_version_of(std::uint8_t version, CommandKind kind) {
+  if (kind == CommandKind::kZooKeeper && version == kQuotasVersion) return true;
   if (is_zookeepers(kind)) return version == kZooKeeperVersion;
   if (kind == CommandKind::kAuth) return version == kAskedVersion;
   if (kind == CommandKind::kImportZnodes) return version == kImportVersion;
@@ -90,7 +94,10 @@ bool is_version_of(std::uint8_t version, CommandKind kind) {
   if (is_native(kind)) return version == kNativeVersion;
   if (kind == CommandKind::kFoundMembers && version == kWitnessVersion) return true;
   if (kind >= CommandKind::kFoundMembers) return version == kMembersVersion;
-  if (kind == CommandKind::kPublishMember && version == kMembersVersion) return true;
+  if (kind == CommandKind::kPublishMember &&
+      (version == kMembersVersion || version == kZooKeeperAddressVersion)) {
+    return true;
+  }
   return version == kCommandVersion;
 }
 
@@ -189,7 +196,9 @@ struct RequestEncoder {
     return encoded(CommandKind::kLeave, leave, leave.name.size());
   }
   Bytes operator()(const api::zk::WriteRequest& request) const {
-    return encoded(CommandKind::kZooKeeper, request, content_bytes(request));
+    const bool has_quotas = request.quotas != api::zk::Quotas::kNone;
+    return encoded(CommandKind::kZooKeeper, has_quotas ? kQuotasVersion : kZooKeeperVersion,
+                   request, content_bytes(request));
   }
   Bytes operator()(const api::zk::ImportRequest& request) const {
     return encoded(CommandKind::kImportZnodes, request, content_bytes(request));
@@ -208,19 +217,23 @@ struct RequestEncoder {
 
   template <class Body>
   Bytes encoded(CommandKind kind, const Body& body, std::size_t content_bytes) const {
+    return encoded(kind, version_of(kind), body, content_bytes);
+  }
+  template <class Body>
+  Bytes encoded(CommandKind kind, std::uint8_t version, const Body& body,
+                std::size_t content_bytes) const {
     constexpr std::size_t kHeadBytes = 64;
     Bytes bytes;
     bytes.reserve(kHeadBytes + (id ? id->client.size() : 0) + identity.user.size() +
                   (fence ? fence->key.size() : 0) + content_bytes);
     Encoder out(bytes);
-    encode_head(out, kind, origin, id, version_of(kind), identity, fence);
+    encode_head(out, kind, origin, id, version, identity, fence);
     encode(out, body);
     return bytes;
   }
 
   std::uint8_t version_of(CommandKind kind) const {
     if (fence) CHECK(may_be_fenced(kind));
-    if (is_zookeepers(kind)) return kZooKeeperVersion;
     if (kind == CommandKind::kImportZnodes) return kImportVersion;
     const bool is_asked = kind == CommandKind::kAuth || identity != api::Identity{};
     if (kind == CommandKind::kLeaseGrant && !identity.user.empty()) return kOwnedVersion;
@@ -251,9 +264,13 @@ PublishMember decode_publish(Decoder& in, std::uint8_t version) {
   PublishMember publish;
   publish.member = decode_member(in);
   if (publish.member.is_witness) in.fail();  // a founding says so
-  if (version == kMembersVersion) {
+  if (version != kCommandVersion) {
     publish.directory = in.fixed64();
     if (publish.directory == 0) in.fail();
+  }
+  if (version == kZooKeeperAddressVersion) {
+    publish.zookeeper = in.bytes();
+    if (publish.zookeeper.empty()) in.fail();
   }
   return publish;
 }
@@ -343,7 +360,7 @@ Command::Body decode_body(CommandKind kind, std::uint8_t version, Decoder& in) {
     case CommandKind::kAuth:
       return decode_auth(in);
     case CommandKind::kZooKeeper:
-      return decode_zookeeper(in);
+      return decode_zookeeper(in, version == kQuotasVersion);
     case CommandKind::kTouchSessions:
       return decode_touch(in);
     case CommandKind::kReapZnodes:
@@ -413,10 +430,14 @@ Bytes encode_command(const Origin& origin, const api::Request& request) {
 Bytes encode_command(const Origin& origin, const PublishMember& publish) {
   Bytes bytes;
   Encoder out(bytes);
-  const std::uint8_t version = publish.directory == 0 ? kCommandVersion : kMembersVersion;
+  std::uint8_t version = publish.directory == 0 ? kCommandVersion : kMembersVersion;
+  if (!publish.zookeeper.empty()) version = kZooKeeperAddressVersion;
   encode_head(out, CommandKind::kPublishMember, origin, std::nullopt, version);
   encode(out, publish.member);
   if (publish.directory != 0) out.fixed64(publish.directory);
+  if (publish.zookeeper.empty()) return bytes;
+  CHECK(publish.directory != 0);
+  out.bytes(publish.zookeeper);
   return bytes;
 }
 

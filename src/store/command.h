@@ -32,10 +32,12 @@ struct Origin {
 
 // Sets what the cluster knows of a member: its name and client URLs, and at first, before the
 // members are founded, the rest too. `directory` is the id of the member's data directory (0: not
-// told); the first one told stays.
+// told); the first one told stays. `zookeeper`: "host:port" where ZooKeeper's clients reach it,
+// with a directory; empty: not told.
 struct PublishMember {
   api::Member member;
   std::uint64_t directory = 0;
+  std::string zookeeper = {};
 };
 
 // Who the members are from here on: those the cluster began with. Without effect once it is known.

@@ -49,6 +49,7 @@ std::size_t voters(const ClusterFacts& facts) {
 void remove(ClusterFacts& facts, NodeId id) {
   facts.members.erase(place_of(facts.members, id));
   facts.directories.erase(id);
+  facts.zookeeper.erase(id);
   facts.removed.push_back(id);
   if (facts.removed.size() > limits::kMaxRemovedMembers) facts.removed.erase(facts.removed.begin());
 }
@@ -146,6 +147,11 @@ void ClusterFacts::publish(const PublishMember& publish) {
     members.insert(place_of(members, told.id), told);
   }
   if (publish.directory != 0) directories.try_emplace(told.id, publish.directory);
+  if (publish.zookeeper.empty()) {
+    zookeeper.erase(told.id);
+  } else {
+    zookeeper.insert_or_assign(told.id, publish.zookeeper);
+  }
   update_digest();
 }
 
@@ -159,8 +165,9 @@ void ClusterFacts::found(const FoundMembers& found) {
     member.client_urls = published->client_urls;
   }
   members = std::move(founders);
-  absl::erase_if(directories,
-                 [this](const auto& told) { return find(members, told.first) == nullptr; });
+  const auto is_gone = [this](const auto& told) { return find(members, told.first) == nullptr; };
+  absl::erase_if(directories, is_gone);
+  absl::erase_if(zookeeper, is_gone);
   founded = true;
   update_digest();
 }
@@ -194,6 +201,25 @@ void decode_founding(Decoder& in, ClusterFacts& facts) {
     const bool sorted = facts.directories.empty() || facts.directories.rbegin()->first < id;
     if (!sorted || directory == 0) in.fail();
     facts.directories.emplace(id, directory);
+  }
+}
+
+void encode_zookeeper(Encoder& out, const ClusterFacts& facts) {
+  out.varint(facts.zookeeper.size());
+  for (const auto& [id, address] : facts.zookeeper) {
+    out.fixed64(id.value);
+    out.bytes(address);
+  }
+}
+
+void decode_zookeeper(Decoder& in, ClusterFacts& facts) {
+  const std::size_t addresses = in.count();
+  for (std::size_t i = 0; i < addresses && in.ok(); ++i) {
+    const NodeId id{in.fixed64()};
+    const BytesView address = in.bytes();
+    const bool sorted = facts.zookeeper.empty() || facts.zookeeper.rbegin()->first < id;
+    if (!sorted || address.empty()) in.fail();
+    facts.zookeeper.emplace(id, address);
   }
 }
 

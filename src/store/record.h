@@ -25,9 +25,10 @@ enum class Keyspace : std::uint8_t {
   kZnodeChildren = 2,
   kZnodeSession = 3,
   kZnodeTimed = 4,
+  kZnodeQuota = 5,
 };
-inline constexpr std::size_t kKeyspaces = 5;
-inline constexpr Keyspace kLastKeyspace = Keyspace::kZnodeTimed;
+inline constexpr std::size_t kKeyspaces = 6;
+inline constexpr Keyspace kLastKeyspace = Keyspace::kZnodeQuota;
 
 // Whether old versions can be read, and changes watched from a revision. In the other keyspaces
 // nothing is left of a key's older versions: not in the state, its hash or snapshots.

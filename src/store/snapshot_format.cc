@@ -8,6 +8,7 @@ namespace {
 
 // The lowest that can say it all, for the sake of older builds.
 std::uint8_t version_of(const SnapshotHead& head) {
+  if (head.has_quotas || !head.facts.zookeeper.empty()) return kSnapshotQuotasVersion;
   if (head.has_current) return kSnapshotCurrentVersion;
   if (head.has_lease_users) return kSnapshotLeaseUsersVersion;
   if (!head.auth.is_blank()) return kSnapshotAuthVersion;
@@ -39,14 +40,15 @@ void encode(Encoder& out, const SnapshotHead& head) {
   if (version >= kSnapshotMembersVersion) encode_founding(out, facts);
   if (version >= kSnapshotLeasesVersion) out.varint(head.leases);
   const bool has_auth = version >= kSnapshotAuthVersion && !head.auth.is_blank();
-  if (version == kSnapshotCurrentVersion) out.u8(has_auth ? 1 : 0);
+  if (version >= kSnapshotCurrentVersion) out.u8(has_auth ? 1 : 0);
   if (has_auth) head.auth.encode(out);
+  if (version >= kSnapshotQuotasVersion) encode_zookeeper(out, facts);
 }
 
 SnapshotHead decode_head(Decoder& in) {
   SnapshotHead head;
   const std::uint8_t version = in.u8();
-  if (version < kSnapshotVersion || version > kSnapshotCurrentVersion) in.fail();
+  if (version < kSnapshotVersion || version > kSnapshotQuotasVersion) in.fail();
   head.index = LogIndex{in.varint()};
   head.epoch = Epoch{in.varint()};
   head.stamp = Stamp{in.varint()};
@@ -64,10 +66,12 @@ SnapshotHead decode_head(Decoder& in) {
   if (version >= kSnapshotMembersVersion) decode_founding(in, head.facts);
   if (version >= kSnapshotLeasesVersion) head.leases = in.varint();
   bool has_auth = version >= kSnapshotAuthVersion;
-  if (version == kSnapshotCurrentVersion) has_auth = in.flags(1) != 0;
+  if (version >= kSnapshotCurrentVersion) has_auth = in.flags(1) != 0;
   if (has_auth) head.auth = Auth::decode(in);
+  if (version >= kSnapshotQuotasVersion) decode_zookeeper(in, head.facts);
   head.has_lease_users = version >= kSnapshotLeaseUsersVersion;
   head.has_current = version >= kSnapshotCurrentVersion;
+  head.has_quotas = version >= kSnapshotQuotasVersion;
   const bool may_have_witness = version >= kSnapshotWitnessVersion;
   const bool must_have_witness = version == kSnapshotWitnessVersion;
   const bool has = has_witness(head.facts.members);

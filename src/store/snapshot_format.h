@@ -31,6 +31,8 @@ inline constexpr std::uint8_t kSnapshotAuthVersion = 5;
 inline constexpr std::uint8_t kSnapshotLeaseUsersVersion = 6;
 // Has keys in keyspaces without history, as bases.
 inline constexpr std::uint8_t kSnapshotCurrentVersion = 7;
+// May have them in Keyspace::kZnodeQuota, too; and has the addresses for ZooKeeper's clients.
+inline constexpr std::uint8_t kSnapshotQuotasVersion = 8;
 // Far above any record; a longer frame is damage and must not be waited for.
 inline constexpr std::uint64_t kMaxFrameBytes = 256ull << 20;
 
@@ -61,6 +63,7 @@ struct SnapshotHead {
   std::uint64_t leases = 0;  // how many follow
   bool has_lease_users = false;
   bool has_current = false;  // keys in keyspaces without history
+  bool has_quotas = false;   // in Keyspace::kZnodeQuota
   Auth auth;
 };
 

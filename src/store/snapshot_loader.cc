@@ -136,6 +136,7 @@ struct SnapshotLoader::State {
   }
 
   bool may_be_base(const Record& record) const {
+    if (record.keyspace == Keyspace::kZnodeQuota && !head.has_quotas) return false;
     if (!has_history(record.keyspace)) {
       return head.has_current && record.mod <= head.revision && !record.tombstone;
     }

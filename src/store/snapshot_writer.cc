@@ -31,6 +31,7 @@ SnapshotHead head_of(const StoreState& store) {
           .leases = store.leases.count(),
           .has_lease_users = store.leases.has_users(),
           .has_current = store.mvcc.has_current(),
+          .has_quotas = store.mvcc.sizes(Keyspace::kZnodeQuota).keys != 0,
           .auth = store.auth};
 }
 

@@ -31,6 +31,7 @@ void ClusterFacts::update_digest() {
     out.u8(static_cast<std::uint8_t>(alarm));
   }
   if (founded || !directories.empty()) encode_founding(out, *this);
+  if (!zookeeper.empty()) encode_zookeeper(out, *this);
   digest = hash_bytes(bytes);
 }
 

@@ -30,6 +30,8 @@ struct ClusterFacts {
   std::vector<NodeId> removed;  // the newest last, limits::kMaxRemovedMembers of them
   // Of each member that told: the id of its data directory. Sorted.
   absl::btree_map<NodeId, std::uint64_t> directories;
+  // Where ZooKeeper's clients reach those that told: "host:port". Sorted.
+  absl::btree_map<NodeId, std::string> zookeeper;
   absl::btree_set<std::pair<NodeId, Alarm>> alarms;
   std::uint64_t digest = 0;
 
@@ -49,6 +51,10 @@ api::Alarm to_api(NodeId member, Alarm alarm);
 // the digest.
 void encode_founding(Encoder& out, const ClusterFacts& facts);
 void decode_founding(Decoder& in, ClusterFacts& facts);
+
+// The same of ZooKeeper's addresses (version 8 of the head).
+void encode_zookeeper(Encoder& out, const ClusterFacts& facts);
+void decode_zookeeper(Decoder& in, ClusterFacts& facts);
 
 struct StoreState {
   explicit StoreState(Limits limits_of_writes) : limits(limits_of_writes) {}

@@ -94,6 +94,11 @@ std::uint64_t Store::directory_of(NodeId member) const {
   return told == state_->facts.directories.end() ? 0 : told->second;
 }
 
+std::string Store::zookeeper_address_of(NodeId member) const {
+  const auto told = state_->facts.zookeeper.find(member);
+  return told == state_->facts.zookeeper.end() ? "" : told->second;
+}
+
 std::uint64_t Store::facts_digest() const { return state_->facts.digest; }
 
 std::vector<std::pair<NodeId, Alarm>> Store::alarms() const {

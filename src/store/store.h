@@ -135,6 +135,8 @@ class Store {
   bool was_removed(NodeId member) const;
   // The id of the member's data directory; 0 if it never told.
   std::uint64_t directory_of(NodeId member) const;
+  // Where ZooKeeper's clients reach it; empty: it has not told.
+  std::string zookeeper_address_of(NodeId member) const;
   // Changes with everything about the members and the alarms.
   std::uint64_t facts_digest() const;
   // Raised alarms, sorted.

@@ -14,7 +14,8 @@ namespace conclave::store {
 struct ZnodeChange {
   api::zk::EventType type = api::zk::EventType::kCreated;
   Bytes path;
-  Bytes acl;  // encode_acl: who may read it, or could
+  Bytes acl;              // encode_acl: who may read it, or could
+  Bytes parent_acl = {};  // of its parent, whose children changed; empty of new data
 };
 
 // A session goes on with another connection, or has ended.

@@ -6,6 +6,7 @@
 //   Keyspace::kZnodeChildren  path -> ZnodeChildren: how many children, and were created; none yet
 //                             if there never was one
 //   Keyspace::kZnodeTimed     path, without a value: a container or TTL node, which may have to go
+//   Keyspace::kZnodeQuota     path, without a value: it has a quota (store/znode_quota.h)
 //   Keyspace::kZnodeSession   session_key(id) -> ZnodeSession
 //
 // An ephemeral node's key, and a session's, are attached to the session's lease.

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "store/znode_path.h"
+#include "store/znode_quota.h"
 
 namespace conclave::store {
 namespace {
@@ -11,6 +12,11 @@ namespace {
 using api::zk::EventType;
 
 bool is_timed(const Znode& znode) { return znode.kind != Znode::Kind::kPlain; }
+
+// As Java's: a client may have put any numbers there.
+std::int64_t wrapping_sum(std::int64_t a, std::int64_t b) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+}
 
 std::int32_t next(std::int32_t counter) {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(counter) + 1);
@@ -81,7 +87,11 @@ ZnodeChildren& ZnodeTree::children_of_parent(BytesView path) {
 
 void ZnodeTree::note(EventType type, const Node& node) {
   if (!state_.wants_znode_news) return;
-  changes_.push_back({type, node.path, node.znode.acl});
+  ZnodeChange& change = changes_.emplace_back(type, node.path, node.znode.acl);
+  if (type == EventType::kDataChanged) return;
+  const auto split = split_path(node.path);
+  CHECK(split.has_value());
+  change.parent_acl = existing(split->parent).node.znode.acl;
 }
 
 void ZnodeTree::create(BytesView path, const Znode& znode) {
@@ -93,6 +103,9 @@ void ZnodeTree::create(BytesView path, const Znode& znode) {
   entry.node = Node{Bytes(path), znode, std::nullopt};
   entry.is_there = entry.is_new = entry.is_changed = true;
   note(EventType::kCreated, entry.node);
+  const auto bytes = static_cast<std::int64_t>(znode.data.size());
+  if (begins_quotas_) begin_quota(path);
+  count(path, {1, bytes});
 }
 
 void ZnodeTree::remove(BytesView path) {
@@ -104,11 +117,15 @@ void ZnodeTree::remove(BytesView path) {
   ZnodeChildren& children = children_of_parent(path);
   CHECK(children.present > 0);
   --children.present;
+  const auto limits_of = path_of_limits(path);
+  if (limits_of && has_quota(*limits_of)) quotas_.insert_or_assign(Bytes(*limits_of), false);
+  count(path, {-1, -static_cast<std::int64_t>(entry.node.znode.data.size())});
 }
 
 void ZnodeTree::set_data(BytesView path, BytesView data, std::int64_t time_ms) {
   Entry& entry = existing(path);
   Znode& znode = entry.node.znode;
+  const auto before = static_cast<std::int64_t>(znode.data.size());
   znode.data = data;
   znode.version = next(znode.version);
   znode.mzxid = zxid_;
@@ -116,6 +133,7 @@ void ZnodeTree::set_data(BytesView path, BytesView data, std::int64_t time_ms) {
   znode.touched = state_.stamp;
   entry.is_changed = true;
   note(EventType::kDataChanged, entry.node);
+  count(canonical_path(path), {0, static_cast<std::int64_t>(data.size()) - before});
 }
 
 void ZnodeTree::set_acl(BytesView path, Bytes acl) {
@@ -145,7 +163,118 @@ void ZnodeTree::import(BytesView path, const Znode& znode, std::int32_t created)
     entry.has_new_children = true;
   }
   note(was_there ? EventType::kDataChanged : EventType::kCreated, node);
+  const auto bytes_before = was_there ? static_cast<std::int64_t>(before.data.size()) : 0;
+  const auto bytes = static_cast<std::int64_t>(znode.data.size());
+  count(path, {was_there ? 0 : 1, bytes - bytes_before});
 }
+
+// --- quotas -------------------------------------------------------------------------
+
+bool ZnodeTree::has_quota(BytesView path) const {
+  const auto changed = quotas_.find(path);
+  if (changed != quotas_.end()) return changed->second;
+  return state_.mvcc.find(Keyspace::kZnodeQuota, path, state_.mvcc.revision()) != nullptr;
+}
+
+// The nearest one, at or above the path.
+std::optional<BytesView> ZnodeTree::quota_over(BytesView path) const {
+  if (quotas_.empty() && state_.mvcc.sizes(Keyspace::kZnodeQuota).keys == 0) return std::nullopt;
+  while (path != kRootPath) {
+    if (has_quota(path)) return path;
+    const auto split = split_path(path);
+    CHECK(split.has_value());
+    path = split->parent;
+  }
+  return std::nullopt;
+}
+
+void ZnodeTree::begin_quota(BytesView path) {
+  if (const auto of = path_of_limits(path)) quotas_.insert_or_assign(Bytes(*of), true);
+  const auto of = path_of_stats(path);
+  if (!of) return;
+  const Extent extent = extent_of(*of);
+  QuotaNumbers stats;
+  stats.set(kQuotaCount, extent.nodes);
+  stats.set(kQuotaBytes, extent.bytes);
+  set_stats(path, stats.text());
+}
+
+// Looks at each node at and below `path`.
+ZnodeTree::Extent ZnodeTree::extent_of(BytesView path) const {
+  Extent extent;
+  const auto add = [&extent](const Record* record, std::int64_t sign) {
+    if (record == nullptr) return;
+    const auto znode = decode_znode(*record);
+    CHECK(znode.has_value());
+    extent.nodes += sign;
+    extent.bytes += sign * static_cast<std::int64_t>(znode->data.size());
+  };
+  const Mvcc& mvcc = state_.mvcc;
+  const auto find = [&](BytesView of) {
+    const auto key = znode_key(of);
+    return key ? mvcc.find(Keyspace::kZnode, *key, mvcc.revision()) : nullptr;
+  };
+  add(find(path), 1);
+  for (const auto& [first, end] : {children_keys(path), deeper_keys(path)}) {
+    mvcc.scan(Keyspace::kZnode, KeyRange::of(first, end), mvcc.revision(),
+              [&add](const Record& record) {
+                add(&record, 1);
+                return true;
+              });
+  }
+  // What this operation has done already is not in the store.
+  for (const auto& [at, entry] : entries_) {
+    const bool is_below =
+        at.starts_with(path) && (at.size() == path.size() || at[path.size()] == '/');
+    if (!is_below || !entry.is_changed) continue;
+    add(find(at), -1);
+    if (!entry.is_there) continue;
+    extent.nodes += 1;
+    extent.bytes += static_cast<std::int64_t>(entry.node.znode.data.size());
+  }
+  return extent;
+}
+
+void ZnodeTree::count(BytesView path, Extent more) {
+  const auto over = quota_over(path);
+  if (!over) return;
+  const Bytes stats_path = quota_stats_path(*over);
+  const Node* node = find(stats_path);
+  if (node == nullptr) return;
+  auto stats = QuotaNumbers::parse(node->znode.data);
+  if (!stats) return;
+  stats->set(kQuotaCount, wrapping_sum(stats->get(kQuotaCount), more.nodes));
+  stats->set(kQuotaBytes, wrapping_sum(stats->get(kQuotaBytes), more.bytes));
+  set_stats(stats_path, stats->text());
+}
+
+// As in ZooKeeper the node gets no new version by it, and nobody is told.
+void ZnodeTree::set_stats(BytesView path, Bytes stats) {
+  Entry& entry = existing(path);
+  entry.own_data = std::move(stats);
+  entry.node.znode.data = entry.own_data;
+  entry.is_changed = true;
+}
+
+bool ZnodeTree::exceeds_quota(BytesView path, std::int64_t nodes, std::int64_t bytes) {
+  const auto over = quota_over(path);
+  if (!over) return false;
+  const auto numbers_of = [this](BytesView at) {
+    const Node* node = find(at);
+    return node == nullptr ? std::nullopt : QuotaNumbers::parse(node->znode.data);
+  };
+  const auto limits = numbers_of(quota_limits_path(*over));
+  const auto stats = numbers_of(quota_stats_path(*over));
+  if (!limits || !stats) return false;
+  const auto is_beyond = [&](BytesView limit_name, BytesView name, std::int64_t more) {
+    const std::int64_t limit = limits->get(limit_name);
+    return more != 0 && limit >= 0 && wrapping_sum(stats->get(name), more) > limit;
+  };
+  return is_beyond(kQuotaCountHardLimit, kQuotaCount, nodes) ||
+         is_beyond(kQuotaByteHardLimit, kQuotaBytes, bytes);
+}
+
+// --- the end ------------------------------------------------------------------------
 
 void ZnodeTree::commit(Mvcc::Write& write) {
   CHECK(write.revision() == zxid_);
@@ -163,6 +292,13 @@ void ZnodeTree::commit(Mvcc::Write& write) {
       write.put(Keyspace::kZnodeChildren, path, encode(*entry.node.children), 0);
     } else if (entry.is_new && entry.had_children) {
       write.erase(Keyspace::kZnodeChildren, KeyRange::one(path));
+    }
+  }
+  for (const auto& [path, is_there] : quotas_) {
+    if (is_there) {
+      write.put(Keyspace::kZnodeQuota, path, {}, 0);
+    } else {
+      write.erase(Keyspace::kZnodeQuota, KeyRange::one(path));
     }
   }
   for (ZnodeChange& change : changes_) {

@@ -43,6 +43,12 @@ class ZnodeTree {
   // parent's counter stays as it is.
   void import(BytesView path, const Znode& znode, std::int32_t created);
 
+  // From now on a quota begins when its limits are created, and its stats with what there is then.
+  void begin_quotas() { begins_quotas_ = true; }
+  // Whether so many nodes and bytes more at `path` are more than a hard limit allows. As in
+  // ZooKeeper, fewer bytes are too many too if they are still above it.
+  bool exceeds_quota(BytesView path, std::int64_t nodes, std::int64_t bytes);
+
   static api::zk::Stat stat(const Node& node) { return stat_of(node.znode, node.children); }
 
   // Writes what changed, in the order of paths, and notes it for watches. The tree is of no use
@@ -52,6 +58,7 @@ class ZnodeTree {
  private:
   struct Entry {
     Node node;
+    Bytes own_data;  // that node.znode.data is, if it is not borrowed
     bool is_there = false;
     bool was_there = false;  // in the store
     bool had_children = false;
@@ -67,10 +74,23 @@ class ZnodeTree {
   void note(api::zk::EventType type, const Node& node);
   void write_node(Mvcc::Write& write, const Entry& entry, BytesView key) const;
 
+  struct Extent {
+    std::int64_t nodes = 0;
+    std::int64_t bytes = 0;
+  };
+  bool has_quota(BytesView path) const;
+  std::optional<BytesView> quota_over(BytesView path) const;
+  void begin_quota(BytesView path);
+  void count(BytesView path, Extent more);
+  Extent extent_of(BytesView path) const;
+  void set_stats(BytesView path, Bytes stats);
+
   StoreState& state_;
   api::zk::Zxid zxid_;
   std::map<Bytes, Entry, std::less<>> entries_;
   std::vector<ZnodeChange> changes_;
+  bool begins_quotas_ = false;
+  std::map<Bytes, bool, std::less<>> quotas_;  // of paths where that changed: whether there is one
 };
 
 // What is stored. The data is borrowed from the store.

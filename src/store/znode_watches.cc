@@ -67,7 +67,7 @@ bool ZnodeWatches::add(std::uint64_t connection, BytesView path, Kind kind,
   Connection& client = connections_[connection];
   at->second[connection] |= new_kinds;
   const auto count = static_cast<std::size_t>(std::popcount(new_kinds));
-  if (client.ids != ids) client.ids = ids;
+  if (client.ids.size() < ids.size()) client.ids = ids;
   client.paths.insert(&*at);
   client.watches += count;
   client.bytes += bytes;
@@ -118,13 +118,25 @@ void ZnodeWatches::close_connection(std::uint64_t connection) {
   CHECK(!connections_.contains(connection));
 }
 
-// Who watches `path` by one of the kinds `once`, which end with it, or `always`.
-void ZnodeWatches::take(BytesView path, Kinds once, Kinds always, Told& told) {
+void ZnodeWatches::identify(std::uint64_t connection, const std::vector<api::zk::Id>& ids) {
+  const auto client = connections_.find(connection);
+  if (client != connections_.end() && client->second.ids.size() < ids.size()) {
+    client->second.ids = ids;
+  }
+}
+
+bool ZnodeWatches::may_read(std::uint64_t connection, BytesView acl) const {
+  return is_allowed(acl, api::zk::kRead, connections_.at(connection).ids);
+}
+
+// Who watches `path`, which has this list, by one of the kinds `once`, which end with it, or
+// `always`.
+void ZnodeWatches::take(BytesView path, BytesView acl, Kinds once, Kinds always, Told& told) {
   const auto found = paths_.find(path);
   if (found == paths_.end()) return;
   std::vector<std::uint64_t> ended;
   for (const auto& [connection, kinds] : found->second) {
-    if ((kinds & (once | always)) != 0) told.insert(connection);
+    if ((kinds & (once | always)) != 0 && may_read(connection, acl)) told.insert(connection);
     if ((kinds & once) != 0) ended.push_back(connection);
   }
   // The last one may take the path with it.
@@ -142,9 +154,7 @@ void ZnodeWatches::add_from_above(const ZnodeChange& change, Told& told) const {
     const auto found = paths_.find(path);
     if (found == paths_.end()) continue;
     for (const auto& [connection, kinds] : found->second) {
-      if ((kinds & kBelow) == 0) continue;
-      const auto& ids = connections_.at(connection).ids;
-      if (is_allowed(change.acl, api::zk::kRead, ids)) told.insert(connection);
+      if ((kinds & kBelow) != 0 && may_read(connection, change.acl)) told.insert(connection);
     }
   }
 }
@@ -156,7 +166,7 @@ void ZnodeWatches::on_change(const ZnodeChange& change, api::zk::Zxid zxid) {
   const Kinds always = is_deletion ? kAlways | kAlwaysChildren | kBelow : kAlways | kBelow;
   Told told;
   add_from_above(change, told);
-  take(change.path, once, always, told);
+  take(change.path, change.acl, once, always, told);
   for (const std::uint64_t connection : told) {
     tell_(connection, {change.type, change.path, zxid});
   }
@@ -164,7 +174,7 @@ void ZnodeWatches::on_change(const ZnodeChange& change, api::zk::Zxid zxid) {
   const auto split = split_path(change.path);
   CHECK(split.has_value());
   told.clear();
-  take(split->parent, kOnceChildren, kAlwaysChildren, told);
+  take(split->parent, change.parent_acl, kOnceChildren, kAlwaysChildren, told);
   for (const std::uint64_t connection : told) {
     tell_(connection, {EventType::kChildrenChanged, Bytes(split->parent), zxid});
   }

@@ -6,7 +6,8 @@
 // A change is told in the call that names it, to each connection once, so that whoever answers
 // reads afterwards tells nobody newer data before. Nothing waits here.
 //
-// Who may not read a node is not told of it because of a watch further up.
+// Who may not read a node, as it was when it changed, is not told of it, nor that its children
+// changed; a one-shot watch ends with the change nevertheless.
 //
 // Pure. Not replicated: it belongs to a member. Not thread-safe.
 
@@ -40,13 +41,16 @@ class ZnodeWatches {
 
   ZnodeWatches(const Limits& limits, Tell tell) : limits_(limits), tell_(std::move(tell)) {}
 
-  // `ids` are what the client has proved to be by now. Without effect if there is such a watch.
-  // False: there are too many, or the path is longer than a node's may be.
+  // `ids` as in identify(). Without effect if there is such a watch. False: there are too many, or
+  // the path is longer than a node's may be.
   bool add(std::uint64_t connection, BytesView path, Kind kind,
            const std::vector<api::zk::Id>& ids);
   // Whether there was one (kAny: of whatever kind).
   bool remove(std::uint64_t connection, BytesView path, api::zk::WatcherType type);
   bool has(std::uint64_t connection, BytesView path, api::zk::WatcherType type) const;
+  // What the client has proved to be by now: its watches are told what it may read. Ids only ever
+  // become more. Of no effect for a connection without watches.
+  void identify(std::uint64_t connection, const std::vector<api::zk::Id>& ids);
   void close_connection(std::uint64_t connection);
   bool has_watches(std::uint64_t connection) const { return connections_.contains(connection); }
 
@@ -83,7 +87,8 @@ class ZnodeWatches {
   static Kinds bits_of(Kind kind);
   static Kinds bits_of(api::zk::WatcherType type);
   bool is_full(const Connection* client, std::size_t path_bytes) const;
-  void take(BytesView path, Kinds once, Kinds always, Told& told);
+  bool may_read(std::uint64_t connection, BytesView acl) const;
+  void take(BytesView path, BytesView acl, Kinds once, Kinds always, Told& told);
   void add_from_above(const ZnodeChange& change, Told& told) const;
   void drop(Paths::iterator path, Watchers::iterator watcher, Kinds kinds);
 

@@ -21,9 +21,9 @@ class ZnodeWatchesTest : public testing::Test {
     return watches_.add(connection, path, kind, ids_);
   }
   // "2 created /a; ..."
-  std::string change(EventType type, BytesView path, Bytes acl = {}) {
+  std::string change(EventType type, BytesView path, Bytes acl = {}, Bytes parent_acl = {}) {
     told_.clear();
-    watches_.on_change({type, Bytes(path), std::move(acl)}, 7);
+    watches_.on_change({type, Bytes(path), std::move(acl), std::move(parent_acl)}, 7);
     return told_;
   }
   std::string created(BytesView path) { return change(EventType::kCreated, path); }
@@ -104,6 +104,34 @@ TEST_F(ZnodeWatchesTest, NobodyLearnsOfNodesThatHeMayNotRead) {
   ids_ = {{"digest", "ann:x"}};
   add(2, "/", Kind::kRecursive);
   EXPECT_EQ(change(EventType::kCreated, "/secret", anns), "2 created /secret; ");
+}
+
+// As in ZooKeeper since CVE-2024-23944: they were left when it could be read, or did not exist.
+TEST_F(ZnodeWatchesTest, WhoMayNotReadANodeAnyMoreIsNotToldOfIt) {
+  const Bytes anns = encode_acl({{api::zk::kAllPermissions, {"digest", "ann:x"}}});
+  for (const EventType type : {EventType::kCreated, EventType::kDataChanged, EventType::kDeleted}) {
+    add(1, "/a", Kind::kData);
+    EXPECT_EQ(change(type, "/a", anns), "");
+    EXPECT_TRUE(watches_.empty()) << "it has ended all the same";
+  }
+  add(1, "/a", Kind::kChildren);
+  EXPECT_EQ(change(EventType::kCreated, "/a/b", {}, anns), "");
+  EXPECT_TRUE(watches_.empty());
+  add(1, "/a", Kind::kPersistent);
+  EXPECT_EQ(change(EventType::kDataChanged, "/a", anns), "");
+  EXPECT_EQ(change(EventType::kDeleted, "/a", anns), "");
+  EXPECT_EQ(change(EventType::kDeleted, "/a/b", {}, anns), "");
+  EXPECT_EQ(change(EventType::kCreated, "/a/b", anns), "1 children /a; ")
+      << "whose children may be listed";
+}
+
+TEST_F(ZnodeWatchesTest, WhatAClientHasProvedLaterCounts) {
+  const Bytes anns = encode_acl({{api::zk::kAllPermissions, {"digest", "ann:x"}}});
+  add(1, "/a", Kind::kData);
+  watches_.identify(2, {{"digest", "ann:x"}});
+  watches_.identify(1, {{"digest", "ann:x"}});
+  watches_.identify(1, {});
+  EXPECT_EQ(change(EventType::kCreated, "/a", anns), "1 created /a; ");
 }
 
 TEST_F(ZnodeWatchesTest, AreRemovedByKind) {

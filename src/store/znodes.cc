@@ -8,6 +8,7 @@
 #include "store/codec.h"
 #include "store/lease.h"
 #include "store/znode_acl.h"
+#include "store/znode_config.h"
 #include "store/znode_path.h"
 #include "store/znode_tree.h"
 
@@ -55,7 +56,9 @@ bool fits(std::int32_t wanted, std::int32_t version) {
 class Operations {
  public:
   Operations(StoreState& state, const zk::WriteRequest& request, zk::Zxid zxid)
-      : state_(state), request_(request), tree_(state, zxid) {}
+      : state_(state), request_(request), tree_(state, zxid) {
+    if (request.quotas != zk::Quotas::kNone) tree_.begin_quotas();
+  }
 
   OpOutcome operator()(const zk::Create& op) {
     if (!is_valid_mode(op)) return Failed(Code::kBadArguments);
@@ -73,6 +76,7 @@ class Operations {
     if (!is_valid_path(path)) return Failed(Code::kBadArguments);
     if (tree_.find(path) != nullptr) return Failed(Code::kNodeExists);
     if (is_ephemerals) return Failed(Code::kNoChildrenForEphemerals);
+    if (!has_room(path, 1, op.data.size(), 0)) return Failed(Code::kQuotaExceeded);
     tree_.create(path, new_node(op, *acl));
     return zk::Created{path, stat_of(path)};
   }
@@ -105,7 +109,10 @@ class Operations {
   OpOutcome operator()(const zk::SetData& op) {
     const auto node = node_for(op.path, zk::kWrite);
     if (!node) return Failed(node.error());
-    if (!fits(op.version, (*node)->znode.version)) return Failed(Code::kBadVersion);
+    const std::size_t before = (*node)->znode.data.size();
+    const bool is_fitting = fits(op.version, (*node)->znode.version);
+    if (!has_room(op.path, 0, op.data.size(), before)) return Failed(Code::kQuotaExceeded);
+    if (!is_fitting) return Failed(Code::kBadVersion);
     tree_.set_data(op.path, op.data, request_.time_ms);
     return zk::Changed{stat_of(op.path)};
   }
@@ -133,6 +140,13 @@ class Operations {
  private:
   bool may(const ZnodeTree::Node& node, std::int32_t permission) const {
     return is_allowed(node.znode.acl, permission, request_.caller.ids);
+  }
+
+  // For `nodes` more, and data of another size.
+  bool has_room(BytesView path, std::int64_t nodes, std::size_t bytes, std::size_t before) {
+    if (request_.quotas != zk::Quotas::kEnforced) return true;
+    const auto more = static_cast<std::int64_t>(bytes) - static_cast<std::int64_t>(before);
+    return !tree_.exceeds_quota(canonical_path(path), nodes, more);
   }
 
   zk::Stat stat_of(BytesView path) {
@@ -202,9 +216,12 @@ class Application {
     state_.leases.grant(op.id, op.ttl_s, state_.stamp);
     state_.lease_counts.grant(op.ttl_s);
     const ZnodeSession session{op.password, op.timeout_ms, 1};
-    Mvcc::Write write(state_.mvcc);
-    found_tree(state_.mvcc, write);
-    write.put(Keyspace::kZnodeSession, session_key(op.id), encode(session), op.id);
+    {
+      Mvcc::Write write(state_.mvcc);
+      found_tree(state_.mvcc, write);
+      write.put(Keyspace::kZnodeSession, session_key(op.id), encode(session), op.id);
+    }
+    refresh_config(state_, false);
     return reply(Code::kOk, answer_of(op.id, session));
   }
 

@@ -3,11 +3,13 @@
 
 #include "store/znodes.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/limits.h"
 #include "store/replica.h"
 #include "store/znode_path.h"
+#include "store/znode_quota.h"
 
 namespace conclave::store {
 namespace {
@@ -41,6 +43,20 @@ class Znodes : public testing::Test {
     api::Request request;
     request.body = zk::ReadRequest{who(session), false, std::move(op)};
     return std::get<zk::Reply>(replica_.run(request).answer);
+  }
+
+  Code with_quotas(decltype(zk::WriteRequest::op) op, zk::Quotas quotas) {
+    api::Request request;
+    request.body = zk::WriteRequest{who(1), 1'000 + ++clock_, std::move(op), quotas};
+    return std::get<zk::Reply>(replica_.run(request).answer).code;
+  }
+  void set_quota(const Bytes& path, const Bytes& limits, zk::Quotas quotas = zk::Quotas::kCounted) {
+    create("/zookeeper/quota" + path);
+    with_quotas(zk::Create{quota_limits_path(path), limits, kOpen}, quotas);
+    with_quotas(zk::Create{quota_stats_path(path), "count=0,bytes=0", kOpen}, quotas);
+  }
+  Bytes stats(BytesView path) {
+    return std::get<zk::Data>(read(zk::GetData{quota_stats_path(path)}).result).data;
   }
 
   void open(zk::SessionId id, std::int64_t ttl_s = 10) {
@@ -561,6 +577,151 @@ TEST_F(Znodes, EtcdsHistoryHasGapsAndIsWhole) {
   replica_.run("put b 1");
   create("/z");
   expect_members_equal();
+}
+
+TEST_F(Znodes, WhatIsBelowAQuotaIsCounted) {
+  create("/a");
+  create("/a/1");
+  set_quota("/a", "count=1,bytes=1");
+  EXPECT_EQ(stats("/a"), "count=2,bytes=2");
+  const zk::Reply before = read(zk::Exists{quota_stats_path("/a")});
+  create("/a/2");
+  create("/a/2/3");
+  create("/ab");
+  set("/a/1", "12345");
+  EXPECT_EQ(stats("/a"), "count=4,bytes=8");
+  EXPECT_EQ(write(zk::Multi{{zk::Delete{"/a/2/3"}, zk::SetData{"/a", ""},
+                             zk::Create{"/a/4", "1234", kOpen}, zk::Delete{"/a/4"},
+                             zk::Create{"/a/4", "12", kOpen}}})
+                .code,
+            Code::kOk);
+  EXPECT_EQ(stats("/a"), "count=4,bytes=8");
+  const zk::Reply after = read(zk::Exists{quota_stats_path("/a")});
+  EXPECT_EQ(std::get<zk::Changed>(after.result), std::get<zk::Changed>(before.result));
+  set_quota("/a/2", "");
+  create("/a/2/x");
+  EXPECT_EQ(stats("/a"), "count=4,bytes=8") << "the nearest one counts";
+  EXPECT_EQ(stats("/a/2"), "count=2,bytes=2");
+  expect_members_equal();
+  EXPECT_EQ(erase(quota_limits_path("/a/2")), Code::kOk);
+  erase("/a/2/x");
+  EXPECT_EQ(stats("/a/2"), "count=2,bytes=2");
+  EXPECT_EQ(stats("/a"), "count=3,bytes=7");
+  expect_members_equal();
+}
+
+TEST_F(Znodes, WhatEndsWithASessionIsCounted) {
+  open(2);
+  create("/a");
+  set_quota("/a", "");
+  create("/a/e", Mode::kEphemeral, 2);
+  create("/a/f", Mode::kEphemeral, 2);
+  EXPECT_EQ(stats("/a"), "count=3,bytes=3");
+  write(zk::CloseSession{}, 2);
+  EXPECT_EQ(stats("/a"), "count=1,bytes=1");
+  expect_members_equal();
+}
+
+TEST_F(Znodes, HardLimitsAreHeldToWhereThatIsAskedFor) {
+  create("/a");
+  set_quota("/a", "count=1,bytes=1=;byteHardLimit=9;countHardLimit=3");
+  const auto create_enforced = [&](const Bytes& path, const Bytes& data) {
+    return with_quotas(zk::Create{path, data, kOpen}, zk::Quotas::kEnforced);
+  };
+  EXPECT_EQ(create_enforced("/a/1", "12345"), Code::kOk);
+  EXPECT_EQ(create_enforced("/a/2", "1234"), Code::kQuotaExceeded) << "10 bytes";
+  EXPECT_EQ(create_enforced("/a/2", "123"), Code::kOk);
+  EXPECT_EQ(create_enforced("/a/3", ""), Code::kQuotaExceeded) << "4 nodes";
+  const auto set_enforced = [&](const Bytes& data) {
+    return with_quotas(zk::SetData{"/a/1", data, -1}, zk::Quotas::kEnforced);
+  };
+  EXPECT_EQ(set_enforced("123456"), Code::kQuotaExceeded);
+  EXPECT_EQ(set_enforced("12345"), Code::kOk);
+  EXPECT_EQ(set("/a/1", "123456789"), Code::kOk) << "by a member that does not ask for it";
+  EXPECT_EQ(create("/a/3"), "/a/3");
+  EXPECT_EQ(stats("/a"), "count=4,bytes=14");
+  EXPECT_EQ(with_quotas(zk::Multi{{zk::Delete{"/a/3"}, zk::Delete{"/a/2"}, zk::Delete{"/a/1"},
+                                   zk::Create{"/a/4", "", kOpen}, zk::Create{"/a/5", "", kOpen},
+                                   zk::Create{"/a/6", "", kOpen}}},
+                        zk::Quotas::kEnforced),
+            Code::kOk);
+  EXPECT_EQ(stats("/a"), "count=4,bytes=14") << "the last one was one too many";
+  expect_members_equal();
+}
+
+// As builds before quotas apply them.
+TEST_F(Znodes, AQuotaOfACommandWithoutThemIsNone) {
+  create("/a");
+  set_quota("/a", "count=1", zk::Quotas::kNone);
+  create("/a/1");
+  EXPECT_EQ(stats("/a"), "count=0,bytes=0");
+  EXPECT_EQ(write_snapshot(replica_.store)[2], '\7') << "for builds that know no quotas";
+  erase(quota_limits_path("/a"));
+  erase(quota_stats_path("/a"));
+  set_quota("/a", "count=1");
+  EXPECT_EQ(stats("/a"), "count=2,bytes=2");
+  EXPECT_EQ(write_snapshot(replica_.store)[2], '\x08');
+  expect_members_equal();
+}
+
+// --- /zookeeper/config ---
+
+class Config : public Znodes {
+ protected:
+  static api::Member member(std::uint64_t id, const std::string& host, bool is_learner = false) {
+    return {.id = NodeId{id},
+            .name = host,
+            .peer_urls = {"http://" + host + ":2380"},
+            .client_urls = {},
+            .is_learner = is_learner};
+  }
+  std::string publish(const api::Member& member, const std::string& address) {
+    return commit(encode_command({}, PublishMember{member, 7, address}));
+  }
+  zk::Data config() { return std::get<zk::Data>(read(zk::GetData{"/zookeeper/config"}).result); }
+};
+
+TEST_F(Config, SaysWhoTheMembersAre) {
+  EXPECT_EQ(publish(member(2, "m2"), ""), "");
+  EXPECT_EQ(config().data, "") << "as long as nobody tells an address";
+  EXPECT_EQ(publish(member(1, "m1"), "m1:2181"), "changed /zookeeper/config; ");
+  const zk::Data first = config();
+  const std::string lines =
+      "server.1=m1:2380:2381:participant;m1:2181\nserver.2=m2:2380:2381:participant\nversion=";
+  EXPECT_EQ(first.data, lines + fmt::format("{:x}", replica_.store.revision()));
+  EXPECT_EQ(first.stat.mzxid, replica_.store.revision());
+  EXPECT_EQ(publish(member(1, "m1"), "m1:2181"), "") << "nothing new";
+  EXPECT_EQ(config(), first);
+  expect_members_equal();
+
+  commit(encode_command({}, FoundMembers{{member(1, "m1"), member(2, "m2")}}));
+  MemberChange change;
+  change.id = NodeId{~std::uint64_t{0}};
+  change.is_learner = true;
+  change.peer_urls = {"http://[::1]:9"};
+  EXPECT_EQ(commit(encode_command({}, change)), "changed /zookeeper/config; ");
+  EXPECT_THAT(config().data, testing::HasSubstr("\nserver.-1=[::1]:9:10:observer\nversion="));
+  EXPECT_GT(config().stat.mzxid, first.stat.mzxid);
+  change.kind = MemberChange::Kind::kRemove;
+  change.id = NodeId{1};
+  EXPECT_EQ(commit(encode_command({}, change)), "changed /zookeeper/config; ");
+  EXPECT_EQ(config().data, "") << "the last one with an address has gone";
+  expect_members_equal();
+}
+
+TEST_F(Config, IsThereFromTheFirstSessionOn) {
+  Replica replica;
+  replica.commit(encode_command({}, PublishMember{member(1, "m1"), 7, "m1:2181"}));
+  const Revision before = replica.store.revision();
+  api::Request request;
+  request.body = zk::WriteRequest{{}, 5, zk::OpenSession{10'000, 10, 9, Bytes(16, 'p')}};
+  replica.run(request);
+  EXPECT_EQ(replica.store.revision(), before + 2);
+  api::Request get;
+  get.body = zk::ReadRequest{{9, 1, {}}, false, zk::GetData{"/zookeeper/config"}};
+  const auto reply = std::get<zk::Reply>(replica.run(get).answer);
+  EXPECT_EQ(std::get<zk::Data>(reply.result).data,
+            fmt::format("server.1=m1:2380:2381:participant;m1:2181\nversion={:x}", before + 2));
 }
 
 }  // namespace

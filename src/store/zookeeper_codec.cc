@@ -289,10 +289,11 @@ void encode(Encoder& out, const zk::WriteRequest& request) {
   out.varint(request.caller.ids.size());
   for (const zk::Id& id : request.caller.ids) encode(out, id);
   out.number(request.time_ms);
+  if (request.quotas != zk::Quotas::kNone) out.u8(static_cast<std::uint8_t>(request.quotas));
   std::visit(OpEncoder{out}, request.op);
 }
 
-zk::WriteRequest decode_zookeeper(Decoder& in) {
+zk::WriteRequest decode_zookeeper(Decoder& in, bool has_quotas) {
   zk::WriteRequest request;
   request.caller.session = in.number();
   request.caller.generation = in.varint();
@@ -301,6 +302,10 @@ zk::WriteRequest decode_zookeeper(Decoder& in) {
   if (!is_bounded(request.caller)) in.fail();
   request.time_ms = in.number();
   if (request.time_ms < 0 || request.time_ms > kLastTimeMs) in.fail();
+  if (has_quotas) {
+    request.quotas = in.enumerator(zk::Quotas::kEnforced);
+    if (request.quotas == zk::Quotas::kNone) in.fail();
+  }
   request.op = decode_op(in);
   return request;
 }

@@ -8,8 +8,9 @@ namespace conclave::store {
 
 // REQUIRES: what the member has to draw was drawn.
 void encode(Encoder& out, const api::zk::WriteRequest& request);
-// Accepts exactly what encode() writes; fails the decoder otherwise.
-api::zk::WriteRequest decode_zookeeper(Decoder& in);
+// Accepts exactly what encode() writes, of a request whose `quotas` are not kNone if `has_quotas`;
+// fails the decoder otherwise.
+api::zk::WriteRequest decode_zookeeper(Decoder& in, bool has_quotas);
 void encode(Encoder& out, const api::zk::ImportRequest& request);
 api::zk::ImportRequest decode_import(Decoder& in);
 // Whether what the client has proved to be is within its limits.

@@ -42,6 +42,10 @@ std::vector<zk::WriteRequest> all_writes() {
   add(zk::OpenSession{2'500, 4, 77, Bytes(16, 'p')});
   add(zk::Reconnect{77, Bytes(16, 'p')});
   add(zk::CloseSession{});
+  add(create);
+  writes.back().quotas = zk::Quotas::kEnforced;
+  add(zk::Delete{"/a", 3});
+  writes.back().quotas = zk::Quotas::kCounted;
   return writes;
 }
 
@@ -69,6 +73,21 @@ TEST(ZooKeeperCodec, ACreateAsBytes) {
             "05776f726c6406616e796f6e65"
             "00"                      // persistent
             "ffffffffffffffffff01");  // no TTL
+}
+
+TEST(ZooKeeperCodec, ADeletionWithQuotasAsBytes) {
+  zk::WriteRequest write{{7, 1, {}}, 300, zk::Delete{"/a", 3}};
+  write.quotas = zk::Quotas::kEnforced;
+  EXPECT_EQ(in_hex(command_of(write)),
+            "080d02000000000000008877665544332211"
+            "0500070100ac02"
+            "02"  // enforced
+            "01022f6103");
+  Bytes other = command_of(write);
+  other[25] = '\0';
+  EXPECT_FALSE(is_valid_command(other)) << "an older build's, and not its version";
+  other[25] = '\3';
+  EXPECT_FALSE(is_valid_command(other));
 }
 
 TEST(ZooKeeperCodec, DecodesWhatWasEncoded) {

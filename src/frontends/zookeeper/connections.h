@@ -62,6 +62,20 @@ class Connections {
   }
   void remove(Id id) { all_.erase(id); }
 
+  // A place among the connections of one address, of which there are `most` (0: any number). False:
+  // all are taken.
+  bool take_place(const std::string& address, std::size_t most) {
+    std::size_t& taken = places_[address];
+    if (most != 0 && taken >= most) return false;
+    ++taken;
+    return true;
+  }
+  // REQUIRES: it was taken.
+  void leave_place(const std::string& address) {
+    const auto found = places_.find(address);
+    if (--found->second == 0) places_.erase(found);
+  }
+
   // By age.
   const std::map<Id, ConnectionFacts>& all() const { return all_; }
   std::size_t unanswered() const {
@@ -77,6 +91,7 @@ class Connections {
 
  private:
   std::map<Id, ConnectionFacts> all_;
+  std::map<std::string, std::size_t> places_;  // taken, by address
   Id next_ = 1;
 };
 

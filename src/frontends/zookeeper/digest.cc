@@ -20,4 +20,11 @@ Bytes digest_id(BytesView credentials) {
   return id;
 }
 
+bool is_digest_id(BytesView id) {
+  const std::size_t colon = id.find(':');
+  if (colon == BytesView::npos || colon == 0) return false;
+  const auto digest = wire::from_base64(id.substr(colon + 1));
+  return digest && digest->size() == std::tuple_size<decltype(sha1({}))>();
+}
+
 }  // namespace conclave::zookeeper

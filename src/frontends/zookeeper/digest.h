@@ -14,4 +14,7 @@ std::array<unsigned char, 20> sha1(BytesView bytes);
 // the user.
 Bytes digest_id(BytesView credentials);
 
+// Whether `id` looks like one of digest_id()'s.
+bool is_digest_id(BytesView id);
+
 }  // namespace conclave::zookeeper

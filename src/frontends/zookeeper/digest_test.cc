@@ -31,5 +31,14 @@ TEST(Digest, OfAUser) {
   EXPECT_TRUE(digest_id(":pw").starts_with(":"));
 }
 
+TEST(Digest, WhatLooksLikeOne) {
+  EXPECT_TRUE(is_digest_id(digest_id("super:secret")));
+  for (const BytesView id : {"", "super", "super:secret",
+                             ":ikIaKsbtGweaHnb/jKn7OHqbunM=", "a:ikIaKsbtGweaHnb/jKn7OHqbunM",
+                             "a:aaaa", "a:b:ikIaKsbtGweaHnb/jKn7OHqbunM="}) {
+    EXPECT_FALSE(is_digest_id(id)) << id;
+  }
+}
+
 }  // namespace
 }  // namespace conclave::zookeeper

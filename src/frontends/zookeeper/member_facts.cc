@@ -176,7 +176,7 @@ NamedValues configuration_values(const Told& told) {
       {"secureClientPort", port_number(told.settings.secure_port)},
       {"dataDir", told.settings.data_dir},
       {"tickTime", kTickMs},
-      {"maxClientCnxns", std::int64_t{0}},
+      {"maxClientCnxns", std::int64_t(told.settings.max_per_address)},
       {"minSessionTimeout", limits::kZooKeeperMinSessionTicks * kTickMs},
       {"maxSessionTimeout", limits::kZooKeeperMaxSessionTicks * kTickMs},
       {"serverId", member_id(told)},

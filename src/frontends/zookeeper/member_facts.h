@@ -23,6 +23,7 @@ struct WordSettings {
   std::uint16_t secure_port = 0;  // 0: none with
   std::string address;            // of the first of them, "host:port"
   std::string data_dir;
+  std::size_t max_per_address = 0;  // connections; 0: no limit
   // The words that are answered; "*": all. ZooKeeper's own default is `srvr` alone.
   std::vector<std::string> allowed = {"conf", "cons", "envi", "isro", "mntr",
                                       "ruok", "srvr", "stat", "wchs"};

@@ -55,16 +55,22 @@ class ZooKeeperSession final : public api::Session {
         connections_(*options_.connections),
         facts_(connections_.add(id_, peer)),
         buffered_(options.all_buffers),
-        common_name_(identity.common_name) {
-    caller_.ids.push_back({"ip", host_of(peer)});
+        common_name_(identity.common_name),
+        address_(host_of(peer)),
+        has_place_(connections_.take_place(address_, options_.max_per_address)) {
+    caller_.ids.push_back({"ip", address_});
     if (!common_name_.empty()) caller_.ids.push_back({"x509", "CN=" + common_name_});
   }
-  ~ZooKeeperSession() override { connections_.remove(id_); }
+  ~ZooKeeperSession() override {
+    connections_.remove(id_);
+    if (has_place_) connections_.leave_place(address_);
+  }
   ZooKeeperSession(const ZooKeeperSession&) = delete;
   ZooKeeperSession& operator=(const ZooKeeperSession&) = delete;
 
   void on_bytes(BytesView bytes, Effects& effects) override {
     if (effects.close) return;
+    if (!has_place_) return refuse_place(effects);
     if (!buffered_.has_room(bytes.size())) {
       return end(effects, "too many requests are arriving on all connections");
     }
@@ -116,6 +122,7 @@ class ZooKeeperSession final : public api::Session {
 
   void on_tick(Instant now, Effects& effects) override {
     if (effects.close) return;
+    if (!has_place_) return refuse_place(effects);
     const bool waits = phase_ == Phase::kNew || (phase_ == Phase::kOpen && !input_.empty());
     const bool is_slow = effects.unsent > 0;  // it may not be read from meanwhile
     if (!waits || is_slow || is_full() || is_last_asked_) {
@@ -317,6 +324,14 @@ class ZooKeeperSession final : public api::Session {
     if (auth.scheme != "digest") return;  // the connection itself has said it
     zk::Id id{auth.scheme, digest_id(auth.credentials)};
     if (std::ranges::find(caller_.ids, id) != caller_.ids.end()) return;
+    if (!options_.super_digest.empty() && id.id == options_.super_digest) add_id({"super", {}});
+    add_id(std::move(id));
+    // From now on it is told what it may read by this. Nobody waits for the answer.
+    effects.calls.push_back(
+        {next_call_++, {.body = zk::PingRequest{caller_}, .id = {}, .timeout_ms = {}}});
+  }
+
+  void add_id(zk::Id id) {
     identity_bytes_ += sizeof id + id.scheme.size() + id.id.size();
     caller_.ids.push_back(std::move(id));
   }
@@ -364,8 +379,10 @@ class ZooKeeperSession final : public api::Session {
       zk::Caller caller{caller_.session, caller_.generation, std::move(next.ids)};
       api::Request request{.body = {}, .id = {}, .timeout_ms = {}};
       if (auto* write = std::get_if<Write>(&next.request.what)) {
-        request.body =
-            zk::WriteRequest{.caller = std::move(caller), .time_ms = 0, .op = std::move(*write)};
+        zk::WriteRequest body{
+            .caller = std::move(caller), .time_ms = 0, .op = std::move(*write), .quotas = {}};
+        if (options_.enforce_quotas && zk::may_grow(body)) body.quotas = zk::Quotas::kEnforced;
+        request.body = std::move(body);
       } else {
         request.body = zk::ReadRequest{.caller = std::move(caller),
                                        .local = options_.local_reads && !is_sync(next.request),
@@ -451,6 +468,10 @@ class ZooKeeperSession final : public api::Session {
     if (is_last_asked_ && pending_.empty() && pings_.empty()) end(effects, {});
   }
 
+  void refuse_place(Effects& effects) {
+    end(effects, fmt::format("{} connections of its address are open", options_.max_per_address));
+  }
+
   void end(Effects& effects, std::string reason) {
     effects.close = true;
     effects.close_reason = std::move(reason);
@@ -502,6 +523,8 @@ class ZooKeeperSession final : public api::Session {
   ConnectionFacts& facts_;
   wire::BufferShare buffered_;
   const std::string common_name_;
+  const std::string address_;
+  const bool has_place_;  // among the connections of its address
 
   Phase phase_ = Phase::kNew;
   Bytes input_;                 // that has not been taken

@@ -29,6 +29,12 @@ struct SessionOptions {
   // Reads are answered from the member's own state, which may be older than what others have seen,
   // but not older than what this session has: ZooKeeper's own promise.
   bool local_reads = false;
+  // Hard limits of quotas are held to.
+  bool enforce_quotas = false;
+  // What digest_id() makes of the super user's name and password; empty: there is none.
+  Bytes super_digest = {};
+  // Connections of one address; one more is closed. 0: any number.
+  std::size_t max_per_address = 0;
   // A connection that has not completed a packet in this time is closed.
   Duration packet_deadline = milliseconds(limits::kClientIdleHeaderMs);
   // The time, for latencies, which only people read; and what the process knows. May be null.

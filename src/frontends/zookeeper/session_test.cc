@@ -208,6 +208,11 @@ TEST_F(ZooKeeperSessionTest, WhatIsSentWithTheFirstPacketWaitsForTheSession) {
   EXPECT_TRUE(effects_.calls.empty());
   EXPECT_FALSE(session_->takes_bytes());
   answer(connect, zk::Session{77, Bytes(16, 'p'), 10'000, 5});
+  const auto identified = take_call();
+  EXPECT_EQ(std::get<zk::PingRequest>(identified.request.body).caller.ids.size(), 2u);
+  effects_.send.clear();
+  answer(identified, std::monostate());
+  EXPECT_THAT(take_answers(), ElementsAre()) << "the client has its answer to auth";
   const auto read = take_call();
   const zk::Caller& caller = std::get<zk::ReadRequest>(read.request.body).caller;
   EXPECT_EQ(caller.session, 77);
@@ -289,6 +294,45 @@ TEST_F(ZooKeeperSessionTest, ACertificateIsAnIdentity) {
   const auto call = take_call();
   EXPECT_THAT(std::get<zk::ReadRequest>(call.request.body).caller.ids,
               ElementsAre(zk::Id{"ip", "::1"}, zk::Id{"x509", "CN=alice"}));
+}
+
+TEST_F(ZooKeeperSessionTest, TheSuperUserIsWhoeverHasHisPassword) {
+  options_.super_digest = "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=";
+  session_ = make_session(options_, "10.1.2.3:4567", {});
+  open();
+  receive(auth_packet("digest", "bob:pw2") + auth_packet("digest", "ann:pw"));
+  effects_.calls.clear();
+  receive(auth_packet("digest", "bob:pw") + get_packet(1, "/a"));
+  take_call();
+  const auto call = take_call();
+  const auto& ids = std::get<zk::ReadRequest>(call.request.body).caller.ids;
+  ASSERT_EQ(ids.size(), 5u);
+  EXPECT_EQ(ids[3], (zk::Id{"super", ""}));
+  EXPECT_EQ(ids[4], (zk::Id{"digest", options_.super_digest}));
+}
+
+TEST_F(ZooKeeperSessionTest, ConnectionsOfOneAddressAreBounded) {
+  options_.max_per_address = 2;
+  session_ = make_session(options_, "10.1.2.3:1", {});
+  auto second = make_session(options_, "10.1.2.3:2", {});
+  const auto refused = make_session(options_, "[::ffff:10.1.2.3]:3", {});
+  const auto other = make_session(options_, "10.1.2.4:1", {});
+  api::Session::Effects effects;
+  other->on_bytes(connect_packet(10'000), effects);
+  EXPECT_FALSE(effects.close);
+  refused->on_bytes(connect_packet(10'000), effects);
+  EXPECT_TRUE(effects.close);
+  EXPECT_EQ(effects.close_reason, "2 connections of its address are open");
+  EXPECT_EQ(effects.calls.size(), 1u) << "the other one's";
+  second.reset();
+  const auto third = make_session(options_, "10.1.2.3:4", {});
+  effects = {};
+  third->on_bytes(connect_packet(10'000), effects);
+  EXPECT_FALSE(effects.close);
+  const auto quiet = make_session(options_, "10.1.2.3:5", {});
+  effects = {};
+  quiet->on_tick(Instant{1}, effects);
+  EXPECT_TRUE(effects.close);
 }
 
 TEST_F(ZooKeeperSessionTest, WhoSaysTooMuchOfWhoItIsGoes) {

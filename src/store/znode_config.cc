@@ -1,0 +1,70 @@
+#include "store/znode_config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "store/znode_path.h"
+#include "store/znode_tree.h"
+
+namespace conclave::store {
+namespace {
+
+constexpr BytesView kConfigPath = "/zookeeper/config";
+
+// What is behind the scheme of "http://10.0.0.1:2380", and the port of that; 0 if there is none.
+BytesView host_and_port(BytesView url) {
+  const std::size_t scheme = url.find("://");
+  return scheme == BytesView::npos ? url : url.substr(scheme + 3);
+}
+std::uint16_t port_of(BytesView address) {
+  const BytesView digits = address.substr(std::min(address.rfind(':'), address.size() - 1) + 1);
+  std::uint16_t port = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  return port;
+}
+
+// "10.0.0.1:2380:2381:participant"; empty if it cannot be said.
+Bytes server_of(const api::Member& member) {
+  const BytesView peer =
+      member.peer_urls.empty() ? BytesView() : host_and_port(member.peer_urls.front());
+  const std::uint16_t port = peer.empty() ? std::uint16_t{0} : port_of(peer);
+  if (port == 0) return {};
+  const int other = port == UINT16_MAX ? port - 1 : port + 1;
+  return fmt::format("{}:{}:{}", peer, other, member.is_learner ? "observer" : "participant");
+}
+
+}  // namespace
+
+Bytes config_lines(const ClusterFacts& facts) {
+  Bytes lines;
+  for (const api::Member& member : facts.members) {
+    const Bytes server = server_of(member);
+    if (server.empty()) continue;
+    lines += fmt::format("server.{}={}", static_cast<std::int64_t>(member.id.value), server);
+    const auto client = facts.zookeeper.find(member.id);
+    if (client != facts.zookeeper.end()) lines += ";" + client->second;
+    lines += '\n';
+  }
+  return lines;
+}
+
+void refresh_config(StoreState& state, bool had) {
+  const bool has = !state.facts.zookeeper.empty();
+  if (!has && !had) return;
+  Mvcc::Write write(state.mvcc);
+  ZnodeTree tree(state, write.revision());
+  const ZnodeTree::Node* node = tree.find(kConfigPath);
+  if (node == nullptr) return;
+  Bytes data;
+  if (has) {
+    data = config_lines(state.facts) + "version=";
+    if (node->znode.data.starts_with(data)) return;
+    data += fmt::format("{:x}", write.revision());
+  }
+  tree.set_data(kConfigPath, data, node->znode.mtime_ms);
+  tree.commit(write);
+}
+
+}  // namespace conclave::store

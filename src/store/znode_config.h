@@ -1,0 +1,25 @@
+#pragma once
+// /zookeeper/config: who the members are, as ZooKeeper's clients read it (getConfig). A line for
+// each, and the zxid of the last change:
+//
+//   server.<id>=<host>:<peer port>:<election port>:participant;<where ZooKeeper's clients reach it>
+//   version=<zxid in hex>
+//
+// Ids are Java's numbers, with a sign. There is no election port, and ZooKeeper's clients insist on
+// one that is not the peer port: it is the number after it. A learner is an observer. The node is
+// empty as long as no member tells an address for ZooKeeper's clients (PublishMember): builds that
+// do not know of it apply the same log alike.
+
+#include "base/bytes.h"
+#include "store/state.h"
+
+namespace conclave::store {
+
+// All but the last line.
+Bytes config_lines(const ClusterFacts& facts);
+
+// Writes the node anew if the members are others than it says, at a revision of its own. `had`: an
+// address was told before. Without effect before the first session.
+void refresh_config(StoreState& state, bool had);
+
+}  // namespace conclave::store
