@@ -23,7 +23,7 @@ constexpr WorkloadKind kKinds[] = {
     {"native", "locks of conclave.v1, barriers, fences: who writes holds the lock, and takes turns",
      1, Drawn::kAdded, make_native},
     {"zookeeper", "ZooKeeper's clients: sessions that move and end, ephemerals, sequences, watches",
-     2, Drawn::kAdded, make_zookeeper},
+     4, Drawn::kAdded, make_zookeeper},
     {"users", "users whose roles and passwords come and go: what counts is what holds by then", 1,
      Drawn::kAlone, make_users},
 };

@@ -53,7 +53,7 @@ ZkActor::ZkActor(Site& site, const WorkloadPlan& plan, std::size_t number, ZkSha
       name_(fmt::format("z{}", number)),
       client_({.seed = rng().next(),
                .members = &site.members,
-               .timeout_ms = static_cast<std::int32_t>(rng().between(3'000, 8'000))},
+               .timeout_ms = static_cast<std::int32_t>(rng().between(3'000, 6'000))},
               site.clock, site.fabric.host(name_),
               {.connected = [this](bool is_new) { connected(is_new); },
                .expired = [this](const auto& session) { expired(session); },
