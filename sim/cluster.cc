@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "frontends/etcd/session.h"
 #include "frontends/native/service.h"
+#include "frontends/zookeeper/session.h"
 #include "node/group.h"
 #include "node/recovery.h"
 
@@ -214,10 +215,19 @@ Result<void> Cluster::start_with(std::size_t member, node::Options options) {
   Result<std::unique_ptr<node::Node>> node = node::Node::start(
       std::move(options), *starting.clock, *starting.disk,
       node::Networks{.peers = fabric_.host(host(member)), .clients = fabric_.host(host(member))},
-      etcd::make_sessions(std::move(sessions)));
+      etcd::make_sessions(std::move(sessions)), zookeeper_ports(member));
   if (!node) return not_started(member, node.error());
   starting.node = std::move(*node);
   return {};
+}
+
+std::vector<node::ClientPort> Cluster::zookeeper_ports(std::size_t member) const {
+  zookeeper::SessionOptions sessions;
+  sessions.local_reads = options_.local_zookeeper_reads;
+  std::vector<node::ClientPort> ports(1);
+  ports[0].listen = {io::Address{host(member), kZooKeeperPort}};
+  ports[0].make_session = zookeeper::make_sessions(std::move(sessions));
+  return ports;
 }
 
 Failure Cluster::not_started(std::size_t member, const Error& why) {

@@ -39,8 +39,9 @@ struct ClusterOptions {
   std::size_t max_append_bytes = 1 << 20;
   std::size_t max_inflight_appends = 64;
   std::uint32_t snapshot_chunk_bytes = 512 << 10;
-  bool changing_flags = false;   // a restarted member has other options than before
-  std::uint64_t disk_bytes = 0;  // capacity of each member's disk; 0: unlimited
+  bool local_zookeeper_reads = false;  // `--zookeeper-reads session`
+  bool changing_flags = false;         // a restarted member has other options than before
+  std::uint64_t disk_bytes = 0;        // capacity of each member's disk; 0: unlimited
 };
 
 // Faults of processes and machines.
@@ -89,6 +90,7 @@ class Cluster {
   // The host name of a member; its client port is kClientPort.
   static std::string host(std::size_t member) { return "m" + std::to_string(member); }
   static constexpr std::uint16_t kClientPort = 2379;
+  static constexpr std::uint16_t kZooKeeperPort = 2181;
   // nullopt: no member's.
   std::optional<std::size_t> member_at(const std::string& host) const;
 
@@ -178,6 +180,7 @@ class Cluster {
   node::Options options_for(std::size_t member);
   void change_flags(node::Options& options);
   Result<void> start_with(std::size_t member, node::Options options);
+  std::vector<node::ClientPort> zookeeper_ports(std::size_t member) const;
   Failure not_started(std::size_t member, const Error& why);
   void end_process(std::size_t member);
   void reap();

@@ -156,6 +156,12 @@ void draw_witnesses(std::uint64_t seed, ClusterOptions& cluster) {
   if (!Cluster::first_membership(cluster)->is_valid()) cluster.witnesses.clear();
 }
 
+// Drawn apart, too.
+void draw_zookeeper_reads(std::uint64_t seed, ClusterOptions& cluster) {
+  constexpr std::uint64_t kPurpose = 0x7a6f6f;
+  cluster.local_zookeeper_reads = Rng(seed ^ kPurpose).one_in(3);
+}
+
 // Each run has its own mixture: half of the kinds do not occur, the others with different weights.
 std::vector<Fault> draw_faults(Rng& rng, Duration storm) {
   std::vector<const Habit*> lots;
@@ -264,6 +270,7 @@ Plan plan_of(std::uint64_t seed) {
   plan.faults = draw_faults(rng, plan.storm);
   plan.workloads = draw_workloads(rng, plan.storm);
   draw_witnesses(seed, plan.cluster);
+  draw_zookeeper_reads(seed, plan.cluster);
   draw_transfers(seed, plan);
   draw_lone_workload(seed, plan);
   draw_added_workload(seed, plan);
@@ -329,12 +336,14 @@ std::string describe(const Plan& plan) {
   std::string text = fmt::format(
       "seed {}: {} members with {}, snapshots every {} entries ({} kept) in chunks of {}, appends "
       "of {} "
-      "bytes ({} ahead), segments of {} KiB{}, a storm of {:.1f} s\n",
+      "bytes ({} ahead), segments of {} KiB{}{}, a storm of {:.1f} s\n",
       plan.seed, plan.cluster.members, describe_quorums(plan.cluster),
       plan.cluster.snapshot_entries, plan.cluster.keep_entries, plan.cluster.snapshot_chunk_bytes,
       plan.cluster.max_append_bytes, plan.cluster.max_inflight_appends,
       plan.cluster.segment_bytes / 1024,
-      plan.cluster.changing_flags ? ", other flags at each restart" : "", plan.storm.seconds());
+      plan.cluster.changing_flags ? ", other flags at each restart" : "",
+      plan.cluster.local_zookeeper_reads ? ", ZooKeeper's reads by session" : "",
+      plan.storm.seconds());
   for (const auto& [name, links] : {std::pair{"links", &plan.links}, {"clients", &plan.clients}}) {
     text += fmt::format(
         "{}: {} to {} us, {} bytes/s; of a thousand pieces {} take up to {} ms, {} lost, {} "

@@ -35,6 +35,8 @@ struct Site {
   // Of the keys of locks and elections (kLockPrefix); needed by whoever has such a workload.
   const KeyHistory* lock_keys = nullptr;
   std::optional<Instant> healed_at = {};  // since then no fault strikes anybody
+  bool local_zookeeper_reads = false;     // see ClusterOptions
+  bool has_znodes = false;                // some revisions are theirs, and change no key
 };
 
 inline constexpr std::string_view kLockPrefix = "locks/";

@@ -22,6 +22,8 @@ constexpr WorkloadKind kKinds[] = {
      Drawn::kAmongOthers, make_locks},
     {"native", "locks of conclave.v1, barriers, fences: who writes holds the lock, and takes turns",
      1, Drawn::kAdded, make_native},
+    {"zookeeper", "ZooKeeper's clients: sessions that move and end, ephemerals, sequences, watches",
+     4, Drawn::kAdded, make_zookeeper},
     {"users", "users whose roles and passwords come and go: what counts is what holds by then", 1,
      Drawn::kAlone, make_users},
 };

@@ -16,5 +16,6 @@ std::unique_ptr<Workload> make_request_ids(Site& site, const WorkloadPlan& plan)
 std::unique_ptr<Workload> make_revisions(Site& site, const WorkloadPlan& plan);
 std::unique_ptr<Workload> make_users(Site& site, const WorkloadPlan& plan);
 std::unique_ptr<Workload> make_watches(Site& site, const WorkloadPlan& plan);
+std::unique_ptr<Workload> make_zookeeper(Site& site, const WorkloadPlan& plan);
 
 }  // namespace conclave::sim

@@ -44,13 +44,15 @@ void storm(Cluster& cluster, Rng& rng) {
 }
 
 // All workloads of these kinds on one cluster, through a storm and to their end.
-void run(const std::vector<std::string_view>& kinds, std::uint64_t seed, bool stormy) {
-  Cluster cluster(seed, {.snapshot_entries = 60});
+void run(const std::vector<std::string_view>& kinds, std::uint64_t seed, bool stormy,
+         bool local_zookeeper_reads = false) {
+  Cluster cluster(seed, {.snapshot_entries = 60, .local_zookeeper_reads = local_zookeeper_reads});
   for (std::size_t i = 0; i < cluster.size(); ++i) ASSERT_TRUE(cluster.start(i).has_value());
   Trace trace([&cluster] { return cluster.clock().now(); }, false);
   Site site{cluster.clock(), cluster.fabric(), cluster.client_addresses(), trace};
   KeyHistory lock_keys(cluster, std::string(kLockPrefix));
   site.lock_keys = &lock_keys;
+  site.local_zookeeper_reads = local_zookeeper_reads;
   cluster.after_step = [&lock_keys] { lock_keys.look(); };
   std::vector<std::unique_ptr<Workload>> workloads;
   for (const std::string_view kind : kinds) {
@@ -98,6 +100,10 @@ std::vector<std::string_view> all_kinds() {
 
 INSTANTIATE_TEST_SUITE_P(, WorkloadsTest, testing::ValuesIn(all_kinds()),
                          [](const auto& kind) { return std::string(kind.param); });
+
+TEST(ZooKeeperTest, ReadsOfASessionNeverGoBack) {
+  for (std::uint64_t seed = 1; seed <= seeds(); ++seed) run({"zookeeper"}, seed, true, true);
+}
 
 TEST(AllWorkloadsTest, DoNotDisturbEachOther) {
   std::vector<std::string_view> together;

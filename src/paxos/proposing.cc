@@ -21,21 +21,14 @@ namespace {
 // overtaken it (as in TCP, RFC 6675, section 4).
 constexpr std::size_t kPassedByMeansLost = 3;
 
-// The lowest epoch: of a filler that has nothing before it.
-constexpr Epoch kLowestEpoch{1};
-
 // The slot that the next fresh value gets.
 LogIndex next_slot(const Leader& leader) {
   return std::max(leader.opened, leader.adopted_to).plus(leader.fresh.size() + 1);
 }
 
-// A gap gets a no-op. It is given the epoch of what is before it: a higher one would make what
-// follows look outdated (docs/paxos.md, "Epochs never fall").
-Entry filler(const State& s, LogIndex slot) {
-  const LogIndex before = slot.prev();
-  const Epoch epoch = before <= s.commit ? settled_epoch(s, before) : s.log.at(before).value.epoch;
-  return {slot, std::max(epoch, kLowestEpoch), EntryKind::kNoop, {}};
-}
+// A gap gets a no-op of this ballot, which makes void what earlier leaders have proposed behind it
+// (docs/paxos.md, "Epochs never fall"): of what a leader has proposed, a beginning takes effect.
+Entry filler(const State& s, LogIndex slot) { return {slot, s.promised, EntryKind::kNoop, {}}; }
 
 Entry take_value_for(State& s, LogIndex slot) {
   Leader& leader = *s.leader();

@@ -251,6 +251,10 @@ class ZooKeeperSession final : public api::Session {
   void opened(const zk::Reply& reply, Effects& effects) {
     // A client that comes back and has seen more than there is.
     if (reply.code == zk::Code::kBadArguments) return from_elsewhere(reply.zxid, effects);
+    // Whether there is such a session has not been found out: the client comes back for it.
+    if (reply.code != zk::Code::kOk && reply.code != zk::Code::kSessionExpired) {
+      return end(effects, "it can have no session now: there is no space left");
+    }
     if (reply.code != zk::Code::kOk) {
       append(ConnectResponse{.timeout_ms = 0,
                              .session = 0,
@@ -397,7 +401,12 @@ class ZooKeeperSession final : public api::Session {
     if (found == pending_.end() || found->call != call || found->is_answered) return;
     --(found->is_write ? writes_ : reads_);
     found->is_answered = true;
-    append_answer(found->request, reply, found->answer);
+    if (reply.code == zk::Code::kQuotaExceeded) {
+      // The member has refused it before its turn: that is of no state, and may wait for others'.
+      append_answer(found->request.xid, kNoZxid, reply.code, found->answer);
+    } else {
+      append_answer(found->request, reply, found->answer);
+    }
     held_bytes_ += found->answer.size();
     send_answers(effects);
     ask(effects);

@@ -186,6 +186,30 @@ TEST_F(ZooKeeperSessionTest, WhoseSessionHasExpiredIsToldSo) {
   EXPECT_TRUE(effects_.close);
 }
 
+TEST_F(ZooKeeperSessionTest, WhoComesBackToAMemberWithoutSpaceIsNotToldThatHisSessionHasExpired) {
+  receive(connect_packet(10'000, 77));
+  refuse(take_call(), zk::Code::kQuotaExceeded);
+  EXPECT_EQ(effects_.send, "");
+  EXPECT_TRUE(effects_.close);
+}
+
+// What a client has seen last is what its newest answer says.
+TEST_F(ZooKeeperSessionTest, ARefusalForLackOfSpaceIsOfNoState) {
+  open();
+  receive(set_packet(1, "/a") + set_packet(2, "/b"));
+  const auto first = take_call();
+  refuse(take_call(), zk::Code::kQuotaExceeded);
+  EXPECT_EQ(effects_.send, "");
+  answer(first, zk::Changed{}, 12);
+  Reader reader(effects_.send);
+  const auto size = static_cast<std::size_t>(reader.int32());
+  reader = Reader(BytesView(effects_.send).substr(4 + size));
+  reader.int32();
+  EXPECT_EQ(reader.int32(), 2);
+  EXPECT_EQ(reader.int64(), kNoZxid);
+  EXPECT_EQ(reader.int32(), static_cast<std::int32_t>(zk::Code::kQuotaExceeded));
+}
+
 TEST_F(ZooKeeperSessionTest, WhoHasSeenWhatIsNotHereComesFromAnotherCluster) {
   receive(connect_packet(10'000, 0, {}, 1'000));
   answer(take_call(), zk::Session{77, Bytes(16, 'p'), 10'000, 5}, 999);

@@ -1,0 +1,175 @@
+// Clients of ZooKeeper's protocol, with sessions that move from member to member, stay away, are
+// closed or abandoned; that write and read single nodes, pass a token on in multis of which some
+// must fail, create ephemeral and sequential children, and watch all of it in three ways. Judged
+// while it goes on (zookeeper_ledger.h, zookeeper_mirror.h, sim/zookeeper_client.h), and in the
+// end: all is there that was written, nothing that was refused, and no ephemeral outlives its
+// session.
+//
+// Members answer reads with a barrier or, for some clusters, from their own state: then a read may
+// be older than what others know, but not than what its session has seen, unless it follows a sync.
+
+#include <fmt/core.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sim/finding.h"
+#include "sim/linearizability.h"
+#include "sim/workloads/kinds.h"
+#include "sim/workloads/zookeeper_actor.h"
+
+namespace conclave::sim {
+namespace {
+
+// By then each session has ended that nobody keeps alive, once no fault strikes any more.
+constexpr Duration kLongEnough = seconds(120);
+constexpr Duration kLooks = milliseconds(500);
+
+// Reads everything once more, again and again until no ephemeral is left.
+class LastLook {
+ public:
+  LastLook(Site& site, std::uint64_t seed, ZkLedger& ledger, std::function<void()> over)
+      : site_(site),
+        ledger_(ledger),
+        over_(std::move(over)),
+        client_({.seed = seed, .members = &site.members, .timeout_ms = 4'000}, site.clock,
+                site.fabric.host("zlast"),
+                {.connected = [this](bool) { look(); },
+                 .expired = [this](const auto&) { client_.begin(); },
+                 .event = [](const ZkEvent&) {},
+                 .kept_alive = [] {}}) {}
+  ~LastLook() { site_.clock.cancel(wait_); }
+  LastLook(const LastLook&) = delete;
+  LastLook& operator=(const LastLook&) = delete;
+
+  void begin() {
+    since_ns_ = now_ns();
+    client_.begin();
+  }
+  std::uint64_t answered() const { return client_.answered(); }
+
+ private:
+  using Reply = ZooKeeperClient::Reply;
+
+  std::int64_t now_ns() const { return site_.clock.now().ns; }
+
+  // Asks behind a sync. Without an answer it all begins again when there is a connection.
+  void ask(std::int32_t opcode, Bytes body,
+           std::function<void(JuteReader&, const ZkMoment&)> heard) {
+    const std::int64_t floor = ledger_.told();
+    const std::int64_t asked_ns = now_ns();
+    client_.ask(ZkOp::kSync, zk_sync(ZkTree::kTop), [](const Reply&) {});
+    client_.ask(
+        opcode, std::move(body),
+        [this, floor, asked_ns, heard = std::move(heard)](const Reply& reply) {
+          if (!reply.is_answered) return;
+          if (reply.code != ZkCode::kOk)
+            found("znode reads", fmt::format("the last look is {}", reply.code));
+          const ZkMoment at{
+              .zxid = reply.zxid, .asked_ns = asked_ns, .heard_ns = now_ns(), .is_fresh = true};
+          ledger_.heard(floor, at);
+          JuteReader reader(reply.body);
+          heard(reader, at);
+        });
+  }
+
+  void look() {
+    site_.clock.cancel(wait_);
+    if (!client_.is_connected()) return;
+    ask(ZkOp::kMultiRead,
+        zk_multi({{ZkOp::kGetChildren, zk_watched(ZkTree::kQueue, false)},
+                  {ZkOp::kGetChildren, zk_watched(ZkTree::kEphemerals, false)}}),
+        [this](JuteReader& reader, const ZkMoment& at) {
+          const std::vector<ZkPart> parts = read_parts(reader);
+          ledger_.listed(
+              {{ZkTree::kQueue, parts.at(0).names}, {ZkTree::kEphemerals, parts.at(1).names}}, at);
+          const std::string left = ledger_.ephemerals_left();
+          if (left.empty() && parts[1].names.empty()) return read_all();
+          judge_time(left);
+          wait_ = site_.clock.after(kLooks, [this] { look(); });
+        });
+  }
+
+  void judge_time(const std::string& left) {
+    if (!site_.healed_at) return;
+    const std::int64_t since_ns = std::max(since_ns_, site_.healed_at->ns);
+    if (now_ns() - since_ns > kLongEnough.ns)
+      found("ephemerals", left + "left, long after nobody keeps a session alive");
+  }
+
+  void read_all() {
+    std::vector<std::string> paths;
+    std::vector<std::pair<std::int32_t, Bytes>> wanted;
+    for (const auto& [path, data] : ZkTree::nodes()) {
+      if (data.empty()) continue;
+      paths.push_back(path);
+      wanted.emplace_back(ZkOp::kGetData, zk_watched(path, false));
+    }
+    ask(ZkOp::kMultiRead, zk_multi(wanted), [this, paths](JuteReader& reader, const ZkMoment& at) {
+      const std::vector<ZkPart> parts = read_parts(reader);
+      for (std::size_t i = 0; i < paths.size(); ++i) {
+        const ZkPart& part = parts.at(i);
+        if (part.opcode != ZkOp::kGetData)
+          found("znode reads", fmt::format("{} is {} in the end", paths[i], part.code));
+        ledger_.saw(paths[i], part.stat, part.data, at);
+      }
+      client_.close([this](const Reply&) {
+        client_.vanish();
+        over_();
+      });
+    });
+  }
+
+  Site& site_;
+  ZkLedger& ledger_;
+  std::function<void()> over_;
+  ZooKeeperClient client_;
+  std::int64_t since_ns_ = 0;
+  io::Clock::TimerId wait_ = 0;
+};
+
+class ZooKeeper final : public Crowd<ZkActor, ZkShared> {
+ public:
+  ZooKeeper(Site& site, const WorkloadPlan& plan)
+      : Crowd(site, plan), last_(site, plan.seed, shared().ledger, [this] { over(); }) {
+    site.has_znodes = true;
+  }
+
+  std::uint64_t answered() const override {
+    std::uint64_t sum = last_.answered();
+    for (const auto& client : clients()) sum += client->answered();
+    return sum;
+  }
+
+  std::optional<Finding> judge() const override {
+    try {
+      shared().ledger.close_books();
+    } catch (Finding& finding) {
+      return std::move(finding);
+    }
+    const Verdict verdict = check_linearizable(shared().history);
+    if (!verdict.violation) return std::nullopt;
+    Finding finding{
+        "znode linearizability", verdict.violation->key + ": " + verdict.violation->what, {}};
+    for (const Operation& op : verdict.violation->around) finding.around.push_back(to_json(op));
+    return finding;
+  }
+  std::string history() const override { return to_json_lines(shared().history); }
+
+ private:
+  void last_look(Caller&) override {
+    for (const auto& client : clients()) client->leave();
+    last_.begin();
+  }
+
+  LastLook last_;
+};
+
+}  // namespace
+
+std::unique_ptr<Workload> make_zookeeper(Site& site, const WorkloadPlan& plan) {
+  return std::make_unique<ZooKeeper>(site, plan);
+}
+
+}  // namespace conclave::sim
