@@ -254,7 +254,7 @@ class Copies(ImportTest):
         """Everything that a ZooKeeper has, from the root."""
         self.fill(*((10, 50) if harness.Options.quick else (60, 60)))
         self.ask(set_data('/', b'of the root'))
-        target = self.target(3)
+        target = self.target(3, flags=['--snapshot-count', '5'])
         connect = '%s:%s' % self.source.address
         flags = ('--source-auth', 'digest:ann:pw')
         output = self.assert_copied(self.run_import(target, *flags, connect=connect))
@@ -262,6 +262,13 @@ class Copies(ImportTest):
         self.assertGreater(copied.ephemerals, 5)
         self.assertIn(f'Copied {len(copied.nodes):,} nodes', output)
         self.assertIn(f'{copied.ephemerals} ephemeral nodes left behind', output)
+        # Members begin again with what their snapshots have of it.
+        for member in target.members:
+            member.kill()
+        for member in target.members:
+            member.start()
+        target.wait_healthy()
+        self.assert_equal(target, '/')
         # What comes next has the same name on both sides, also where ephemeral ones were the last.
         with Client(target.members[1].zookeeper) as client:
             client.auth('digest', b'ann:pw')
@@ -327,6 +334,8 @@ class Copies(ImportTest):
         address = target.members[0].endpoint.removeprefix('http://')
         code, output = self.run_import(target, '--patience', '1', connect=address)
         self.assertEqual(code, 1, output)
+        code, output = self.run_import(target, '--source-auth', 'nonsense:x')
+        self.assertEqual((code, 'refuses the credentials' in output), (1, True), output)
         # The first host does not answer, the second does.
         self.assert_copied(self.run_import(target, connect=connect + ',' + self.connect))
         self.assert_equal(target)

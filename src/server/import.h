@@ -1,6 +1,6 @@
 #pragma once
-// `conclave import etcd`: copies a live etcd into a Conclave cluster and follows it until the
-// cut-over.
+// `conclave import`: of a ZooKeeper (import_zookeeper.h), and of an etcd, as follows: copies a live
+// etcd into a Conclave cluster and follows it until the cut-over.
 //
 // It reads the source's keys at one revision, writes what the target lacks, and then carries over
 // every later revision as a watch tells it. What it remembers is one key in the target

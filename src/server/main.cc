@@ -21,7 +21,7 @@ usage: conclave <command> [flags]
 
   serve     run one member of a cluster (takes etcd's flags)
   dev       run a whole cluster on this machine, to try things on
-  import    copy a live etcd into a cluster, and follow it until the cut-over
+  import    copy a live etcd or ZooKeeper into a cluster, and follow it until the cut-over
   member    put a new member in the place of one that lost its disk
   snapshot  save everything to a file, check such a file, begin a new cluster with it
   status    show each member's role, term, index, lag and size

@@ -16,6 +16,15 @@ constexpr const char* kExport = "/conclave.v1.Znodes/Export";
 constexpr std::size_t kStepBytes = 256 * limits::kKiB;
 constexpr int kStepNodes = 500;
 
+// For a step that is too large.
+std::string largest_node(const v1::ImportRequest& request) {
+  const v1::Znode* largest = nullptr;
+  for (const v1::Znode& node : request.nodes()) {
+    if (largest == nullptr || node.ByteSizeLong() > largest->ByteSizeLong()) largest = &node;
+  }
+  return largest == nullptr ? "" : fmt::format("; its largest node is {}", largest->path());
+}
+
 }  // namespace
 
 Result<std::string> ZnodeTarget::load(const std::function<void(const v1::Znode&)>& visit) {
@@ -56,7 +65,12 @@ Result<void> ZnodeTarget::step(std::string after, v1::ImportRequest& request) {
   request.set_after(after);
   request.set_merge(merge_);
   const auto done = client_.ask<v1::ImportResponse>(kImport, request);
-  if (!done) return Failure(client_.error(done.error()));
+  if (!done) {
+    Error error = client_.error(done.error());
+    const bool is_invalid = done.error().code == wire::GrpcCode::kInvalidArgument;
+    if (is_invalid) error.message += largest_node(request);
+    return Failure(std::move(error));
+  }
   mark_ = std::move(after);
   written_ += static_cast<std::uint64_t>(request.nodes_size());
   removed_ += static_cast<std::uint64_t>(request.removed_size());

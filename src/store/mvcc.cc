@@ -248,6 +248,11 @@ void Mvcc::restore_numbers(Revision revision, Revision compacted, std::uint64_t 
 }
 
 Record Mvcc::Write::head(Keyspace keyspace) {
+  if (has_history(keyspace)) {
+    CHECK(!has_current_, "a change with a history comes after one without");
+  } else {
+    has_current_ = true;
+  }
   mvcc_.revision_ = begin_ + 1;
   Record head;
   head.mod = begin_ + 1;

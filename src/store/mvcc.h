@@ -130,6 +130,8 @@ class Mvcc {
     Write(const Write&) = delete;
     Write& operator=(const Write&) = delete;
 
+    // REQUIRES of each: what has a history is changed before what has none, as the history's
+    // records of a revision are counted from 0.
     void put(Keyspace keyspace, BytesView key, BytesView value, LeaseId lease);
     // Deletes what exists in `range`; how many keys that were. REQUIRES: one key, where there is
     // no history.
@@ -144,6 +146,7 @@ class Mvcc {
     Mvcc& mvcc_;
     Revision begin_;
     std::uint32_t sub_ = 0;
+    bool has_current_ = false;  // something without history was changed
   };
 
   // --- rebuilding from a snapshot: records in the order in which it has them ---

@@ -99,8 +99,11 @@ api::Answer import_znodes(StoreState& state, const zk::ImportRequest& step) {
   if (mark != step.before) {
     return api::Error{api::ErrorCode::kFenced, "another import was begun, or this one was ended"};
   }
+  {
+    Mvcc::Write founding(state.mvcc);
+    found_tree(state.mvcc, founding);
+  }
   Mvcc::Write write(state.mvcc);
-  found_tree(state.mvcc, write);
   ZnodeTree tree(state, write.revision());
   const auto refused = [&](Code code, const Bytes& path) {
     reply.code = code;
@@ -114,12 +117,13 @@ api::Answer import_znodes(StoreState& state, const zk::ImportRequest& step) {
     const Code code = put(tree, node, step.merge);
     if (code != Code::kOk) return refused(code, node.path);
   }
-  tree.commit(write);
+  // At first: it has a history, and the nodes have none.
   if (step.after.empty()) {
     write.erase(Keyspace::kEtcd, KeyRange::one(zk::kImportMark));
   } else {
     write.put(Keyspace::kEtcd, zk::kImportMark, step.after, 0);
   }
+  tree.commit(write);
   reply.zxid = state.mvcc.revision();
   return reply;
 }

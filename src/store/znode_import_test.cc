@@ -65,6 +65,21 @@ class ZnodeImport : public testing::Test {
         std::get<zk::Reply>(run(zk::ReadRequest{{7, 1, {}}, false, zk::Exists{Bytes(path)}}));
     return std::get<zk::Changed>(reply.result).stat;
   }
+  // Another member that applies the same log, and one that was loaded from a snapshot.
+  void expect_members_equal() {
+    Replica other;
+    for (const Bytes& entry : replica_.log) other.apply(entry);
+    EXPECT_EQ(other.store.hash(), replica_.store.hash());
+    SnapshotLoader loader(Limits{});
+    const auto writer = replica_.store.begin_snapshot();
+    for (Bytes piece = writer->next(100); !piece.empty(); piece = writer->next(100)) {
+      const auto fed = loader.feed(piece);
+      ASSERT_TRUE(fed.has_value()) << fed.error().message;
+    }
+    const auto loaded = loader.finish();
+    ASSERT_TRUE(loaded.has_value()) << loaded.error().message;
+    EXPECT_EQ(loaded->hash(), replica_.store.hash());
+  }
   static Bytes wrong_path(const zk::Reply& reply) {
     return std::get<zk::Names>(reply.result).names.at(0);
   }
@@ -130,6 +145,7 @@ TEST_F(ZnodeImport, WhatIsRemovedGoesAndEverythingOrNothingIsDone) {
   EXPECT_EQ(nodes().size(), 3U);
   ASSERT_EQ(second({"/a/b", "/a", "/gone"}, {node("/c", "new", 3)}).code, Code::kOk);
   EXPECT_EQ(nodes(), std::vector{node("/c", "new", 3)});
+  expect_members_equal();
 }
 
 TEST_F(ZnodeImport, WhatNoZnodeCanBeIsRefused) {
@@ -154,6 +170,7 @@ TEST_F(ZnodeImport, EphemeralNodesAreNotExportedAndGiveWay) {
   EXPECT_EQ(nodes(), (std::vector{node("/box", ""), node("/e", ""), node("/e/x", "")}));
   ASSERT_EQ(write(zk::CloseSession{}).code, Code::kOk);
   EXPECT_EQ(nodes().size(), 3U);
+  expect_members_equal();
 }
 
 TEST_F(ZnodeImport, AnExportComesInParts) {
