@@ -661,10 +661,11 @@ void ZkActor::look_at_child(Kind kind) {
   if (kind == Kind::kFreshRead && !sync_told_ && site_.local_zookeeper_reads)
     return behind_sync([this] { look_at_child(Kind::kFreshRead); });
   const std::size_t recent = std::min<std::size_t>(ledger().known_children(), 12);
-  const auto [id, path] = ledger().known_child(ledger().known_children() - 1 - rng().below(recent));
+  const auto child = ledger().known_child(ledger().known_children() - 1 - rng().below(recent));
+  const std::string& path = child.second;
   const bool watch = arms();
   ask(ZkOp::kExists, zk_watched(path, watch), kind,
-      [this, id = id, path = path, watch](const Reply& reply, const ZkMoment& at) {
+      [this, id = child.first, path, watch](const Reply& reply, const ZkMoment& at) {
         if (reply.code != ZkCode::kOk && reply.code != ZkCode::kNoNode)
           wrong("znode reads", "{} is {}", path, reply.code);
         JuteReader reader(reply.body);
