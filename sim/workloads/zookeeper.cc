@@ -148,6 +148,9 @@ class ZooKeeper final : public Crowd<ZkActor, ZkShared> {
     } catch (Finding& finding) {
       return std::move(finding);
     }
+    for (const auto& [path, lie] : shared().suspects) {
+      if (!shared().has_refusals.contains(path)) return Finding{"session order", lie, {}};
+    }
     const Verdict verdict = check_linearizable(shared().history);
     if (!verdict.violation) return std::nullopt;
     Finding finding{

@@ -67,6 +67,8 @@ ZkActor::ZkActor(Site& site, const WorkloadPlan& plan, std::size_t number, ZkSha
                      ledger().kept_alive(client_.session().id, client_.session().safe_until_ns());
                    }}) {}
 
+ZkActor::~ZkActor() { site_.clock.cancel(stream_); }
+
 void ZkActor::note(const std::string& what) {
   if (site_.trace.wants(Trace::Kind::kClient)) site_.trace.note(Trace::Kind::kClient, name_, what);
 }
@@ -74,6 +76,7 @@ void ZkActor::note(const std::string& what) {
 void ZkActor::connected(bool is_new) {
   note(fmt::format("has session {:#x}{}", client_.session().id, is_new ? "" : " again"));
   is_ready_ = false;
+  ++connection_;
   own_version_.reset();
   if (is_new) {
     own_.clear();
@@ -259,10 +262,20 @@ void ZkActor::learn(const std::string& path, const ZkStat& stat, const std::stri
   ledger().saw(path, stat, data, at);
   mirror_->on_node(path, &stat, leaves_watch);
   known_[path] = {stat.version, data};
-  const std::size_t expected = data.rfind("/v");
-  if (path.starts_with(ZkTree::kOwn) && data.substr(expected + 2) != std::to_string(stat.version))
-    wrong("session order", "{} has version {} with {}: a write before it is missing", path,
-          stat.version, data);
+  if (path.starts_with(ZkTree::kOwn)) judge_own(path, stat, data);
+}
+
+// What is written there says which version it is to be.
+void ZkActor::judge_own(const std::string& path, const ZkStat& stat, const std::string& data) {
+  if (data.ends_with(fmt::format("/v{}", stat.version))) return;
+  const std::string lie = fmt::format("{} has version {} with {}: a write before it is missing",
+                                      path, stat.version, data);
+  // Others may see this before its client hears that one was refused.
+  if (path != own_) {
+    shared_.suspects.emplace(path, lie);
+  } else if (!shared_.has_refusals.contains(path)) {
+    found("session order", lie);
+  }
 }
 
 void ZkActor::look_at_data(Kind kind) {
@@ -511,19 +524,39 @@ void ZkActor::write_own() {
                  own_version_ = stat.version;
                });
   }
-  const std::uint64_t writes = rng().between(1, 12);
   const std::int32_t first = *std::exchange(own_version_, std::nullopt) + 1;
-  for (std::uint64_t i = 0; i < writes; ++i) {
-    const std::int32_t version = first + static_cast<std::int32_t>(i);
-    const std::string data = fmt::format("{}/v{}", new_id(), version);
-    const bool is_last = i + 1 == writes;
-    ask(ZkOp::kSetData, zk_set(path, data, kAnyVersion), Kind::kWrite,
-        [=, this](const Reply& reply, const ZkMoment& at) {
-          wrote(path, data, kAnyVersion, reply, at);
-          if (is_last && reply.code == ZkCode::kOk) own_version_ = version;
-        });
+  const bool is_stream = rng().one_in(2);
+  const std::uint64_t writes = rng().between(1, is_stream ? 40 : 12);
+  if (is_stream) {
+    ++under_way_;
+    return stream_own(connection_, first, writes);
   }
+  for (std::uint64_t i = 0; i < writes; ++i)
+    write_own_version(first + static_cast<std::int32_t>(i), i + 1 == writes);
   if (rng().one_in(3)) client_.move(milliseconds(20), rng().one_in(2));
+}
+
+// One after the other, and none waits for the one before.
+void ZkActor::stream_own(std::uint64_t connection, std::int32_t version, std::uint64_t left) {
+  const bool goes_on = left > 0 && connection == connection_ && client_.is_connected();
+  if (!goes_on) {
+    --under_way_;
+    return settle();
+  }
+  write_own_version(version, left == 1);
+  const auto gap = microseconds(static_cast<std::int64_t>(rng().below(4'000)));
+  stream_ = site_.clock.after(gap, [=, this] { stream_own(connection, version + 1, left - 1); });
+}
+
+void ZkActor::write_own_version(std::int32_t version, bool is_last) {
+  const std::string data = fmt::format("{}/v{}", new_id(), version);
+  ask(ZkOp::kSetData, zk_set(own_, data, kAnyVersion), Kind::kWrite,
+      [=, this, path = own_](const Reply& reply, const ZkMoment& at) {
+        // Then those behind it may be done all the same.
+        if (reply.code == ZkCode::kQuotaExceeded) shared_.has_refusals.insert(path);
+        wrote(path, data, kAnyVersion, reply, at);
+        if (is_last && reply.code == ZkCode::kOk) own_version_ = version;
+      });
 }
 
 // --- lists --------------------------------------------------------------------------
@@ -628,10 +661,11 @@ void ZkActor::look_at_child(Kind kind) {
   if (kind == Kind::kFreshRead && !sync_told_ && site_.local_zookeeper_reads)
     return behind_sync([this] { look_at_child(Kind::kFreshRead); });
   const std::size_t recent = std::min<std::size_t>(ledger().known_children(), 12);
-  const auto [id, path] = ledger().known_child(ledger().known_children() - 1 - rng().below(recent));
+  const auto child = ledger().known_child(ledger().known_children() - 1 - rng().below(recent));
+  const std::string& path = child.second;
   const bool watch = arms();
   ask(ZkOp::kExists, zk_watched(path, watch), kind,
-      [this, id = id, path = path, watch](const Reply& reply, const ZkMoment& at) {
+      [this, id = child.first, path, watch](const Reply& reply, const ZkMoment& at) {
         if (reply.code != ZkCode::kOk && reply.code != ZkCode::kNoNode)
           wrong("znode reads", "{} is {}", path, reply.code);
         JuteReader reader(reply.body);

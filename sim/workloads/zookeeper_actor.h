@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,12 +40,19 @@ struct ZkShared {
 
   ZkLedger ledger;
   History history;  // of the registers
+  // Of sessions' own nodes: some, those of which a write was refused, and those in which one seems
+  // to be missing.
   std::vector<std::string> own_paths;
+  std::set<std::string> has_refusals;
+  std::map<std::string, std::string> suspects;
 };
 
 class ZkActor {
  public:
   ZkActor(Site& site, const WorkloadPlan& plan, std::size_t number, ZkShared& shared);
+  ~ZkActor();
+  ZkActor(const ZkActor&) = delete;
+  ZkActor& operator=(const ZkActor&) = delete;
 
   Caller& caller() { return caller_; }
   void act();
@@ -85,6 +93,7 @@ class ZkActor {
   // What it does.
   void do_something();
   void create_tree();
+  void judge_own(const std::string& path, const ZkStat& stat, const std::string& data);
   void look_at_data(Kind kind);
   void get(const std::string& path, Kind kind);
   void learn(const std::string& path, const ZkStat& stat, const std::string& data,
@@ -99,6 +108,8 @@ class ZkActor {
   void token_moved(const TokenMove& move, const Reply& reply, const ZkMoment& at);
   void token_stayed(const TokenMove& move, const std::vector<ZkPart>& parts, const ZkMoment& at);
   void write_own();
+  void stream_own(std::uint64_t connection, std::int32_t version, std::uint64_t left);
+  void write_own_version(std::int32_t version, bool is_last);
   void create_own(const std::string& path);
   void create_child();
   void child_created(const Mine& mine, std::int32_t floor_number, const Reply& reply,
@@ -117,6 +128,8 @@ class ZkActor {
   std::string name_;
   ZooKeeperClient client_;
   std::optional<ZkMirror> mirror_;
+  std::uint64_t connection_ = 0;  // counts them
+  io::Clock::TimerId stream_ = 0;
   bool is_begun_ = false;
   bool is_ready_ = false;    // connected, and watches are as they should be
   bool is_waiting_ = false;  // an act waits for that
