@@ -340,6 +340,18 @@ TEST_F(Locked, AnObserverThatTakesNothingGoesOnWhereItWas) {
   EXPECT_EQ(observed(), " e/1=c@4 e/1=d@5");
 }
 
+TEST_F(Locked, AnObserverIsNotToldTwiceOfALeaderByACompaction) {
+  campaign(1, "a");
+  observers.observe({5, 1}, "e", "");
+  serve_observers();
+  EXPECT_EQ(observed(), " e/1=a@2");
+  for (const char* line : {"put x 1", "put x 2", "compact 4"}) db.run(line);
+  settle();  // it has asked for what comes from revision 3 on
+  EXPECT_EQ(observed(), "");
+  run("put e/1 b");
+  EXPECT_EQ(observed(), " e/1=b@5");
+}
+
 // The fence is about taking a place in the queue, not about leaving it.
 TEST_F(Locked, ALockIsTakenUnderAnother) {
   lock(1, "outer");

@@ -68,9 +68,12 @@ void Observers::watch(Number number, Observer& observer, Step step, api::WatchCr
   effects_.watches.push_back({observer.feed, std::move(create)});
 }
 
+// After a compaction that its watch had not come past it may be the leader that was told last.
 void Observers::tell_leader(Number number, Observer& observer) {
   observer.step = Step::kTelling;
-  if (!tell(observer, view_of(observer.leader), observer.revision)) return;
+  const bool is_told = observer.leader.create_revision == observer.told_create &&
+                       observer.leader.mod_revision == observer.told_mod;
+  if (!is_told && !tell(observer, view_of(observer.leader), observer.revision)) return;
   follow(number, observer, observer.leader.key);
 }
 
@@ -168,6 +171,8 @@ bool Observers::on_events(Number number, Observer& observer, const api::WatchEve
 bool Observers::tell(Observer& observer, const api::KeyValueView& leader, Revision revision) {
   if (!tell_(observer.client, revision, api::ElectionLeader{leader})) return false;
   observer.revision = revision;
+  observer.told_create = leader.create_revision;
+  observer.told_mod = leader.mod_revision;
   return true;
 }
 

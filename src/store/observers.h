@@ -75,6 +75,8 @@ class Observers {
     std::uint64_t feed = 0;  // the call, or the feed with its one watch, that takes it on
     Revision revision = 0;   // of the news in `leader`, and of all news before
     api::KeyValue leader;
+    Revision told_create = 0;  // of the leader that was told last, and of its value
+    Revision told_mod = 0;
   };
   using Number = std::uint64_t;
 
