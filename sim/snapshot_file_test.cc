@@ -47,7 +47,8 @@ struct Member {
     auto writer = TRY(dir->create(kGroup, meta_at(index)));
     for (; !content.empty(); content.remove_prefix(std::min(piece, content.size())))
       TRY(writer.append(content.substr(0, piece)));
-    return writer.finish();
+    TRY(writer.finish());
+    return dir->remove_unused(kGroup, {});
   }
   // The content, and the meta in `found`.
   Result<Bytes> load() {

@@ -11,7 +11,8 @@ namespace conclave::node {
 namespace {
 
 constexpr Duration kRetryAfter = seconds(5);
-// At first a quarter of the time is spent on a snapshot, and all of it when the next one is due.
+// At first a quarter of the time is spent on a snapshot, and all of it when half of what makes the
+// next one due has come.
 constexpr std::int64_t kPauseFactor = 3;
 constexpr Duration kLongestPause = milliseconds(100);
 
@@ -98,8 +99,10 @@ void Snapshots::write_next(std::shared_ptr<Writing> writing) {
 
 // After a piece for which it took so long.
 void Snapshots::pause(std::shared_ptr<Writing> writing, Duration taken) {
+  // Half of the way there is no pause any more: what is dead in the store is given up between two
+  // snapshots.
   const std::int64_t left =
-      100 - std::min<std::int64_t>(hooks_.percent_to_next(writing->meta.index), 100);
+      100 - std::min<std::int64_t>(2 * hooks_.percent_to_next(writing->meta.index), 100);
   if (left == 0) return write_next(std::move(writing));
   const Duration longest{taken.ns * kPauseFactor * left / 100};
   clock_.after(std::min(longest, kLongestPause),
@@ -111,7 +114,7 @@ void Snapshots::pause(std::shared_ptr<Writing> writing, Duration taken) {
 void Snapshots::finish(std::shared_ptr<Writing> writing) {
   writing->content.reset();
   run(
-      writing, [writing, in_use = hooks_.in_use()] { return writing->file->finish(in_use); },
+      writing, [writing] { return writing->file->finish(); },
       [this, writing](Result<void> finished) {
         if (!finished) return failed(writing, finished.error());
         LOG(kInfo, "snapshot at index {} written: {} bytes in {} ms", writing->meta.index.value,
@@ -119,6 +122,7 @@ void Snapshots::finish(std::shared_ptr<Writing> writing) {
         failed_at_.reset();
         writing_.reset();
         hooks_.taken(writing->meta);
+        remove_unused();
       });
 }
 

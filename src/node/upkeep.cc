@@ -211,8 +211,10 @@ void Group::maybe_take_snapshot() {
 }
 
 std::int64_t Group::percent_to_next_snapshot(LogIndex begun) const {
-  const std::uint64_t bytes = bytes_since_snapshot_ - bytes_before_snapshot_;
-  const std::uint64_t entries = store_.applied_index().value - begun.value;
+  // One for clients does not let go of the log: what came before it counts for the next.
+  const bool cuts_log = !is_backup_being_written_;
+  const std::uint64_t bytes = bytes_since_snapshot_ - (cuts_log ? bytes_before_snapshot_ : 0);
+  const std::uint64_t entries = store_.applied_index().value - (cuts_log ? begun : cut_at_).value;
   const std::uint64_t max_entries = shared_.options.snapshot_entries;
   const std::uint64_t by_entries = max_entries == 0 ? 0 : entries * 100 / max_entries;
   return static_cast<std::int64_t>(std::max(bytes * 100 / bytes_between_snapshots(), by_entries));

@@ -10,8 +10,8 @@
 #include "store/permissions.h"
 #include "store/request_codec.h"
 #include "store/state.h"
-#include "store/znode_import.h"
 #include "store/znode_config.h"
+#include "store/znode_import.h"
 #include "store/znodes.h"
 
 namespace conclave::store {
@@ -54,9 +54,8 @@ struct Effect {
     return api::CompactResponse{};
   }
   api::Answer operator()(const PublishMember& publish) const {
-    const bool had_addresses = !state.facts.zookeeper.empty();
     state.facts.publish(publish);
-    refresh_config(state, had_addresses);
+    refresh_config(state);
     return api::MemberListResponse{state.facts.members};
   }
   api::Answer operator()(const SetAlarm& alarm) const {
@@ -73,15 +72,13 @@ struct Effect {
   }
 
   api::Answer operator()(const FoundMembers& found) const {
-    const bool had_addresses = !state.facts.zookeeper.empty();
     state.facts.found(found);
-    refresh_config(state, had_addresses);
+    refresh_config(state);
     return api::MemberListResponse{state.facts.members};
   }
   api::Answer operator()(const MemberChange& change) const {
-    const bool had_addresses = !state.facts.zookeeper.empty();
     if (auto error = state.facts.change(change)) return *std::move(error);
-    refresh_config(state, had_addresses);
+    refresh_config(state);
     api::MemberChangeResponse done{.member = {}, .members = state.facts.members};
     if (change.kind == MemberChange::Kind::kAdd) {
       done.member = *std::ranges::find(done.members, change.id, &api::Member::id);

@@ -577,7 +577,7 @@ Result<Command> decode_command(BytesView bytes) {
   command.origin.incarnation = in.fixed64();
   command.origin.call = in.varint();
   command.is_owned = version == kOwnedVersion;
-  const bool is_import = version == kImportVersion;
+  const bool is_import = static_cast<CommandKind>(kind) == CommandKind::kImportZnodes;
   const bool is_asked = version == kAskedVersion || command.is_owned || is_import;
   const std::uint8_t has = in.flags(is_asked ? kHasId | kHasIdentity | kHasFence : kHasId);
   if ((has & kHasId) != 0) command.id = decode_id(in);

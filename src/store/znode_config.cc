@@ -50,9 +50,8 @@ Bytes config_lines(const ClusterFacts& facts) {
   return lines;
 }
 
-void refresh_config(StoreState& state, bool had) {
+void refresh_config(StoreState& state) {
   const bool has = !state.facts.zookeeper.empty();
-  if (!has && !had) return;
   Mvcc::Write write(state.mvcc);
   ZnodeTree tree(state, write.revision());
   const ZnodeTree::Node* node = tree.find(kConfigPath);
@@ -62,6 +61,8 @@ void refresh_config(StoreState& state, bool had) {
     data = config_lines(state.facts) + "version=";
     if (node->znode.data.starts_with(data)) return;
     data += fmt::format("{:x}", write.revision());
+  } else if (node->znode.data.empty()) {
+    return;
   }
   tree.set_data(kConfigPath, data, node->znode.mtime_ms);
   tree.commit(write);

@@ -18,8 +18,8 @@ namespace conclave::store {
 // All but the last line.
 Bytes config_lines(const ClusterFacts& facts);
 
-// Writes the node anew if the members are others than it says, at a revision of its own. `had`: an
-// address was told before. Without effect before the first session.
-void refresh_config(StoreState& state, bool had);
+// Writes the node anew if the members are others than it says, at a revision of its own. Empty
+// while no member has said where it is reached. Without effect before the first session.
+void refresh_config(StoreState& state);
 
 }  // namespace conclave::store

@@ -8,6 +8,7 @@ namespace {
 
 namespace zk = api::zk;
 
+constexpr BytesView kZooKeepersOwn = "/zookeeper";
 constexpr BytesView kQuotas = "/zookeeper/quota";
 constexpr BytesView kLimits = "/zookeeper_limits";
 constexpr BytesView kStats = "/zookeeper_stats";
@@ -35,7 +36,12 @@ std::optional<BytesView> path_of(BytesView path, BytesView suffix) {
   if (!path.starts_with(kQuotas) || !path.ends_with(suffix)) return std::nullopt;
   path.remove_prefix(kQuotas.size());
   if (path.size() <= suffix.size() || path.front() != '/') return std::nullopt;
-  return path.substr(0, path.size() - suffix.size());
+  path.remove_suffix(suffix.size());
+  // What is counted must not count itself.
+  const bool is_system =
+      path.starts_with(kZooKeepersOwn) &&
+      (path.size() == kZooKeepersOwn.size() || path[kZooKeepersOwn.size()] == '/');
+  return is_system ? std::nullopt : std::optional(path);
 }
 
 struct CreatesQuota {
@@ -55,6 +61,7 @@ struct CreatesQuota {
 }  // namespace
 
 std::optional<QuotaNumbers> QuotaNumbers::parse(BytesView line) {
+  if (line.size() > kMaxQuotaBytes) return std::nullopt;
   QuotaNumbers numbers;
   bool is_first = true;
   while (!line.empty()) {

@@ -17,6 +17,9 @@
 
 namespace conclave::store {
 
+// Longer lines make no sense: each change below a quota reads them.
+inline constexpr std::size_t kMaxQuotaBytes = 1024;
+
 class QuotaNumbers {
  public:
   // nullopt: it is no such line.

@@ -49,5 +49,16 @@ TEST(Quotas, AreKnownByTheirPaths) {
   EXPECT_FALSE(creates(zk::Multi{{zk::Delete{limits.path}}}));
 }
 
+TEST(Quotas, WhatIsTooLongIsNoLine) {
+  EXPECT_TRUE(QuotaNumbers::parse("count=1" + Bytes(kMaxQuotaBytes - 7, ',')));
+  EXPECT_FALSE(QuotaNumbers::parse("count=1" + Bytes(kMaxQuotaBytes - 6, ',')));
+}
+
+TEST(Quotas, WhatIsZooKeepersOwnHasNone) {
+  EXPECT_FALSE(path_of_stats(quota_stats_path("/zookeeper")));
+  EXPECT_FALSE(path_of_limits(quota_limits_path("/zookeeper/quota/a")));
+  EXPECT_EQ(path_of_stats(quota_stats_path("/zookeepers")), "/zookeepers");
+}
+
 }  // namespace
 }  // namespace conclave::store

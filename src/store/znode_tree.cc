@@ -102,6 +102,7 @@ void ZnodeTree::create(BytesView path, const Znode& znode) {
   CHECK(!entry.is_there);
   entry.node = Node{Bytes(path), znode, std::nullopt};
   entry.is_there = entry.is_new = entry.is_changed = true;
+  entry.has_new_children = false;  // those were another node's
   note(EventType::kCreated, entry.node);
   const auto bytes = static_cast<std::int64_t>(znode.data.size());
   if (begins_quotas_) begin_quota(path);
@@ -152,6 +153,7 @@ void ZnodeTree::import(BytesView path, const Znode& znode, std::int32_t created)
     ++children_of_parent(path).present;
     node = Node{Bytes(path), {}, std::nullopt};
     entry.is_there = entry.is_new = true;
+    entry.has_new_children = false;
   }
   node.znode = znode;
   node.znode.czxid = was_there ? before.czxid : zxid_;
@@ -192,6 +194,8 @@ void ZnodeTree::begin_quota(BytesView path) {
   if (const auto of = path_of_limits(path)) quotas_.insert_or_assign(Bytes(*of), true);
   const auto of = path_of_stats(path);
   if (!of) return;
+  CHECK(!has_begun_quota_);
+  has_begun_quota_ = true;
   const Extent extent = extent_of(*of);
   QuotaNumbers stats;
   stats.set(kQuotaCount, extent.nodes);

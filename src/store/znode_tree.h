@@ -45,6 +45,8 @@ class ZnodeTree {
 
   // From now on a quota begins when its limits are created, and its stats with what there is then.
   void begin_quotas() { begins_quotas_ = true; }
+  // Each node below it is looked at, so there may be one in an operation.
+  bool may_begin_quota() const { return !begins_quotas_ || !has_begun_quota_; }
   // Whether so many nodes and bytes more at `path` are more than a hard limit allows. As in
   // ZooKeeper, fewer bytes are too many too if they are still above it.
   bool exceeds_quota(BytesView path, std::int64_t nodes, std::int64_t bytes);
@@ -90,6 +92,7 @@ class ZnodeTree {
   std::map<Bytes, Entry, std::less<>> entries_;
   std::vector<ZnodeChange> changes_;
   bool begins_quotas_ = false;
+  bool has_begun_quota_ = false;
   std::map<Bytes, bool, std::less<>> quotas_;  // of paths where that changed: whether there is one
 };
 

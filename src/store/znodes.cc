@@ -77,6 +77,7 @@ class Operations {
     if (tree_.find(path) != nullptr) return Failed(Code::kNodeExists);
     if (is_ephemerals) return Failed(Code::kNoChildrenForEphemerals);
     if (!has_room(path, 1, op.data.size(), 0)) return Failed(Code::kQuotaExceeded);
+    if (path_of_stats(path) && !tree_.may_begin_quota()) return Failed(Code::kBadArguments);
     tree_.create(path, new_node(op, *acl));
     return zk::Created{path, stat_of(path)};
   }
@@ -221,7 +222,7 @@ class Application {
       found_tree(state_.mvcc, write);
       write.put(Keyspace::kZnodeSession, session_key(op.id), encode(session), op.id);
     }
-    refresh_config(state_, false);
+    refresh_config(state_);
     return reply(Code::kOk, answer_of(op.id, session));
   }
 

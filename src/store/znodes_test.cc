@@ -724,5 +724,36 @@ TEST_F(Config, IsThereFromTheFirstSessionOn) {
             fmt::format("server.1=m1:2380:2381:participant;m1:2181\nversion={:x}", before + 2));
 }
 
+// What is known of a node's children is not handed to another node of its name.
+TEST_F(Znodes, ANodeThatIsMadeAgainInOneMultiHasNoChildren) {
+  create("/a");
+  create("/a/b");
+  const auto multi = [&](std::vector<zk::Operation> operations) {
+    return write(zk::Multi{std::move(operations)}).code;
+  };
+  const zk::Create again{"/a", "d", kOpen};
+  ASSERT_EQ(multi({zk::Delete{"/a/b", -1}, zk::Delete{"/a", -1}, again}), Code::kOk);
+  EXPECT_EQ(children("/a"), "");
+  EXPECT_EQ(create("/a/c"), "/a/c");
+  EXPECT_EQ(children("/a"), "c");
+  const zk::Create other{"/x", "d", kOpen};
+  const zk::Create below{"/x/y", "d", kOpen};
+  ASSERT_EQ(multi({other, below, zk::Delete{"/x/y", -1}, zk::Delete{"/x", -1}, other}), Code::kOk);
+  EXPECT_EQ(children("/x"), "");
+  const zk::Stat found = *stat("/x");
+  EXPECT_EQ(found.cversion, 0);
+  EXPECT_EQ(found.pzxid, found.czxid);
+}
+
+// Each one looks at all that is below it.
+TEST_F(Znodes, AMultiBeginsOneQuotaAtMost) {
+  create("/zookeeper/quota/a");
+  const zk::Create stats{quota_stats_path("/a"), "", kOpen};
+  const zk::Multi twice{{stats, zk::Delete{stats.path, -1}, stats}};
+  ASSERT_EQ(with_quotas(twice, zk::Quotas::kCounted), Code::kOk);
+  EXPECT_EQ(read(zk::Exists{stats.path}).code, Code::kNoNode);
+  EXPECT_EQ(with_quotas(stats, zk::Quotas::kCounted), Code::kOk);
+}
+
 }  // namespace
 }  // namespace conclave::store

@@ -56,42 +56,43 @@ Result<std::vector<LogIndex>> indexes(io::Disk& disk, const std::string& directo
   return found;
 }
 
-// Under another name first, durably: what is half gone must not look like a damaged snapshot.
-Result<void> remove_in_pieces(io::Disk& disk, const std::string& directory, const std::string& name,
-                              const std::string& removed_name) {
-  const std::string removed_path = directory + "/" + removed_name;
-  TRY(disk.rename(directory + "/" + name, removed_path));
-  TRY(disk.sync_directory(directory));
-  auto file = TRY(disk.open(removed_path, io::OpenMode::kReadWrite));
+Result<void> cut_and_remove(io::Disk& disk, const std::string& path) {
+  auto file = TRY(disk.open(path, io::OpenMode::kReadWrite));
   for (std::uint64_t size = TRY(file->size()); size > kFreeAtOnceBytes;) {
     size -= kFreeAtOnceBytes;
     TRY(file->truncate(size));
     TRY(file->sync());
   }
   file.reset();
-  return disk.remove(removed_path);
+  return disk.remove(path);
 }
 
+// Under another name first, durably: what is half gone must not look like a damaged snapshot. What
+// an earlier failure left half gone goes too.
 Result<void> remove_all_but(io::Disk& disk, const std::string& directory, GroupId group,
                             const char* suffix, std::size_t kept,
                             const std::vector<LogIndex>& in_use = {}) {
+  const auto path = [&](LogIndex index, const char* kind) {
+    return directory + "/" + file_name(group, index, kind);
+  };
   const auto found = TRY(indexes(disk, directory, group, suffix));
   for (std::size_t i = 0; i + kept < found.size(); ++i) {
     if (std::ranges::find(in_use, found[i]) != in_use.end()) continue;
-    TRY(remove_in_pieces(disk, directory, file_name(group, found[i], suffix),
-                         file_name(group, found[i], kRemoved)));
+    TRY(disk.rename(path(found[i], suffix), path(found[i], kRemoved)));
   }
-  if (found.size() > kept) TRY(disk.sync_directory(directory));
-  return {};
+  const auto removed = TRY(indexes(disk, directory, group, kRemoved));
+  if (removed.empty()) return {};
+  TRY(disk.sync_directory(directory));
+  for (const LogIndex index : removed) TRY(cut_and_remove(disk, path(index, kRemoved)));
+  return disk.sync_directory(directory);
 }
 
-// Gives a synced file its final name, durably, and lets older ones go.
+// Gives a synced file its final name, durably.
 Result<void> publish(io::Disk& disk, const std::string& directory, GroupId group, LogIndex index,
-                     const char* temporary_suffix, const std::vector<LogIndex>& in_use = {}) {
+                     const char* temporary_suffix) {
   TRY(disk.rename(directory + "/" + file_name(group, index, temporary_suffix),
                   directory + "/" + file_name(group, index, kWhole)));
-  TRY(disk.sync_directory(directory));
-  return remove_all_but(disk, directory, group, kWhole, kKept, in_use);
+  return disk.sync_directory(directory);
 }
 
 SnapshotSource source_of(io::File& file) {
@@ -119,7 +120,7 @@ struct SnapshotDir::Writer::State {
   Result<void> put(BytesView bytes);
   Result<void> put_chunk();
   Result<void> append(BytesView piece);
-  Result<void> finish(const std::vector<LogIndex>& in_use);
+  Result<void> finish();
   Result<void> note(Result<void> result);
 };
 
@@ -148,12 +149,12 @@ Result<void> SnapshotDir::Writer::State::append(BytesView piece) {
   return {};
 }
 
-Result<void> SnapshotDir::Writer::State::finish(const std::vector<LogIndex>& in_use) {
+Result<void> SnapshotDir::Writer::State::finish() {
   TRY(put_chunk());
   TRY(put(encoder.footer()));
   TRY(file->sync());
   file.reset();
-  return publish(*disk, directory, group, index, kWriting, in_use);
+  return publish(*disk, directory, group, index, kWriting);
 }
 
 // After a failure the half-written file goes at once: on a full disk others need the room.
@@ -172,9 +173,9 @@ Result<void> SnapshotDir::Writer::append(BytesView piece) {
   return state_->note(state_->append(piece));
 }
 
-Result<void> SnapshotDir::Writer::finish(const std::vector<LogIndex>& in_use) {
+Result<void> SnapshotDir::Writer::finish() {
   CHECK(!state_->failed, "finish of a snapshot that has failed");
-  return state_->note(state_->finish(in_use));
+  return state_->note(state_->finish());
 }
 
 Result<SnapshotDir> SnapshotDir::open(io::Disk& disk, const std::string& directory,
@@ -313,7 +314,8 @@ Result<void> SnapshotDir::verify_received(GroupId group, const consensus::Snapsh
   }
   TRY(file->sync());
   file.reset();
-  return publish(*disk_, directory_, group, meta.index, kReceiving, in_use);
+  TRY(publish(*disk_, directory_, group, meta.index, kReceiving));
+  return remove_unused(group, in_use);
 }
 
 Result<LogIndex> SnapshotDir::newest_index(GroupId group) const {

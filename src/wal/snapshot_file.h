@@ -44,10 +44,9 @@ class SnapshotDir {
     explicit Writer(std::shared_ptr<State> state);
 
     Result<void> append(BytesView piece);
-    // Footer, sync, rename, sync of the directory, removal of all but the newest two and those
-    // `in_use`. After a failure of either call the half-written file is gone and the Writer of no
-    // more use.
-    Result<void> finish(const std::vector<LogIndex>& in_use = {});
+    // Footer, sync, rename, sync of the directory; older files stay (remove_unused). After a
+    // failure of either call the half-written file is gone and the Writer of no more use.
+    Result<void> finish();
 
    private:
     std::shared_ptr<State> state_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <set>
 #include <utility>
 
 #include "base/check.h"
@@ -85,7 +86,9 @@ class ZooKeeperSession final : public api::Session {
   void on_response(api::CallId call, api::Response response, Effects& effects) override {
     if (effects.close) return;
     if (phase_ == Phase::kWord) return word_told(std::move(response), effects);
+    const bool is_awaited = unawaited_.erase(call) == 0;
     if (const auto* error = std::get_if<api::Error>(&response.answer)) {
+      if (!is_awaited) return;
       return end(effects, refusal_text(*error));
     }
     auto& reply = std::get<zk::Reply>(response.answer);
@@ -331,6 +334,7 @@ class ZooKeeperSession final : public api::Session {
     if (!options_.super_digest.empty() && id.id == options_.super_digest) add_id({"super", {}});
     add_id(std::move(id));
     // From now on it is told what it may read by this. Nobody waits for the answer.
+    unawaited_.insert(next_call_);
     effects.calls.push_back(
         {next_call_++, {.body = zk::PingRequest{caller_}, .id = {}, .timeout_ms = {}}});
   }
@@ -553,6 +557,7 @@ class ZooKeeperSession final : public api::Session {
   std::size_t pending_bytes_ = 0;
   std::size_t held_bytes_ = 0;  // of answers in pending_
   std::deque<PendingPing> pings_;
+  std::set<api::CallId> unawaited_;  // pings that the client did not send
 
   Bytes word_;
   std::vector<api::Body> questions_;
