@@ -26,6 +26,8 @@ inline constexpr std::size_t kMaxZooKeeperIdentityBytes = 4 * kKiB;
 // and about how many bytes of them.
 inline constexpr std::size_t kExportedZnodes = 1'000;
 inline constexpr std::size_t kExportedZnodeBytes = 1 * kMiB;
+// Of a znode that is imported, its times: some 8,900 years.
+inline constexpr std::int64_t kMaxZnodeTimeMs = std::int64_t{1} << 48;
 // What an empty buffer may keep of the memory that it once needed.
 inline constexpr std::size_t kKeptZooKeeperInputBytes = 64 * kKiB;
 

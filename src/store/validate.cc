@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/limits.h"
+#include "base/zookeeper_limits.h"
 #include "store/lease.h"
 #include "store/request_codec.h"
 #include "store/store.h"
@@ -244,7 +245,14 @@ struct Validator {
   }
   MaybeError operator()(const api::zk::ImportRequest& step) const {
     if (step.before == step.after) return refuse(ErrorCode::kInvalidRequestId, "it is no step");
-    return std::nullopt;
+    const auto has_time = [](std::int64_t ms) {
+      return ms >= 0 && ms <= conclave::limits::kMaxZnodeTimeMs;
+    };
+    for (const api::zk::TreeNode& node : step.nodes) {
+      if (has_time(node.ctime_ms) && has_time(node.mtime_ms)) continue;
+      return refuse(ErrorCode::kInvalidRequestId, "a znode's time is out of range");
+    }
+    return check_count(step.removed.size() + step.nodes.size());
   }
   template <class Other>
   MaybeError operator()(const Other&) const {

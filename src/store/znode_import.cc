@@ -40,16 +40,33 @@ bool is_within_limits(const AclList& acl) {
   return !acl.empty() && acl.size() <= limits::kMaxZnodeAcl && bytes <= limits::kMaxZnodeAclBytes;
 }
 
-Code remove(ZnodeTree& tree, const Bytes& path) {
+// Whether a client has written what is there, and not an import: each step changes the mark at the
+// revision at which it writes. Of what was compacted since that is not known. ACLs have no revision
+// of their own. The root, which nobody creates, is nobody's until it is written.
+bool is_of_client(const Mvcc& mvcc, BytesView path, const Znode& node) {
+  if (path == kRootPath && node.version == 0) return false;
+  if (node.mzxid < mvcc.compacted()) return false;
+  const Record* mark = mvcc.find(Keyspace::kEtcd, zk::kImportMark, node.mzxid);
+  return mark == nullptr || mark->mod != node.mzxid;
+}
+
+// Whether what is there may be overwritten or removed.
+Code check(const Mvcc& mvcc, const ZnodeTree::Node& node, bool merge) {
+  if (node.znode.is_ephemeral()) return Code::kNodeExists;
+  return !merge && is_of_client(mvcc, node.path, node.znode) ? Code::kBadVersion : Code::kOk;
+}
+
+Code remove(const Mvcc& mvcc, ZnodeTree& tree, const Bytes& path, bool merge) {
   if (!is_valid_path(path) || path == kRootPath || is_system(path)) return Code::kBadArguments;
   const ZnodeTree::Node* node = tree.find(path);
   if (node == nullptr) return Code::kOk;
+  if (const Code code = check(mvcc, *node, merge); code != Code::kOk) return code;
   if (node->has_children()) return Code::kNotEmpty;
   tree.remove(path);
   return Code::kOk;
 }
 
-Code put(ZnodeTree& tree, const zk::TreeNode& from, bool merge) {
+Code put(const Mvcc& mvcc, ZnodeTree& tree, const zk::TreeNode& from, bool merge) {
   if (!is_within_limits(from) || is_system(from.path)) return Code::kBadArguments;
   if (!is_within_limits(from.acl)) return Code::kInvalidAcl;
   const auto split = split_path(from.path);
@@ -66,6 +83,9 @@ Code put(ZnodeTree& tree, const zk::TreeNode& from, bool merge) {
   node.data = from.data;
   std::int32_t created = from.created;
   const ZnodeTree::Node* before = tree.find(from.path);
+  if (before != nullptr) {
+    if (const Code code = check(mvcc, *before, merge); code != Code::kOk) return code;
+  }
   if (merge && before != nullptr && before->children) {
     created = std::max(created, before->children->created);
   }
@@ -111,10 +131,11 @@ api::Answer import_znodes(StoreState& state, const zk::ImportRequest& step) {
     return reply;
   };
   for (const Bytes& path : step.removed) {
-    if (const Code code = remove(tree, path); code != Code::kOk) return refused(code, path);
+    if (const Code code = remove(state.mvcc, tree, path, step.merge); code != Code::kOk)
+      return refused(code, path);
   }
   for (const zk::TreeNode& node : step.nodes) {
-    const Code code = put(tree, node, step.merge);
+    const Code code = put(state.mvcc, tree, node, step.merge);
     if (code != Code::kOk) return refused(code, node.path);
   }
   // At first: it has a history, and the nodes have none.

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/zookeeper_limits.h"
 #include "store/command_codec.h"
 #include "store/replica.h"
 
@@ -159,18 +160,82 @@ TEST_F(ZnodeImport, WhatNoZnodeCanBeIsRefused) {
   EXPECT_EQ(nodes().size(), 0U);
 }
 
-TEST_F(ZnodeImport, EphemeralNodesAreNotExportedAndGiveWay) {
+TEST_F(ZnodeImport, EphemeralNodesAreNotExportedAndStay) {
   open();
   ASSERT_EQ(create("/e", zk::Mode::kEphemeral), "/e");
   ASSERT_EQ(create("/box", zk::Mode::kContainer), "/box");
   ASSERT_EQ(nodes().size(), 1U);
   EXPECT_FALSE(nodes()[0].is_plain);
   EXPECT_EQ(first({node("/e/x", "")}).code, Code::kNoChildrenForEphemerals);
-  ASSERT_EQ(first({node("/e", ""), node("/e/x", ""), node("/box", "")}).code, Code::kOk);
-  EXPECT_EQ(nodes(), (std::vector{node("/box", ""), node("/e", ""), node("/e/x", "")}));
+  for (const bool merge : {false, true}) {
+    zk::Reply reply = step({"", "1", merge, {}, {node("/e", "")}});
+    EXPECT_EQ(reply.code, Code::kNodeExists);
+    EXPECT_EQ(wrong_path(reply), "/e");
+    reply = step({"", "1", merge, {"/e"}, {}});
+    EXPECT_EQ(reply.code, Code::kNodeExists);
+    EXPECT_EQ(wrong_path(reply), "/e");
+  }
   ASSERT_EQ(write(zk::CloseSession{}).code, Code::kOk);
-  EXPECT_EQ(nodes().size(), 3U);
+  ASSERT_EQ(step({"", "1", true, {}, {node("/e", ""), node("/box", "")}}).code, Code::kOk);
+  EXPECT_EQ(nodes(), (std::vector{node("/box", ""), node("/e", "")}));
   expect_members_equal();
+}
+
+TEST_F(ZnodeImport, WhatClientsWroteStaysUnlessItMerges) {
+  open();
+  zk::TreeNode a = node("/a", "A");
+  zk::TreeNode b = node("/b", "B");
+  zk::TreeNode root = node("/", "root");
+  a.acl = b.acl = root.acl = kForAll;
+  ASSERT_EQ(first({root, a, b}).code, Code::kOk);
+  ASSERT_EQ(create("/own"), "/own");
+  ASSERT_EQ(write(zk::SetData{"/a", "theirs", -1}).code, Code::kOk);
+  const auto before = nodes();
+  for (const char* path : {"/own", "/a"}) {
+    zk::Reply reply = second({path}, {});
+    EXPECT_EQ(reply.code, Code::kBadVersion);
+    EXPECT_EQ(wrong_path(reply), path);
+    reply = second({}, {node("/b", "new"), node(path, "new")});
+    EXPECT_EQ(reply.code, Code::kBadVersion);
+    EXPECT_EQ(wrong_path(reply), path);
+  }
+  EXPECT_EQ(nodes(), before);
+  // What an import wrote, in whichever step, it may write again.
+  ASSERT_EQ(second({}, {node("/", "again"), node("/b", "new")}).code, Code::kOk);
+  ASSERT_EQ(step({"2", "3", false, {}, {node("/b", "newer")}}).code, Code::kOk);
+  a.data = "merged";
+  ASSERT_EQ(step({"3", "4", true, {"/own"}, {a}}).code, Code::kOk);
+  EXPECT_EQ(nodes(), (std::vector{a, node("/b", "newer")}));
+  // Who wrote what was compacted is forgotten.
+  ASSERT_EQ(write(zk::SetData{"/a", "theirs", -1}).code, Code::kOk);
+  EXPECT_EQ(step({"4", "5", false, {}, {a}}).code, Code::kBadVersion);
+  ASSERT_EQ(step({"4", "5", false, {"/b"}, {}}).code, Code::kOk);
+  api::CompactRequest compact;
+  compact.revision = replica_.store.revision();
+  ASSERT_FALSE(std::holds_alternative<api::Error>(run(compact)));
+  ASSERT_EQ(step({"5", "6", false, {}, {a}}).code, Code::kOk);
+  EXPECT_EQ(nodes(), std::vector{a});
+  expect_members_equal();
+}
+
+TEST_F(ZnodeImport, TimesAndTheNumberOfNodesAreBounded) {
+  zk::TreeNode wrong = node("/a", "");
+  for (const std::int64_t ms : {std::int64_t{-1}, limits::kMaxZnodeTimeMs + 1}) {
+    wrong.mtime_ms = ms;
+    EXPECT_TRUE(
+        std::holds_alternative<api::Error>(run(zk::ImportRequest{"", "1", false, {}, {wrong}})));
+    wrong.mtime_ms = 0;
+    wrong.ctime_ms = ms;
+    EXPECT_TRUE(
+        std::holds_alternative<api::Error>(run(zk::ImportRequest{"", "1", false, {}, {wrong}})));
+    wrong.ctime_ms = limits::kMaxZnodeTimeMs;
+  }
+  std::vector<Bytes> removed(limits::kMaxZnodeOperations, "/x");
+  EXPECT_FALSE(
+      std::holds_alternative<api::Error>(run(zk::ImportRequest{"", "1", false, removed, {}})));
+  const auto many = run(zk::ImportRequest{"", "1", false, removed, {node("/a", "")}});
+  ASSERT_TRUE(std::holds_alternative<api::Error>(many));
+  EXPECT_EQ(std::get<api::Error>(many).code, api::ErrorCode::kRequestTooLarge);
 }
 
 TEST_F(ZnodeImport, AnExportComesInParts) {

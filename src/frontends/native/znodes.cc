@@ -47,6 +47,10 @@ BytesView text_of(zk::Code code) {
       return "it has children, and is to be removed";
     case zk::Code::kNoChildrenForEphemerals:
       return "its parent is ephemeral";
+    case zk::Code::kNodeExists:
+      return "it is an ephemeral node of a client of this cluster";
+    case zk::Code::kBadVersion:
+      return "a client of this cluster has written it, not the import";
     case zk::Code::kInvalidAcl:
       return "its access control list is empty or too long";
     default:

@@ -49,11 +49,40 @@ const Command& command_of(BytesView name) {
 
 // --- JSON ---------------------------------------------------------------------------
 
+// How many bytes the character has that `text` begins with; 0: it is none of UTF-8's.
+std::size_t character_bytes(BytesView text) {
+  const auto byte = [&](std::size_t i) -> std::uint32_t {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0;
+  };
+  const std::uint32_t first = byte(0);
+  if (first < 0x80) return 1;
+  if (first < 0xc2 || first > 0xf4) return 0;
+  const std::size_t size = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  for (std::size_t i = 1; i < size; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  // Longer than it has to be, a surrogate, or beyond the last character.
+  const bool is_wrong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xed && byte(1) > 0x9f) ||
+                        (first == 0xf0 && byte(1) < 0x90) || (first == 0xf4 && byte(1) > 0x8f);
+  return is_wrong ? 0 : size;
+}
+
+// JSON is UTF-8: bytes that are none become U+FFFD.
+Bytes json_string(BytesView text) {
+  Bytes valid;
+  while (!text.empty()) {
+    const std::size_t size = character_bytes(text);
+    valid += size == 0 ? BytesView("\xef\xbf\xbd") : text.substr(0, size);
+    text.remove_prefix(std::max<std::size_t>(size, 1));
+  }
+  return wire::json_string(valid);
+}
+
 struct Json {
   std::string operator()(std::int64_t value) const { return fmt::format("{}", value); }
   std::string operator()(std::uint64_t value) const { return fmt::format("{}", value); }
   std::string operator()(double value) const { return fmt::format("{:.4f}", value); }
-  std::string operator()(const std::string& value) const { return wire::json_string(value); }
+  std::string operator()(const std::string& value) const { return json_string(value); }
 };
 
 std::string json_of(bool value) { return value ? "true" : "false"; }
@@ -63,7 +92,7 @@ class Object {
  public:
   void add_json(BytesView name, BytesView json) {
     text_ += text_.empty() ? "" : ",";
-    text_ += wire::json_string(name);
+    text_ += json_string(name);
     text_ += ':';
     text_ += json;
   }
@@ -182,7 +211,7 @@ void add_voters(const Told& told, Object& answer) {
     if (member.is_learner) continue;
     Array addresses;
     for (const std::string& url : member.peer_urls) {
-      addresses.add_json(wire::json_string(address_of(url)));
+      addresses.add_json(json_string(address_of(url)));
     }
     Object voter;
     voter.add_json("server_addresses", addresses.text());
@@ -230,7 +259,7 @@ void add_dump(const Told& told, Object& answer) {
   for (const zk::SessionDump::One& one : found<zk::SessionDump>(told).sessions) {
     if (one.ephemerals.empty()) continue;
     Array paths;
-    for (const Bytes& path : one.ephemerals) paths.add_json(wire::json_string(path));
+    for (const Bytes& path : one.ephemerals) paths.add_json(json_string(path));
     ephemerals.add_json(session_key(one.id), paths.text());
   }
   answer.add_json("session_id_to_ephemeral_paths", ephemerals.text());
@@ -250,7 +279,7 @@ void add_watches(const Told& told, Object& answer) {
   std::map<zk::SessionId, Array> of_sessions;
   for (const zk::WatchDump::One& one : found<zk::WatchDump>(told).paths) {
     for (const zk::SessionId session : one.sessions) {
-      of_sessions[session].add_json(wire::json_string(one.path));
+      of_sessions[session].add_json(json_string(one.path));
     }
   }
   Object sessions;
@@ -312,6 +341,13 @@ struct IsNumber {
   }
 };
 
+// A member that could not find out says so, not that there is nothing.
+bool is_answered(const api::Response& response) {
+  const auto* reply = std::get_if<zk::Reply>(&response.answer);
+  const bool is_refused = reply != nullptr && reply->code != zk::Code::kOk;
+  return !std::holds_alternative<api::Error>(response.answer) && !is_refused;
+}
+
 Bytes metrics_of(const Told& told) {
   std::string text;
   for (const auto& [name, value] : monitor_values(told)) {
@@ -350,7 +386,8 @@ std::vector<api::Body> questions_of_command(BytesView command) {
 }
 
 Bytes answer_command(BytesView command, Told& told) {
-  if (is_cut_off(told) && command != "environment") {
+  const bool is_told = std::ranges::all_of(told.answers, is_answered);
+  if ((is_cut_off(told) || !is_told) && command != "environment") {
     if (command == kMetricsCommand) return {};
     return refuse_command(command, kNotServing);
   }

@@ -33,6 +33,9 @@ class AdminSession final : public api::Session {
     serve(effects);
   }
 
+  // What has arrived is answered first.
+  bool takes_bytes() const override { return command_.empty() && http_.request() == nullptr; }
+
   void on_response(api::CallId call, api::Response response, Effects& effects) override {
     if (command_.empty() || call != last_call_) return;
     told_.push_back(std::move(response));
@@ -46,24 +49,49 @@ class AdminSession final : public api::Session {
   bool on_watch(api::CallId, const api::Header&, const api::WatchNews&, Effects&) override {
     return true;
   }
+  // Of answers; the large one of a command is the last that it waits for.
   std::size_t held_bytes() const override { return 0; }
 
   void on_tick(Instant now, Effects& effects) override {
     http_.tick(now, effects.send);
+    close_if_idle(now, effects);
     end_if_finished(effects);
   }
   void on_shutdown(Effects& effects) override {
     http_.shutdown();
     end_if_finished(effects);
   }
-  void on_drained(Effects&) override {}
+  void on_drained(Effects& effects) override { serve(effects); }
 
  private:
   void serve(Effects& effects) {
     while (command_.empty() && !http_.finished() && http_.request() != nullptr) {
+      if (is_ahead(effects)) break;
+      idle_since_ = {};
       serve_request(*http_.request(), effects);
     }
     end_if_finished(effects);
+  }
+
+  // Whether the client has yet to take what was said before the next request may begin. Where the
+  // connection has not even been given all of it, it may be about to take it at once.
+  static bool is_ahead(Effects& effects) {
+    if (effects.unsent + effects.send.size() < limits::kSendAheadBytes) return false;
+    effects.wants_drained = effects.unsent < limits::kSendAheadBytes;
+    return true;
+  }
+
+  // Nothing is being answered, and the client takes nothing of what was.
+  void close_if_idle(Instant now, Effects& effects) {
+    const bool is_idle = command_.empty() && effects.unsent == unsent_;
+    unsent_ = effects.unsent;
+    if (!is_idle) {
+      idle_since_ = {};
+    } else if (idle_since_.ns == 0) {
+      idle_since_ = now;
+    } else if (now - idle_since_ >= options_.packet_deadline) {
+      effects.close = true;
+    }
   }
 
   void serve_request(const wire::Http1Request& request, Effects& effects) {
@@ -120,6 +148,9 @@ class AdminSession final : public api::Session {
     questions_.clear();
     Bytes body = answer_command(command_, told);
     if (std::exchange(command_, {}) == kMetricsCommand) {
+      if (body.empty()) {
+        return http_.respond({.status = 503, .body = Bytes(kNotServing) + "\n"}, effects.send);
+      }
       return http_.respond(
           {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = std::move(body)},
           effects.send);
@@ -144,6 +175,8 @@ class AdminSession final : public api::Session {
   BytesView command_;  // that is being answered; empty: none
   std::vector<api::Body> questions_;
   std::vector<api::Response> told_;
+  std::size_t unsent_ = 0;  // at the last tick
+  Instant idle_since_;      // when a tick first saw it so; 0: it is not
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/limits.h"
 #include "frontends/zookeeper/admin_session.h"
 
 namespace conclave::zookeeper {
@@ -71,6 +72,7 @@ class AdminTest : public testing::Test {
   api::Answer operator()(const api::StatusRequest&) const { return status_; }
   api::Answer operator()(const api::MemberListRequest&) const { return members_; }
   api::Answer operator()(const zk::ReadRequest& read) const {
+    if (is_refused_) return api::Error{api::ErrorCode::kTimeout, {}};
     if (std::holds_alternative<zk::DumpSessions>(read.op)) {
       return zk::Reply{{}, 9, zk::SessionDump{{{-5, 4'000, {"/e", "/f\""}}, {6, 4'000, {}}}}};
     }
@@ -95,6 +97,7 @@ class AdminTest : public testing::Test {
   std::unique_ptr<api::Session> session_;
   api::Session::Effects effects_;
   int asked_ = 0;
+  bool is_refused_ = false;  // what the tree has is not to be found out
 };
 
 TEST_F(AdminTest, ProbesNeedNobody) {
@@ -235,6 +238,85 @@ TEST_F(AdminTest, WhatIsNoRequestOfItsKind) {
   EXPECT_TRUE(effects_.close);
   EXPECT_NE(effects_.close_reason, "");
   EXPECT_TRUE(effects_.calls.empty());
+}
+
+TEST_F(AdminTest, WhatCouldNotBeFoundOutIsNoZero) {
+  is_refused_ = true;
+  for (const char* name : {"monitor", "stats", "wchs"}) {
+    const std::string json = command(name);
+    EXPECT_THAT(json, HasSubstr(R"("error":"This ZooKeeper instance is not)")) << name;
+    EXPECT_THAT(json, Not(HasSubstr("num_"))) << name;
+  }
+  EXPECT_THAT(command("envi"), HasSubstr(R"("error":null)"));
+  const std::string metrics = get("/metrics");
+  EXPECT_THAT(metrics, HasSubstr("HTTP/1.1 503"));
+  EXPECT_THAT(metrics, Not(HasSubstr("znode_count")));
+}
+
+TEST_F(AdminTest, JsonIsUtf8) {
+  EXPECT_THAT(command("\xc3\xa4\xff\xed\xa0\x80z\xe4\xb8"),
+              HasSubstr("\"command\":\"\xc3\xa4\ufffd\ufffd\ufffd\ufffdz\ufffd\ufffd\""));
+}
+
+TEST_F(AdminTest, AClientThatReadsNothingIsNotAnsweredOnAndOn) {
+  for (int i = 0; i < 4'000; ++i) {
+    Connections::Id id = 0;
+    options_.connections->add(id, "10.1.1.1:5");
+  }
+  start();
+  Bytes ahead;
+  for (int i = 0; i < 100; ++i) ahead += "GET /commands/cons HTTP/1.1\r\nHost: x\r\n\r\n";
+  session_->on_bytes(ahead, effects_);
+  EXPECT_FALSE(session_->takes_bytes());
+  answer_all();
+  const std::size_t first = effects_.send.size();
+  EXPECT_GT(first, limits::kSendAheadBytes);
+  EXPECT_LT(first, limits::kSendAheadBytes + 2 * limits::kMiB);
+  EXPECT_TRUE(effects_.wants_drained);
+  EXPECT_FALSE(session_->takes_bytes());
+  // The connection has it now, and the client has taken nothing.
+  effects_ = {};
+  effects_.unsent = first;
+  session_->on_drained(effects_);
+  EXPECT_EQ(effects_.send, "");
+  EXPECT_TRUE(effects_.calls.empty());
+  EXPECT_FALSE(effects_.wants_drained) << "the connection will say";
+  std::size_t turns = 0;
+  for (; !session_->takes_bytes() && turns < 1'000; ++turns) {
+    effects_ = {};
+    session_->on_drained(effects_);
+    answer_all();
+    EXPECT_LT(effects_.send.size(), limits::kSendAheadBytes + 2 * limits::kMiB);
+  }
+  EXPECT_GT(turns, 5U);
+  EXPECT_LT(turns, 101U);
+  EXPECT_FALSE(effects_.close);
+}
+
+TEST_F(AdminTest, IdleConnectionsEnd) {
+  start();
+  const auto tick = [&](std::int64_t s) {
+    session_->on_tick(Instant{} + seconds(s), effects_);
+    return effects_.close;
+  };
+  EXPECT_FALSE(tick(1));
+  EXPECT_FALSE(tick(30));
+  command("ruok");
+  EXPECT_FALSE(tick(31)) << "it was asked something meanwhile";
+  EXPECT_FALSE(tick(60));
+  // What is under way may take its time.
+  session_->on_bytes("GET /commands/mntr HTTP/1.1\r\nHost: x\r\n\r\n", effects_);
+  EXPECT_FALSE(tick(61));
+  EXPECT_FALSE(tick(100));
+  answer_all();
+  effects_.unsent = 1'000;
+  EXPECT_FALSE(tick(101));
+  effects_.unsent = 900;  // it takes the answer, slowly
+  EXPECT_FALSE(tick(131));
+  EXPECT_FALSE(tick(132));
+  EXPECT_FALSE(tick(161));
+  EXPECT_TRUE(tick(162)) << "and no more";
+  EXPECT_EQ(effects_.close_reason, "");
 }
 
 }  // namespace
