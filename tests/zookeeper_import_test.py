@@ -498,6 +498,23 @@ class Lives(ImportTest):
             self.assertIn('1 node that went in the source stayed', output)
             self.assertEqual(self.ask(read(EXISTS, self.top + '/a/own'), client).err, 0)
 
+    def test_the_root_of_another_ensemble(self):
+        """Roots look alike: the hosts tell."""
+        target = self.target()
+        connect = '%s:%s' % self.source.address
+        flags = ('--into', '/x')
+        running = Import(self, connect, target, *flags, '--follow')
+        running.wait_for('Following the source')
+        running.kill()
+        with Server() as other:
+            ended = self.run_import(target, *flags, '--resume', connect='%s:%s' % other.address)
+            self.assertEqual(ended[0], 1, ended[1])
+            self.assertIn(f'is of {connect}: if that is the same ensemble', ended[1])
+            # One of them is enough: the tree is that of whoever answers.
+            both = f'127.0.0.1:{harness.free_port()},{connect}'
+            running = Import(self, both, target, *flags, '--resume', '--follow')
+            running.wait_for('Going on with the import').wait_for('Following the source')
+
     def test_one_import_ends_another(self):
         target = self.target()
         first = Import(self, self.connect, target, '--follow').wait_for('Following the source')
