@@ -296,11 +296,14 @@ std::expected<ImportZooKeeperOptions, Usage> parse_import_zookeeper_options(
                  "digest:USER:PASSWORD: who asks, for nodes that not everybody may read.")
       ->envname("CONCLAVE_IMPORT_SOURCE_AUTH");
   app.add_flag("--skip-unreadable", options.skip_unreadable,
-               "Nodes that cannot be read, and what is below them, are no failure.");
+               "Nodes that cannot be read, and what is below them, are no failure; the top is.");
   app.add_flag("--merge", options.merge,
                "Let the target have other nodes. Those of the source win; the others stay.");
-  app.add_flag("--resume", options.resume,
-               "Go on with an import that was begun before, if there is one.");
+  app.add_flag(
+      "--resume", options.resume,
+      "Go on with an import that was begun before, if there is one, of the same place of "
+      "the same ensemble. What it copied is brought up to date or removed; what clients of "
+      "the target wrote since is not: it is an error.");
   app.add_flag("--follow", options.follow,
                "Go on copying what changes until told to cut over: by Ctrl-C or SIGTERM, or by "
                "\"cutover\" and Enter.");

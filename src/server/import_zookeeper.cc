@@ -1,6 +1,7 @@
 #include "server/import_zookeeper.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -8,6 +9,7 @@
 #include <set>
 #include <utility>
 
+#include "base/zookeeper_limits.h"
 #include "server/command_line.h"
 #include "server/etcd_client.h"
 #include "server/import_display.h"
@@ -80,6 +82,27 @@ bool has_foreign_scheme(const v1::Znode& node) {
   });
 }
 
+// Why a cluster would refuse the node; empty: it does not.
+std::string why_not(const v1::Znode& node) {
+  if (is_below(node.path(), "/zookeeper")) return "its place in the target is ZooKeeper's own";
+  if (node.path().size() > limits::kMaxZnodePathBytes) {
+    return fmt::format("its path in the target has {} bytes", node.path().size());
+  }
+  if (node.data().size() > limits::kMaxZooKeeperPacketBytes) {
+    return fmt::format("it has {} bytes of data", node.data().size());
+  }
+  std::size_t acl_bytes = 0;
+  for (const v1::Znode::Acl& acl : node.acl()) {
+    acl_bytes += sizeof(std::int64_t) + acl.scheme().size() + acl.id().size();
+  }
+  const auto entries = static_cast<std::size_t>(node.acl_size());
+  if (entries == 0 || entries > limits::kMaxZnodeAcl || acl_bytes > limits::kMaxZnodeAclBytes) {
+    return fmt::format("its ACL has {} entries and {} bytes", entries, acl_bytes);
+  }
+  const auto has_time = [](std::int64_t ms) { return ms >= 0 && ms <= limits::kMaxZnodeTimeMs; };
+  return has_time(node.ctime()) && has_time(node.mtime()) ? "" : "its times are no times";
+}
+
 class ZooKeeperImport {
  public:
   explicit ZooKeeperImport(const ImportZooKeeperOptions& options)
@@ -107,6 +130,12 @@ class ZooKeeperImport {
     TRY(settle());
     TRY(verify());
     if (!refused_.empty()) return fail(ErrorCode::kInvalid, what_is_missing());
+    if (unreadable_.contains(top_)) {
+      return fail(ErrorCode::kInvalid,
+                  fmt::format("source: {}: {}. Nothing was copied; --source-auth says who may read "
+                              "it, and --resume goes on",
+                              top_, unreadable_.at(top_)));
+    }
     if (!unreadable_.empty() && !options_.skip_unreadable) {
       return fail(ErrorCode::kInvalid,
                   what_is_missing() +
@@ -148,6 +177,8 @@ class ZooKeeperImport {
   std::uint64_t passes_ = 0;
   std::uint64_t expected_ = 0;  // nodes, about
   std::uint64_t ephemerals_ = 0;
+  std::uint64_t kept_ = 0;  // gone in the source, with nodes of the target's own below them
+  zk::Stat top_stat_;
   std::uint64_t foreign_schemes_ = 0;
   zk::Zxid pass_zxid_ = 0;  // when the last pass began
   Instant pass_begin_;
@@ -159,6 +190,10 @@ Result<void> ZooKeeperImport::look_at_source() {
   const auto top = TRY(source_.ask_once(Opcode::kExists, top_));
   if (top.header.code == zk::Code::kNoNode) {
     return fail(ErrorCode::kNotFound, fmt::format("source: there is no node {}", top_));
+  }
+  if (const auto* found = std::get_if<zk::Changed>(&top.what)) top_stat_ = found->stat;
+  if (top_stat_.ephemeral_owner != 0) {
+    return fail(ErrorCode::kInvalid, fmt::format("source: {} is ephemeral", top_));
   }
   // Servers before 3.6 do not know.
   const auto count = TRY(source_.ask_once(Opcode::kGetAllChildrenNumber, top_));
@@ -183,8 +218,10 @@ Result<void> ZooKeeperImport::look_at_target() {
     book_.there(node);
     if (first.empty() && node.path() != "/") first = node.path();
   }));
+  // The root has neither czxid nor ctime: there the hosts alone say which ensemble it is.
   const std::string identity =
-      fmt::format("merge={} from={} into={}", options_.merge ? 1 : 0, top_, root_);
+      fmt::format("merge={} made={:x}/{} from={} into={}", options_.merge ? 1 : 0, top_stat_.czxid,
+                  top_stat_.ctime_ms, top_, root_);
   if (!mark.empty() && !options_.resume) {
     return fail(ErrorCode::kInvalid,
                 fmt::format("target: an import into it was begun and not ended; --resume goes on "
@@ -194,6 +231,15 @@ Result<void> ZooKeeperImport::look_at_target() {
   if (!mark.empty() && !ZnodeTarget::is_of(mark, identity)) {
     return fail(ErrorCode::kInvalid,
                 fmt::format("target: the import that was begun there is another one: {}", mark));
+  }
+  std::vector<std::string> hosts;
+  for (const io::Address& host : options_.source.endpoints) hosts.push_back(host.to_string());
+  const std::vector<std::string> before = ZnodeTarget::hosts_of(mark);
+  if (!mark.empty() && std::ranges::find_first_of(hosts, before) == hosts.end()) {
+    return fail(ErrorCode::kInvalid,
+                fmt::format("target: the import that was begun there is of {}: if that is the same "
+                            "ensemble name one of these hosts, too",
+                            fmt::join(before, ",")));
   }
   if (mark.empty() && !first.empty() && !options_.merge) {
     return fail(ErrorCode::kInvalid,
@@ -210,7 +256,7 @@ Result<void> ZooKeeperImport::look_at_target() {
     display_.note(fmt::format("Creating {}, which everybody may use, for what is below", path));
     above.push_back(bare_node(path));
   }
-  return target_.begin(mark, identity, std::move(above));
+  return target_.begin(mark, fmt::format("{}", fmt::join(hosts, ",")), identity, std::move(above));
 }
 
 void ZooKeeperImport::leave(std::map<std::string, std::string>& list, const std::string& path,
@@ -223,6 +269,9 @@ void ZooKeeperImport::take(ZnodeWalk::Node node) {
   const std::string path = target_path(node.path, options_.chroot, root_);
   if (book_.is_skipped(path)) return;
   v1::Znode znode = to_proto(node, path);
+  if (const std::string why = why_not(znode); !why.empty()) return leave(refused_, node.path, why);
+  // What it was below was deleted, and is there again: the next pass will find both.
+  if (path != root_ && !book_.has_parent(path)) return book_.disturbed();
   if (has_foreign_scheme(znode)) ++foreign_schemes_;
   if (book_.read(znode, node.stamp())) target_.add(std::move(znode));
 }
@@ -276,6 +325,11 @@ Result<void> ZooKeeperImport::pass() {
   TRY(walk.run());
   TRY(target_.flush());
   TRY(target_.remove(book_.take_gone()));
+  for (const std::string& path : book_.kept()) {
+    if (++kept_ > kNamed) continue;
+    display_.note(fmt::format(
+        "{} is gone in the source, and stays: the target has nodes of its own below it", path));
+  }
   ephemerals_ = walk.ephemerals();
   expected_ = book_.seen();
   const std::uint64_t writes = target_.written() - written;
@@ -371,6 +425,10 @@ std::string ZooKeeperImport::what_is_missing() {
 void ZooKeeperImport::tell_the_end() {
   if (!unreadable_.empty()) {
     display_.done(fmt::format("{}: left behind, as --skip-unreadable says", what_is_missing()));
+  }
+  if (kept_ > 0) {
+    display_.done(fmt::format("{} that went in the source stayed, for what is below",
+                              count_of(kept_, "node")));
   }
   if (foreign_schemes_ > 0) {
     display_.done(

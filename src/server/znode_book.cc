@@ -18,6 +18,12 @@ std::string in_hex(BytesView bytes) {
   return text;
 }
 
+// REQUIRES: a path, not the root's.
+std::string parent_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
 // Text and its length: no two lists of them look alike.
 void add(wire::Sha256& hash, BytesView bytes) {
   hash.add(fmt::format("{}:", bytes.size()));
@@ -118,14 +124,42 @@ bool ZnodeBook::is_skipped(const std::string& path) const {
   return skipped_.contains("/");
 }
 
+bool ZnodeBook::has_parent(const std::string& path) const {
+  return entries_.contains(parent_of(path));
+}
+
+// Backwards, so that what is below a node has been seen before it.
 std::vector<std::string> ZnodeBook::take_gone() {
   std::vector<std::string> gone;
+  std::map<std::string, bool> above;  // what stays: whether the target's own
+  kept_.clear();
   for (auto at = entries_.end(); at != entries_.begin();) {
     --at;
-    if (at->second.pass == pass_ || is_skipped(at->first)) continue;
-    if (merge_ && at->second.pass == 0) continue;
-    gone.push_back(at->first);
-    at = entries_.erase(at);
+    const std::string& path = at->first;
+    Entry& entry = at->second;
+    const auto below = above.extract(path);
+    const bool is_seen = entry.pass == pass_ || is_skipped(path);
+    const bool is_own = merge_ && entry.pass == 0;
+    if (!is_seen && !is_own && below.empty()) {
+      gone.push_back(path);
+      at = entries_.erase(at);
+      continue;
+    }
+    bool stays_own = is_own;
+    if (!is_seen && !is_own) {
+      stays_own = below.mapped();
+      if (stays_own) {
+        kept_.push_back(path);
+        entry.pass = 0;
+        entry.stamp = std::nullopt;
+      } else {
+        disturbed();
+      }
+    }
+    if (path != "/") {
+      bool& is_all_own = above.try_emplace(parent_of(path), true).first->second;
+      is_all_own = is_all_own && stays_own;
+    }
   }
   changes_ += gone.size();
   return gone;

@@ -62,9 +62,14 @@ class ZnodeBook {
   bool is_skipped(const std::string& path) const;
   // Something changed that is nowhere to be seen, as a node that went just now.
   void disturbed() { ++changes_; }
+  // Whether the target has what this one would be below; the top is below none.
+  bool has_parent(const std::string& path) const;
   // What the source no longer has, children before parents; the book forgets it. To be asked at the
-  // end of a pass.
+  // end of a pass. What something else is below stays: it is one of kept() if that is the target's
+  // own, and is so from then on. Otherwise the next pass will see, and this one is disturbed.
   std::vector<std::string> take_gone();
+  // Of the last take_gone().
+  const std::vector<std::string>& kept() const { return kept_; }
 
   // Of this pass: whatever was not as in the one before.
   std::uint64_t changes() const { return changes_; }
@@ -104,6 +109,7 @@ class ZnodeBook {
   // What was wanted, and not read, of this pass and of the one before.
   std::map<std::string, SourceStamp> unread_, unread_before_;
   std::set<std::string> skipped_;
+  std::vector<std::string> kept_;
 };
 
 }  // namespace conclave::server

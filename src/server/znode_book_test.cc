@@ -170,5 +170,42 @@ TEST(ZnodeBook, DifferencesAreFound) {
   EXPECT_EQ(differs({znode("/", "1"), znode("/a", "1"), znode("/b")}), "/b is in the target only");
 }
 
+TEST(ZnodeBook, WhatHasNodesOfTheTargetsOwnBelowStays) {
+  ZnodeBook book(true);
+  book.there(znode("/"));
+  book.there(znode("/a/own"));
+  book.there(znode("/a-b"));
+  look(book, {{"/", kFirst}, {"/a", kFirst}, {"/a/x", kFirst}, {"/b", kFirst}});
+  EXPECT_EQ(book.take_gone(), Paths{});
+  look(book, {{"/", kFirst}});
+  EXPECT_EQ(book.take_gone(), (Paths{"/b", "/a/x"}));
+  EXPECT_EQ(book.kept(), Paths{"/a"});
+  // It is one of the target's own now.
+  look(book, {{"/", kFirst}});
+  EXPECT_EQ(book.take_gone(), Paths{});
+  EXPECT_EQ(book.kept(), Paths{});
+  EXPECT_EQ(book.changes(), 0U);
+  ZnodeBook target(true);
+  for (const char* path : {"/", "/a", "/a/own", "/a-b"}) target.there(znode(path));
+  target.there(znode("/", "1"));
+  const ZnodeBook::Verdict verdict = book.compare(target);
+  EXPECT_EQ(verdict.path, "");
+  EXPECT_EQ(verdict.others, 3U);
+}
+
+TEST(ZnodeBook, AParentThatWentUnderTheWalkWaitsForTheNextPass) {
+  ZnodeBook book(false);
+  look(book, {{"/", kFirst}, {"/a", kFirst}, {"/a/b", kFirst}});
+  EXPECT_TRUE(book.has_parent("/a/b"));
+  EXPECT_TRUE(book.has_parent("/new"));
+  EXPECT_FALSE(book.has_parent("/new/x"));
+  look(book, {{"/", kFirst}, {"/a/b", kFirst}});
+  EXPECT_EQ(book.take_gone(), Paths{});
+  EXPECT_EQ(book.kept(), Paths{}) << "nothing of it is the target's own";
+  EXPECT_EQ(book.changes(), 1U);
+  look(book, {{"/", kFirst}});
+  EXPECT_EQ(book.take_gone(), (Paths{"/a/b", "/a"}));
+}
+
 }  // namespace
 }  // namespace conclave::server

@@ -45,14 +45,31 @@ bool ZnodeTarget::is_of(std::string_view mark, std::string_view identity) {
   return mark.ends_with(fmt::format(" {}", identity));
 }
 
-std::string ZnodeTarget::next_mark() {
-  return fmt::format("run={} step={} {}", run_, ++steps_, identity_);
+// The third word of it, behind "hosts=".
+std::vector<std::string> ZnodeTarget::hosts_of(std::string_view mark) {
+  constexpr std::string_view kName = " hosts=";
+  std::vector<std::string> hosts;
+  const std::size_t at = mark.find(kName);
+  if (at == std::string_view::npos) return hosts;
+  std::string_view rest = mark.substr(at + kName.size());
+  rest = rest.substr(0, rest.find(' '));
+  for (std::size_t end = 0; end != std::string_view::npos; rest.remove_prefix(end + 1)) {
+    end = rest.find(',');
+    hosts.emplace_back(rest.substr(0, end));
+    if (end == std::string_view::npos) break;
+  }
+  return hosts;
 }
 
-Result<void> ZnodeTarget::begin(std::string before, std::string_view identity,
+std::string ZnodeTarget::next_mark() {
+  return fmt::format("run={} step={} hosts={} {}", run_, ++steps_, hosts_, identity_);
+}
+
+Result<void> ZnodeTarget::begin(std::string before, std::string hosts, std::string_view identity,
                                 std::vector<v1::Znode> nodes) {
   std::random_device random;
   run_ = fmt::format("{:08x}{:08x}", random(), random());
+  hosts_ = std::move(hosts);
   identity_ = identity;
   mark_ = std::move(before);
   v1::ImportRequest request;
@@ -109,11 +126,14 @@ Result<void> ZnodeTarget::flush() {
 
 Result<void> ZnodeTarget::remove(const std::vector<std::string>& paths) {
   v1::ImportRequest request;
+  std::size_t bytes = 0;
   for (const std::string& path : paths) {
     request.add_removed(path);
-    if (request.removed_size() < kStepNodes) continue;
+    bytes += path.size();
+    if (request.removed_size() < kStepNodes && bytes < kStepBytes) continue;
     TRY(step(next_mark(), request));
     request.Clear();
+    bytes = 0;
   }
   if (request.removed_size() == 0) return {};
   return step(next_mark(), request);

@@ -21,9 +21,11 @@ class ZnodeTarget {
   // REQUIRES: nothing was written yet, or it is the same then as after every step.
   Result<std::string> load(const std::function<void(const v1::Znode&)>& visit);
 
-  // From here on the mark is this import's; `identity` says which one it is, for is_of().
-  // `before`: what it is now.
-  Result<void> begin(std::string before, std::string_view identity, std::vector<v1::Znode> nodes);
+  // From here on the mark is this import's; `identity` says which one it is, for is_of(), and
+  // `hosts` (words without spaces, behind commas) where it reads. `before`: what it is now.
+  Result<void> begin(std::string before, std::string hosts, std::string_view identity,
+                     std::vector<v1::Znode> nodes);
+  static std::vector<std::string> hosts_of(std::string_view mark);
   static bool is_of(std::string_view mark, std::string_view identity);
   // The node is written with the next flush(), after those that were added before.
   void add(v1::Znode node);
@@ -43,6 +45,7 @@ class ZnodeTarget {
 
   EtcdClient& client_;
   bool merge_;
+  std::string hosts_;
   std::string identity_;
   std::string mark_;
   std::string run_;

@@ -86,6 +86,11 @@ bool ZnodeWalk::is_answered(const std::string& path, const ZooKeeperSource::Answ
   return false;
 }
 
+void ZnodeWalk::pass_ephemeral(const std::string& path) {
+  ++ephemerals_;
+  if (path == top_) fail_with(ErrorCode::kInvalid, fmt::format("{} is ephemeral", path));
+}
+
 // Everybody may see whether it is ephemeral.
 void ZnodeWalk::look_closer(const std::string& path) {
   source_.ask(Opcode::kExists, path, [this, path](const ZooKeeperSource::Answer& answer) {
@@ -93,7 +98,7 @@ void ZnodeWalk::look_closer(const std::string& path) {
     if (found == nullptr) {
       visitor_.vanished();
     } else if (found->stat.ephemeral_owner != 0) {
-      ++ephemerals_;
+      pass_ephemeral(path);
     } else {
       visitor_.cannot_read(path, "it may not be read");
     }
@@ -105,10 +110,7 @@ void ZnodeWalk::take_children(const std::string& path, ZooKeeperSource::Answer a
   if (!is_answered(path, answer)) return;
   const auto& found = std::get<zk::Names>(answer.what);
   const zk::Stat& stat = found.stat;
-  if (stat.ephemeral_owner != 0) {
-    ++ephemerals_;
-    return;
-  }
+  if (stat.ephemeral_owner != 0) return pass_ephemeral(path);
   const std::string above = path == "/" ? "" : path;
   // The first of them is the next to be looked at.
   for (auto name = found.names.rbegin(); name != found.names.rend(); ++name) {

@@ -42,7 +42,8 @@ class ZnodeWalk {
   ZnodeWalk(ZooKeeperSource& source, std::string top, Visitor visitor)
       : source_(source), top_(std::move(top)), visitor_(std::move(visitor)) {}
 
-  // kNotFound: there is no such node as the top. Also the failures of the source and of `step`.
+  // kNotFound: there is no such node as the top; kInvalid: it is ephemeral. Also the failures of
+  // the source and of `step`.
   Result<void> run();
 
   std::uint64_t ephemerals() const { return ephemerals_; }
@@ -51,6 +52,7 @@ class ZnodeWalk {
   void fill();
   void visit(std::string path);
   void take_children(const std::string& path, ZooKeeperSource::Answer answer);
+  void pass_ephemeral(const std::string& path);
   void look_closer(const std::string& path);
   void read(Node node);
   void take_data(Node& node, ZooKeeperSource::Answer answer);

@@ -33,6 +33,8 @@ constexpr Duration kPause = milliseconds(200);  // before the next host is tried
 constexpr Duration kFarewell = seconds(1);
 constexpr std::int32_t kSessionTimeoutMs = 30'000;
 constexpr std::size_t kReadBytes = 256 * 1024;
+// Their numbers are positive, and begin anew with each connection.
+constexpr std::int32_t kMostQuestions = 1'000'000'000;
 constexpr std::size_t kMostPacketBytes = 256 * limits::kMiB;  // names of millions of children
 
 }  // namespace
@@ -205,7 +207,9 @@ void ZooKeeperSource::send(const Asked& asked) {
 
 void ZooKeeperSource::ask(Opcode opcode, std::string path, Take take) {
   asked_.push_back({opcode, std::move(path), std::move(take)});
-  if (is_connected()) send(asked_.back());
+  if (!is_connected()) return;
+  if (xid_ >= kMostQuestions) return connection_->lose("it has answered 1,000,000,000 questions");
+  send(asked_.back());
 }
 
 void ZooKeeperSource::take_packet(BytesView packet) {
