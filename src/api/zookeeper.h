@@ -244,7 +244,9 @@ struct TreeNode {
 // A step is done if the mark is `before` and makes it `after` (empty: it is not there); where it is
 // `after` already nothing is done, so that a step may be repeated. Answered by zk::Reply, with
 // Names of the one path that is wrong, if one is, and nothing done: kBadArguments, kNoNode (it has
-// no parent), kNotEmpty, kNoChildrenForEphemerals, kInvalidAcl. kFenced: the mark is another.
+// no parent), kNotEmpty, kNoChildrenForEphemerals, kInvalidAcl, kNodeExists (an ephemeral node,
+// whose session alone may end it), and unless `merge` kBadVersion (no import wrote it last).
+// kFenced: the mark is another.
 struct ImportRequest {
   Bytes before;
   Bytes after;                  // differs
