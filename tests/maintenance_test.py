@@ -177,6 +177,7 @@ class SideBySide(unittest.TestCase):
                 ]
             said.append(harness.etcdctl(cluster.endpoints, 'alarm', 'list').stdout)
             said.append(harness.etcdctl(cluster.endpoints, 'alarm', 'disarm').stdout)
+            cluster.members[1].get('k')
             said.append(outcome(lambda: cluster.members[1].put('k', 'v')))
             return said
 

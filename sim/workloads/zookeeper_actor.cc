@@ -697,19 +697,23 @@ void ZkActor::look_forward() {
 void ZkActor::change_session() {
   const std::uint64_t dice = rng().below(10);
   const auto timeout_ms = static_cast<std::uint64_t>(client_.session().timeout_ms);
-  if (dice < 6)
-    return client_.move(milliseconds(static_cast<std::int64_t>(rng().below(300))), rng().one_in(2));
+  if (dice < 6) return move_within(300, 2);
   if (dice < 8) {
     note("stays away");
     const std::uint64_t most = timeout_ms * 3 / 2;
-    return client_.move(milliseconds(static_cast<std::int64_t>(rng().below(most))),
-                        rng().one_in(4));
+    return move_within(most, 4);
   }
   if (dice < 9) return close_session();
   note("vanishes");
   is_ready_ = false;
   client_.vanish();
   client_.begin();
+}
+
+// One draw after the other: the order in which arguments are evaluated is the compiler's.
+void ZkActor::move_within(std::uint64_t most_ms, std::uint64_t one_in) {
+  const auto pause = milliseconds(static_cast<std::int64_t>(rng().below(most_ms)));
+  client_.move(pause, rng().one_in(one_in));
 }
 
 void ZkActor::close_session() {

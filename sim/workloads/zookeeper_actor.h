@@ -120,6 +120,7 @@ class ZkActor {
   void look_at_child(Kind kind);
   void look_forward();
   void change_session();
+  void move_within(std::uint64_t most_ms, std::uint64_t one_in);
   void close_session();
 
   Site& site_;
