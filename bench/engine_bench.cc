@@ -55,8 +55,7 @@ class Trio {
     for (std::size_t i = 0; i < count; ++i) members_[1].read_barrier(ReadId{++reads_asked_});
   }
 
-  // Until nothing is left to be done. Idle time passes when something still waits for the next
-  // tick.
+  // Until nothing is left to be done before the next tick.
   void settle() {
     while (work()) {
     }

@@ -44,7 +44,7 @@ static double deadline;
 static int bytes;
 static char* data;
 static struct Connection* all;
-static int connections;
+static int connections;  // of them, those that have been made
 static int finished;  // chains of requests that have ended
 
 static double now(void) {
@@ -144,11 +144,11 @@ static void cork(int descriptor, int on) {
   setsockopt(descriptor, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
 }
 
-// Waits for the first connections of all, and lets the client read and write what is there.
-static void turn(int first) {
+// Waits for all connections, and lets the client read and write what is there.
+static void turn(void) {
   static struct pollfd polls[kMostConnections];
   int timeout_ms = 1000;
-  for (int i = 0; i < first; ++i) {
+  for (int i = 0; i < connections; ++i) {
     int events = 0;
     struct timeval within = {1, 0};
     polls[i].fd = -1;
@@ -160,22 +160,22 @@ static void turn(int first) {
     const int ms = (int)(within.tv_sec * 1000 + within.tv_usec / 1000);
     if (ms < timeout_ms) timeout_ms = ms;
   }
-  if (poll(polls, (nfds_t)first, timeout_ms) < 0) fail("poll failed");
-  for (int i = 0; i < first; ++i) {
+  if (poll(polls, (nfds_t)connections, timeout_ms) < 0) fail("poll failed");
+  for (int i = 0; i < connections; ++i) {
     int events = 0;
     if (polls[i].revents & (POLLIN | POLLHUP | POLLERR)) events |= ZOOKEEPER_READ;
     if (polls[i].revents & POLLOUT) events |= ZOOKEEPER_WRITE;
     // One answer at a time is read; ZNOTHING says that there is no other. The client writes a request in two pieces, each a
     // packet of its own: corked, what is asked in this turn goes together.
-    if (events != 0) cork(polls[i].fd, 1);
-    const int corked = events != 0;
+    if (events == 0) continue;
+    cork(polls[i].fd, 1);
     while (events != 0) {
       const int code = zookeeper_process(all[i].handle, events);
       if (code == ZNOTHING) break;
       if (code != ZOK && zoo_state(all[i].handle) == ZOO_CONNECTED_STATE) check(code, "a connection");
       events = code == ZOK ? events & ZOOKEEPER_READ : 0;
     }
-    if (corked) cork(polls[i].fd, 0);
+    cork(polls[i].fd, 0);
   }
 }
 
@@ -205,7 +205,7 @@ static void finish(struct Call* call, const char* what) {
   const double patience = now() + kPatienceSeconds;
   while (!call->ended) {
     if (now() > patience) fail("%s: no answer", what);
-    turn(connections);
+    turn();
   }
 }
 
@@ -216,7 +216,7 @@ static void make(struct Connection* connection, const char* host) {
   const double patience = now() + kPatienceSeconds;
   while (zoo_state(connection->handle) != ZOO_CONNECTED_STATE) {
     if (now() > patience) fail("%s: no connection", host);
-    turn(connections);
+    turn();
   }
   struct Call parent = {0}, own = {0};
   check(zoo_acreate(connection->handle, "/bench", "", 0, &ZOO_OPEN_ACL_UNSAFE, 0, on_called_name,
@@ -254,10 +254,11 @@ int main(int count, char** arguments) {
   }
   if (operation > kMixed) fail("there is no operation %s", arguments[2]);
   const int in_flight = atoi(arguments[3]);
-  const int wanted = atoi(arguments[4]);
+  const int wanted_connections = atoi(arguments[4]);
   const double wanted_s = atof(arguments[5]);
   bytes = atoi(arguments[6]);
-  if (wanted < 1 || wanted > kMostConnections || in_flight < wanted || in_flight % wanted != 0) {
+  if (wanted_connections < 1 || wanted_connections > kMostConnections ||
+      in_flight < wanted_connections || in_flight % wanted_connections != 0) {
     fail("each connection must have the same number in flight");
   }
   data = malloc((size_t)bytes + 1);
@@ -270,9 +271,9 @@ int main(int count, char** arguments) {
        host = strtok(NULL, " ")) {
     hosts[host_count++] = host;
   }
-  all = calloc((size_t)wanted, sizeof *all);
+  all = calloc((size_t)wanted_connections, sizeof *all);
   struct Request* requests = calloc((size_t)in_flight, sizeof *requests);
-  for (int i = 0; i < wanted; ++i) make(&all[i], hosts[i % host_count]);
+  for (int i = 0; i < wanted_connections; ++i) make(&all[i], hosts[i % host_count]);
   const double start = now();
   deadline = start + wanted_s;
   for (int i = 0; i < in_flight; ++i) {
@@ -280,7 +281,7 @@ int main(int count, char** arguments) {
   }
   for (int i = 0; i < in_flight; ++i) begin(&requests[i]);
   while (finished < in_flight) {
-    turn(connections);
+    turn();
     if (now() > deadline + kPatienceSeconds) fail("%d have no answer", in_flight - finished);
   }
 

@@ -8,7 +8,8 @@
 
 namespace conclave::limits {
 
-// A packet is no longer than ZooKeeper's jute.maxbuffer, so a znode's data is below 1 MiB.
+// A packet is no longer than ZooKeeper's jute.maxbuffer, so a znode's data is below 1 MiB. An
+// import's step is held to it when it is applied: part of what the log means.
 inline constexpr std::size_t kMaxZooKeeperPacketBytes = 0xfffff;
 // ZooKeeper's defaults: a session's timeout is so many ticks.
 inline constexpr std::int64_t kZooKeeperTickMs = 2'000;
@@ -26,7 +27,8 @@ inline constexpr std::size_t kMaxZooKeeperIdentityBytes = 4 * kKiB;
 // and about how many bytes of them.
 inline constexpr std::size_t kExportedZnodes = 1'000;
 inline constexpr std::size_t kExportedZnodeBytes = 1 * kMiB;
-// Of a znode that is imported, its times: some 8,900 years.
+// Of a znode's times, imported or of a write: some 8,900 years, so that what is added to them stays
+// in range. A write with another is no command: part of what the log means.
 inline constexpr std::int64_t kMaxZnodeTimeMs = std::int64_t{1} << 48;
 // What an empty buffer may keep of the memory that it once needed.
 inline constexpr std::size_t kKeptZooKeeperInputBytes = 64 * kKiB;

@@ -11,8 +11,8 @@ namespace conclave::node {
 namespace {
 
 constexpr Duration kRetryAfter = seconds(5);
-// At first a quarter of the time is spent on a snapshot, and all of it when half of what makes the
-// next one due has come.
+// At first a quarter of the time is spent on a snapshot (more where pieces take so long that
+// kLongestPause is less), and all of it when half of what makes the next one due has come.
 constexpr std::int64_t kPauseFactor = 3;
 constexpr Duration kLongestPause = milliseconds(100);
 
@@ -99,13 +99,13 @@ void Snapshots::write_next(std::shared_ptr<Writing> writing) {
 
 // After a piece for which it took so long.
 void Snapshots::pause(std::shared_ptr<Writing> writing, Duration taken) {
-  // Half of the way there is no pause any more: what is dead in the store is given up between two
-  // snapshots.
+  // There is no pause any more from half of the way on: what is dead in the store is given up
+  // between two snapshots, and must get its time.
   const std::int64_t left =
       100 - std::min<std::int64_t>(2 * hooks_.percent_to_next(writing->meta.index), 100);
   if (left == 0) return write_next(std::move(writing));
-  const Duration longest{taken.ns * kPauseFactor * left / 100};
-  clock_.after(std::min(longest, kLongestPause),
+  const Duration wanted{taken.ns * kPauseFactor * left / 100};
+  clock_.after(std::min(wanted, kLongestPause),
                [this, alive = std::weak_ptr<char>(alive_), writing = std::move(writing)] {
                  if (!alive.expired() && writing == writing_) write_next(writing);
                });

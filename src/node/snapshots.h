@@ -34,8 +34,9 @@ class Snapshots {
     std::function<void(const consensus::SnapshotMeta& meta)> taken;
     // It could not be written. The owner may begin another one.
     std::function<void(const Error&)> failed;
-    // How much was applied since the one of `begun` was begun, in percent of what makes the next
-    // one due.
+    // How much of what makes the next one due has come, in percent: of what was applied since the
+    // one at `begun` was begun, or, where that one does not let go of the log, since the last that
+    // did.
     std::function<std::int64_t(LogIndex begun)> percent_to_next;
     // Those that are being sent: their files stay.
     std::function<std::vector<LogIndex>()> in_use;

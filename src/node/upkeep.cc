@@ -210,6 +210,7 @@ void Group::maybe_take_snapshot() {
   begin_snapshot(0);
 }
 
+// For Snapshots::Hooks. `begun`: the index of the one being written.
 std::int64_t Group::percent_to_next_snapshot(LogIndex begun) const {
   // One for clients does not let go of the log: what came before it counts for the next.
   const bool cuts_log = !is_backup_being_written_;

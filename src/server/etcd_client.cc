@@ -3,27 +3,17 @@
 #include <fmt/core.h>
 
 #include <array>
-#include <boost/asio/buffer.hpp>
-#include <boost/asio/connect.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl/stream.hpp>
-#include <boost/asio/write.hpp>
 #include <chrono>
 #include <utility>
 
 #include "base/check.h"
 #include "etcd.pb.h"
-#include "io/tls/certificates.h"
-#include "server/client_tls.h"
+#include "server/dialed_connection.h"
 
 namespace conclave::server {
 
 namespace {
 
-namespace asio = boost::asio;
-namespace ssl = boost::asio::ssl;
-using asio::ip::tcp;
-using boost::system::error_code;
 using wire::GrpcCode;
 using wire::GrpcStatus;
 
@@ -31,7 +21,6 @@ constexpr Duration kConnectLimit = seconds(5);
 constexpr Duration kFirstAnswerLimit = seconds(10);  // from what may be no etcd at all
 constexpr Duration kAnswerLimit = seconds(30);
 constexpr Duration kPause = milliseconds(200);  // before the next endpoint is tried
-constexpr std::size_t kReadBytes = 256 * 1024;
 constexpr std::array<unsigned char, 3> kProtocols = {2, 'h', '2'};  // as ALPN writes them
 
 // etcd's words.
@@ -72,134 +61,25 @@ void Pump::run_for(Duration span) {
   (void)run_until([] { return false; }, span);
 }
 
-// A socket and the HTTP/2 session on it. Handlers that are under way keep it.
-class EtcdConnection : public std::enable_shared_from_this<EtcdConnection> {
+// The HTTP/2 session on a connection.
+class EtcdConnection final : public DialedConnection {
  public:
-  EtcdConnection(asio::io_context& context, const io::Address& server)
-      : server_(server),
-        resolver_(context),
-        socket_(context),
-        client_({.authority = server.to_string()}) {}
+  EtcdConnection(boost::asio::io_context& context, const io::Address& server)
+      : DialedConnection(context, server), client_({.authority = server.to_string()}) {}
 
-  void begin(const ClientTls& tls) {
-    if (server_.tls) {
-      auto context = make_client_context(tls);
-      if (!context) return lose(context.error().message);
-      context_ = std::move(*context);
-      SSL_CTX_set_alpn_protos(context_->native_handle(), kProtocols.data(), kProtocols.size());
-      secured_.emplace(socket_, *context_);
-    }
-    error_code error;
-    const auto literal = asio::ip::make_address(server_.host, error);
-    if (!error) return connect({tcp::endpoint(literal, server_.port)});
-    resolver_.async_resolve(
-        server_.host, std::to_string(server_.port),
-        [self = shared_from_this()](const error_code& failed, const auto& found) {
-          if (failed) return self->lose(failed.message());
-          std::vector<tcp::endpoint> endpoints;
-          for (const auto& each : found) endpoints.push_back(each.endpoint());
-          self->connect(std::move(endpoints));
-        });
-  }
-
-  bool is_up() const { return up_; }
-  bool is_down() const { return down_; }
-  const std::string& why_down() const { return why_; }
   wire::GrpcClient& client() { return client_; }
 
-  void lose(const std::string& why) {
-    if (down_) return;
-    down_ = true;
-    up_ = false;
-    why_ = why;
-    client_.lose(server_.to_string() + ": " + why);
-    error_code ignored;
-    resolver_.cancel();
-    socket_.close(ignored);
-  }
-
-  void flush() {
-    if (!up_ || writing_) return;
-    output_ = client_.take_output();
-    if (output_.empty()) return;
-    writing_ = true;
-    with_stream([&](auto& stream) {
-      asio::async_write(stream, asio::buffer(output_),
-                        [self = shared_from_this()](const error_code& failed, std::size_t) {
-                          self->writing_ = false;
-                          if (failed) return self->lose(failed.message());
-                          self->flush();
-                        });
-    });
-  }
-
  private:
-  template <class Use>
-  void with_stream(Use&& use) {
-    if (secured_) return use(*secured_);
-    use(socket_);
-  }
+  Bytes output() override { return client_.take_output(); }
 
-  void connect(std::vector<tcp::endpoint> endpoints) {
-    endpoints_ = std::move(endpoints);
-    asio::async_connect(socket_, endpoints_,
-                        [self = shared_from_this()](const error_code& failed, const auto&) {
-                          if (failed) return self->lose(failed.message());
-                          if (self->down_) return;
-                          error_code ignored;
-                          self->socket_.set_option(tcp::no_delay(true), ignored);
-                          self->secured_ ? self->shake_hands() : self->open();
-                        });
-  }
-
-  void shake_hands() {
-    io::expect_host(*secured_->native_handle(), server_.host);
-    secured_->async_handshake(ssl::stream_base::client, [self = shared_from_this()](
-                                                            const error_code& failed) {
-      if (failed) {
-        return self->lose(handshake_failure(failed.message(), *self->secured_->native_handle()));
-      }
-      if (!self->down_) self->open();
-    });
-  }
-
-  void open() {
-    up_ = true;
+  void received(BytesView bytes) override {
+    if (!client_.receive(bytes)) return lose("it ended the connection, or speaks no gRPC");
     flush();
-    read();
   }
 
-  void read() {
-    with_stream([&](auto& stream) {
-      stream.async_read_some(asio::buffer(input_), [self = shared_from_this()](
-                                                       const error_code& failed, std::size_t size) {
-        if (failed) return self->lose(failed == asio::error::eof ? "closed" : failed.message());
-        self->take(size);
-      });
-    });
-  }
+  void lost(const std::string& why) override { client_.lose(server().to_string() + ": " + why); }
 
-  void take(std::size_t size) {
-    if (!client_.receive(BytesView(input_.data(), size))) {
-      return lose("it ended the connection, or speaks no gRPC");
-    }
-    flush();
-    if (!down_) read();
-  }
-
-  io::Address server_;
-  tcp::resolver resolver_;
-  tcp::socket socket_;
-  std::unique_ptr<ssl::context> context_;
-  std::optional<ssl::stream<tcp::socket&>> secured_;  // around the socket, with TLS
-  std::vector<tcp::endpoint> endpoints_;
   wire::GrpcClient client_;
-  std::array<char, kReadBytes> input_{};
-  Bytes output_;
-  bool writing_ = false;
-  bool up_ = false;
-  bool down_ = false;
-  std::string why_;
 };
 
 EtcdCall::EtcdCall(std::shared_ptr<EtcdConnection> connection, wire::GrpcClient::CallId id)
@@ -288,7 +168,7 @@ std::optional<GrpcStatus> EtcdClient::connect() {
   if (is_connected() && !connection_->client().is_closing()) return std::nullopt;
   if (connection_) connection_->lose("no longer wanted");
   connection_ = std::make_shared<EtcdConnection>(pump_.context(), cluster_.endpoints[current_]);
-  connection_->begin(cluster_.tls);
+  connection_->begin(cluster_.tls, kProtocols);
   pump_.run_until([&] { return connection_->is_up() || connection_->is_down(); }, kConnectLimit);
   if (!connection_->is_up()) {
     connection_->lose(fmt::format("no connection within {} ms", kConnectLimit.ms()));

@@ -2,29 +2,18 @@
 
 #include <fmt/core.h>
 
-#include <array>
-#include <boost/asio/buffer.hpp>
-#include <boost/asio/connect.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl/stream.hpp>
-#include <boost/asio/write.hpp>
-#include <optional>
+#include <utility>
 
 #include "base/check.h"
 #include "base/limits.h"
 #include "frontends/zookeeper/jute.h"
-#include "io/tls/certificates.h"
-#include "server/client_tls.h"
+#include "server/dialed_connection.h"
 
 namespace conclave::server {
 
 namespace {
 
-namespace asio = boost::asio;
-namespace ssl = boost::asio::ssl;
 namespace zk = api::zk;
-using asio::ip::tcp;
-using boost::system::error_code;
 using zookeeper::Opcode;
 
 constexpr Duration kConnectLimit = seconds(10);
@@ -32,38 +21,18 @@ constexpr Duration kAnswerLimit = seconds(30);
 constexpr Duration kPause = milliseconds(200);  // before the next host is tried
 constexpr Duration kFarewell = seconds(1);
 constexpr std::int32_t kSessionTimeoutMs = 30'000;
-constexpr std::size_t kReadBytes = 256 * 1024;
 // Their numbers are positive, and begin anew with each connection.
 constexpr std::int32_t kMostQuestions = 1'000'000'000;
 constexpr std::size_t kMostPacketBytes = 256 * limits::kMiB;  // names of millions of children
 
 }  // namespace
 
-// A socket, and the packets on it. Handlers that are under way keep it.
-class ZooKeeperConnection : public std::enable_shared_from_this<ZooKeeperConnection> {
+// The packets on a connection.
+class ZooKeeperConnection final : public DialedConnection {
  public:
-  ZooKeeperConnection(asio::io_context& context, const io::Address& server,
+  ZooKeeperConnection(boost::asio::io_context& context, const io::Address& server,
                       std::function<void(BytesView)> take)
-      : server_(server), resolver_(context), socket_(context), take_(std::move(take)) {}
-
-  void begin(const ClientTls& tls) {
-    if (server_.tls) {
-      auto context = make_client_context(tls);
-      if (!context) {
-        is_misconfigured_ = true;
-        return lose(context.error().message);
-      }
-      context_ = std::move(*context);
-      secured_.emplace(socket_, *context_);
-    }
-    resolver_.async_resolve(
-        server_.host, std::to_string(server_.port),
-        [self = shared_from_this()](const error_code& failed, const auto& found) {
-          if (failed) return self->lose(failed.message());
-          for (const auto& each : found) self->endpoints_.push_back(each.endpoint());
-          self->connect();
-        });
-  }
+      : DialedConnection(context, server), take_(std::move(take)) {}
 
   // Also what is sent before the connection is there.
   void send(BytesView bytes) {
@@ -71,89 +40,17 @@ class ZooKeeperConnection : public std::enable_shared_from_this<ZooKeeperConnect
     flush();
   }
 
-  bool is_open() const { return open_; }
-  bool is_down() const { return down_; }
-  const std::string& why_down() const { return why_; }
-  bool is_misconfigured() const { return is_misconfigured_; }
   // The session is there: the first packet has come.
   bool is_ready = false;
 
-  void lose(const std::string& why) {
-    if (down_) return;
-    down_ = true;
-    open_ = false;
-    why_ = why;
-    error_code ignored;
-    resolver_.cancel();
-    socket_.close(ignored);
-  }
-
  private:
-  template <class Use>
-  void with_stream(Use&& use) {
-    if (secured_) return use(*secured_);
-    use(socket_);
-  }
+  Bytes output() override { return std::exchange(waiting_, {}); }
 
-  void connect() {
-    asio::async_connect(socket_, endpoints_,
-                        [self = shared_from_this()](const error_code& failed, const auto&) {
-                          if (failed) return self->lose(failed.message());
-                          if (self->down_) return;
-                          error_code ignored;
-                          self->socket_.set_option(tcp::no_delay(true), ignored);
-                          self->secured_ ? self->shake_hands() : self->open();
-                        });
-  }
-
-  void shake_hands() {
-    io::expect_host(*secured_->native_handle(), server_.host);
-    secured_->async_handshake(ssl::stream_base::client, [self = shared_from_this()](
-                                                            const error_code& failed) {
-      if (failed) {
-        return self->lose(handshake_failure(failed.message(), *self->secured_->native_handle()));
-      }
-      if (!self->down_) self->open();
-    });
-  }
-
-  void open() {
-    open_ = true;
-    flush();
-    read();
-  }
-
-  void flush() {
-    if (!open_ || writing_ || waiting_.empty()) return;
-    output_ = std::exchange(waiting_, {});
-    writing_ = true;
-    with_stream([&](auto& stream) {
-      asio::async_write(stream, asio::buffer(output_),
-                        [self = shared_from_this()](const error_code& failed, std::size_t) {
-                          self->writing_ = false;
-                          if (failed) return self->lose(failed.message());
-                          self->flush();
-                        });
-    });
-  }
-
-  void read() {
-    with_stream([&](auto& stream) {
-      stream.async_read_some(asio::buffer(input_), [self = shared_from_this()](
-                                                       const error_code& failed, std::size_t size) {
-        if (failed) {
-          return self->lose(failed == asio::error::eof ? "closed" : failed.message());
-        }
-        self->take(size);
-      });
-    });
-  }
-
-  void take(std::size_t size) {
-    if (down_) return;  // whoever takes the packets may be gone
-    received_.append(input_.data(), size);
+  void received(BytesView bytes) override {
+    received_ += bytes;
     std::size_t at = 0;
-    while (received_.size() - at >= 4 && !down_) {
+    // Whoever takes the packets may be gone once it is down.
+    while (received_.size() - at >= 4 && !is_down()) {
       const BytesView rest = BytesView(received_).substr(at);
       const std::int32_t length = zookeeper::Reader(rest).int32();
       if (length < 0 || static_cast<std::size_t>(length) > kMostPacketBytes) {
@@ -165,25 +62,11 @@ class ZooKeeperConnection : public std::enable_shared_from_this<ZooKeeperConnect
       at += 4 + packet_bytes;
     }
     received_.erase(0, at);
-    if (!down_) read();
   }
 
-  io::Address server_;
-  tcp::resolver resolver_;
-  tcp::socket socket_;
   std::function<void(BytesView)> take_;
-  std::unique_ptr<ssl::context> context_;
-  std::optional<ssl::stream<tcp::socket&>> secured_;  // around the socket, with TLS
-  std::vector<tcp::endpoint> endpoints_;
-  std::array<char, kReadBytes> input_{};
   Bytes received_;
   Bytes waiting_;
-  Bytes output_;
-  bool writing_ = false;
-  bool open_ = false;
-  bool down_ = false;
-  bool is_misconfigured_ = false;
-  std::string why_;
 };
 
 ZooKeeperSource::ZooKeeperSource(Pump& pump, ZooKeeperHosts hosts, Duration patience)

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 
-#include "store/znode_path.h"
 #include "store/znode_tree.h"
 
 namespace conclave::store {
@@ -35,8 +34,7 @@ Bytes server_of(const api::Member& member) {
   return fmt::format("{}:{}:{}", peer, other, member.is_learner ? "observer" : "participant");
 }
 
-}  // namespace
-
+// All but the last line.
 Bytes config_lines(const ClusterFacts& facts) {
   Bytes lines;
   for (const api::Member& member : facts.members) {
@@ -50,14 +48,15 @@ Bytes config_lines(const ClusterFacts& facts) {
   return lines;
 }
 
+}  // namespace
+
 void refresh_config(StoreState& state) {
-  const bool has = !state.facts.zookeeper.empty();
   Mvcc::Write write(state.mvcc);
   ZnodeTree tree(state, write.revision());
   const ZnodeTree::Node* node = tree.find(kConfigPath);
   if (node == nullptr) return;
   Bytes data;
-  if (has) {
+  if (!state.facts.zookeeper.empty()) {
     data = config_lines(state.facts) + "version=";
     if (node->znode.data.starts_with(data)) return;
     data += fmt::format("{:x}", write.revision());

@@ -10,13 +10,9 @@
 // empty as long as no member tells an address for ZooKeeper's clients (PublishMember): builds that
 // do not know of it apply the same log alike.
 
-#include "base/bytes.h"
 #include "store/state.h"
 
 namespace conclave::store {
-
-// All but the last line.
-Bytes config_lines(const ClusterFacts& facts);
 
 // Writes the node anew if the members are others than it says, at a revision of its own. Empty
 // while no member has said where it is reached. Without effect before the first session.

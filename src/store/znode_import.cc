@@ -15,12 +15,6 @@ namespace {
 namespace zk = api::zk;
 using zk::Code;
 
-constexpr BytesView kSystem = "/zookeeper";
-
-bool is_system(BytesView path) {
-  return path == kSystem || (path.starts_with(kSystem) && path[kSystem.size()] == '/');
-}
-
 BytesView mark_of(const Mvcc& mvcc) {
   const Record* record = mvcc.find(Keyspace::kEtcd, zk::kImportMark, mvcc.revision());
   return record == nullptr ? BytesView() : record->value();
@@ -57,7 +51,9 @@ Code check(const Mvcc& mvcc, const ZnodeTree::Node& node, bool merge) {
 }
 
 Code remove(const Mvcc& mvcc, ZnodeTree& tree, const Bytes& path, bool merge) {
-  if (!is_valid_path(path) || path == kRootPath || is_system(path)) return Code::kBadArguments;
+  if (!is_valid_path(path) || path == kRootPath || is_within(path, kZooKeepersOwn)) {
+    return Code::kBadArguments;
+  }
   const ZnodeTree::Node* node = tree.find(path);
   if (node == nullptr) return Code::kOk;
   if (const Code code = check(mvcc, *node, merge); code != Code::kOk) return code;
@@ -67,7 +63,7 @@ Code remove(const Mvcc& mvcc, ZnodeTree& tree, const Bytes& path, bool merge) {
 }
 
 Code put(const Mvcc& mvcc, ZnodeTree& tree, const zk::TreeNode& from, bool merge) {
-  if (!is_within_limits(from) || is_system(from.path)) return Code::kBadArguments;
+  if (!is_within_limits(from) || is_within(from.path, kZooKeepersOwn)) return Code::kBadArguments;
   if (!is_within_limits(from.acl)) return Code::kInvalidAcl;
   const auto split = split_path(from.path);
   CHECK(split.has_value());

@@ -13,6 +13,13 @@ namespace conclave::store {
 inline constexpr BytesView kRootPath = "/";
 inline BytesView canonical_path(BytesView path) { return path.empty() ? kRootPath : path; }
 
+// What is there and below it is not imported, and has no quota.
+inline constexpr BytesView kZooKeepersOwn = "/zookeeper";
+// Whether `path` is `top` or below it. REQUIRES: `top` is not the root.
+inline bool is_within(BytesView path, BytesView top) {
+  return path.starts_with(top) && (path.size() == top.size() || path[top.size()] == '/');
+}
+
 // Whether ZooKeeper takes it for a path: absolute, no empty, "." or ".." part, no slash at the end,
 // and no character that Java's clients cannot show, nor one outside of Unicode's first plane.
 bool is_valid_path(BytesView path);

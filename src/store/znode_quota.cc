@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <charconv>
 
+#include "store/znode_path.h"
+
 namespace conclave::store {
 namespace {
 
 namespace zk = api::zk;
 
-constexpr BytesView kZooKeepersOwn = "/zookeeper";
 constexpr BytesView kQuotas = "/zookeeper/quota";
 constexpr BytesView kLimits = "/zookeeper_limits";
 constexpr BytesView kStats = "/zookeeper_stats";
@@ -38,10 +39,7 @@ std::optional<BytesView> path_of(BytesView path, BytesView suffix) {
   if (path.size() <= suffix.size() || path.front() != '/') return std::nullopt;
   path.remove_suffix(suffix.size());
   // What is counted must not count itself.
-  const bool is_system =
-      path.starts_with(kZooKeepersOwn) &&
-      (path.size() == kZooKeepersOwn.size() || path[kZooKeepersOwn.size()] == '/');
-  return is_system ? std::nullopt : std::optional(path);
+  return is_within(path, kZooKeepersOwn) ? std::nullopt : std::optional(path);
 }
 
 struct CreatesQuota {

@@ -17,7 +17,7 @@
 
 namespace conclave::store {
 
-// Longer lines make no sense: each change below a quota reads them.
+// Longer lines are none: each change below a quota reads them. Part of what the log means.
 inline constexpr std::size_t kMaxQuotaBytes = 1024;
 
 class QuotaNumbers {

@@ -228,9 +228,7 @@ ZnodeTree::Extent ZnodeTree::extent_of(BytesView path) const {
   }
   // What this operation has done already is not in the store.
   for (const auto& [at, entry] : entries_) {
-    const bool is_below =
-        at.starts_with(path) && (at.size() == path.size() || at[path.size()] == '/');
-    if (!is_below || !entry.is_changed) continue;
+    if (!is_within(at, path) || !entry.is_changed) continue;
     add(find(at), -1);
     if (!entry.is_there) continue;
     extent.nodes += 1;

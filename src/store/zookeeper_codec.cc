@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/limits.h"
+#include "base/zookeeper_limits.h"
 #include "store/lease.h"
 
 namespace conclave::store {
@@ -24,9 +24,6 @@ enum class OpKind : std::uint8_t {
   kReconnect = 8,
   kCloseSession = 9,
 };
-
-// The year 10,000 or so: what times are added to stays in range.
-constexpr std::int64_t kLastTimeMs = std::int64_t{1} << 48;
 
 std::int32_t decode_int(Decoder& in) { return static_cast<std::int32_t>(in.u32()); }
 void encode_int(Encoder& out, std::int32_t value) { out.varint(static_cast<std::uint32_t>(value)); }
@@ -301,7 +298,7 @@ zk::WriteRequest decode_zookeeper(Decoder& in, bool has_quotas) {
   for (std::size_t i = 0; i < ids && in.ok(); ++i) request.caller.ids.push_back(decode_id(in));
   if (!is_bounded(request.caller)) in.fail();
   request.time_ms = in.number();
-  if (request.time_ms < 0 || request.time_ms > kLastTimeMs) in.fail();
+  if (request.time_ms < 0 || request.time_ms > limits::kMaxZnodeTimeMs) in.fail();
   if (has_quotas) {
     request.quotas = in.enumerator(zk::Quotas::kEnforced);
     if (request.quotas == zk::Quotas::kNone) in.fail();
