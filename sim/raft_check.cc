@@ -98,6 +98,7 @@ class RaftCheck final : public EngineCheck {
   }
   void begin_run(std::size_t number, const raft::State& state);
   void check_durability(std::size_t number, const raft::State& state) const;
+  static bool replaces_log(const Member& member, consensus::Position base);
   void check_promises(std::size_t number, const raft::State& state) const;
   void check_quorum(const consensus::Membership& membership, Position committed) const;
   void check_log(Member& member, const raft::State& state);
@@ -164,13 +165,23 @@ void RaftCheck::check_durability(std::size_t number, const raft::State& state) c
                     Cluster::host(number), before.term.value, before.vote.value, state.term.value,
                     state.vote.value));
   }
-  const bool compacted = durable->last.index < state.log.base().index;
-  if (!compacted && state.log.epoch_at(durable->last.index) != durable->last.epoch) {
+  const consensus::Position base = state.log.base();
+  const bool compacted = durable->last.index < base.index;
+  if (!compacted && !replaces_log(members_[number], base) &&
+      state.log.epoch_at(durable->last.index) != durable->last.epoch) {
     found("durability",
           fmt::format("{} had stored its log up to {} (term {}), and restarts with {} to {}",
                       Cluster::host(number), durable->last.index.value, durable->last.epoch.value,
                       state.log.first().value, state.log.last().value));
   }
+}
+
+// Whether a snapshot up to `base` contradicts the log as it was last seen: then no entry of it is
+// kept (Raft paper, section 7), also if power went between the snapshot's write and the log's.
+bool RaftCheck::replaces_log(const Member& member, consensus::Position base) {
+  if (base.index <= member.base) return false;
+  const std::uint64_t at = base.index.value - member.base.value - 1;
+  return at < member.epochs.size() && member.epochs[at] != base.epoch;
 }
 
 void RaftCheck::check_promises(std::size_t number, const raft::State& state) const {
@@ -254,7 +265,14 @@ void RaftCheck::check_commit(Member& member, const raft::State& state) {
           fmt::format("a snapshot up to {}, but only {} entries were ever committed",
                       state.log.base().index.value, committed_.size()));
   }
-  for (LogIndex i = std::max(member.committed, state.log.base().index).next(); i <= state.commit;
+  const Position base = state.log.base();
+  if (base.index.value > 0 && committed_[base.index.value - 1].epoch != base.epoch) {
+    found("state machine safety",
+          fmt::format("a snapshot up to {} of term {}, which was committed with term {}",
+                      base.index.value, base.epoch.value,
+                      committed_[base.index.value - 1].epoch.value));
+  }
+  for (LogIndex i = std::max(member.committed, base.index).next(); i <= state.commit;
        i = i.next()) {
     const consensus::Entry& entry = state.log.at(i);
     const Committed now{entry.epoch, content_of(entry), state.term};
