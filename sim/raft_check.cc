@@ -49,7 +49,7 @@ class RaftCheck final : public EngineCheck {
   void look_at(std::size_t number) override;
   void on_message(std::size_t from, std::size_t to, BytesView message) override;
   std::size_t largest_promise() const override { return 128; }  // what carries entries is larger
-  void forgive(std::size_t number) override { member(number).forgiven = true; }
+  void forgive(std::size_t number) override;
   std::uint64_t committed() const override { return committed_.size(); }
   std::uint64_t elections() const override { return leaders_.size(); }
 
@@ -68,19 +68,31 @@ class RaftCheck final : public EngineCheck {
     Epoch ack_term;
     LogIndex ack;
   };
+  // A log, as checked.
+  struct Entries {
+    LogIndex base;
+    std::vector<Epoch> epochs;  // the first is of base + 1
+
+    std::optional<Epoch> epoch_at(LogIndex index) const {
+      if (index <= base || index.value - base.value > epochs.size()) return std::nullopt;
+      return epochs[index.value - base.value - 1];
+    }
+    bool has(Position at) const { return at.index <= base || epoch_at(at.index) == at.epoch; }
+  };
   struct Member {
     std::uint64_t run = 0;  // of which the rest is; 0: never seen
     NodeId id;              // whom the host is a member as
     raft::Mark mark;
-    Epoch followed;             // the newest term in which it knew a leader
-    NodeId leader;              // and whom
-    LogIndex base;              // epochs[0] is of base + 1
-    std::vector<Epoch> epochs;  // of the log's entries, as checked
+    Epoch followed;  // the newest term in which it knew a leader
+    NodeId leader;   // and whom
+    Entries log;
     LogIndex committed;
     // These survive runs.
     std::optional<Durable> durable;
     Promises promises;
     bool forgiven = false;
+    // What it had when its disk was damaged: it may have said so, and that may be on its way yet.
+    std::vector<Entries> lost;
   };
   struct Known {
     Content content;
@@ -135,6 +147,15 @@ void RaftCheck::look_at(std::size_t number) {
   check_followed(member, state);
 }
 
+void RaftCheck::forgive(std::size_t number) {
+  Member& member = this->member(number);
+  member.forgiven = true;
+  Entries& lost = member.lost.emplace_back(member.log);
+  const LogIndex durable = member.durable ? member.durable->last.index : LogIndex{};
+  const std::uint64_t count = std::max(durable, lost.base).value - lost.base.value;
+  if (count < lost.epochs.size()) lost.epochs.resize(count);
+}
+
 void RaftCheck::begin_run(std::size_t number, const raft::State& state) {
   Member& member = members_[number];
   if (member.id != state.self()) member = Member{};  // an earlier one's promises were its own
@@ -146,9 +167,10 @@ void RaftCheck::begin_run(std::size_t number, const raft::State& state) {
   fresh.run = cluster_.run(number);
   fresh.id = state.self();
   fresh.mark = raft::mark(state);
-  fresh.base = state.log.base().index;
+  fresh.log.base = state.log.base().index;
   fresh.promises = member.promises;
   fresh.forgiven = member.forgiven;
+  fresh.lost = std::move(member.lost);
   member = std::move(fresh);
 }
 
@@ -179,9 +201,8 @@ void RaftCheck::check_durability(std::size_t number, const raft::State& state) c
 // Whether a snapshot up to `base` contradicts the log as it was last seen: then no entry of it is
 // kept (Raft paper, section 7), also if power went between the snapshot's write and the log's.
 bool RaftCheck::replaces_log(const Member& member, consensus::Position base) {
-  if (base.index <= member.base) return false;
-  const std::uint64_t at = base.index.value - member.base.value - 1;
-  return at < member.epochs.size() && member.epochs[at] != base.epoch;
+  const std::optional<Epoch> known = member.log.epoch_at(base.index);
+  return known && *known != base.epoch;
 }
 
 void RaftCheck::check_promises(std::size_t number, const raft::State& state) const {
@@ -229,21 +250,21 @@ void RaftCheck::on_message(std::size_t from, std::size_t to, BytesView bytes) {
 // Compares what is new in the log with what anybody ever had at the same index and term.
 void RaftCheck::check_log(Member& member, const raft::State& state) {
   const raft::Log& log = state.log;
-  if (log.base().index > member.base) {
-    const std::uint64_t dropped = log.base().index.value - member.base.value;
-    const std::size_t gone = std::min<std::size_t>(dropped, member.epochs.size());
-    member.epochs.erase(member.epochs.begin(),
-                        member.epochs.begin() + static_cast<std::ptrdiff_t>(gone));
-    member.base = log.base().index;
+  auto& [base, epochs] = member.log;
+  if (log.base().index > base) {
+    const std::uint64_t dropped = log.base().index.value - base.value;
+    const std::size_t gone = std::min<std::size_t>(dropped, epochs.size());
+    epochs.erase(epochs.begin(), epochs.begin() + static_cast<std::ptrdiff_t>(gone));
+    base = log.base().index;
   }
-  const std::size_t size = log.last().value - member.base.value;
-  std::size_t same = std::min(size, member.epochs.size());
-  while (same > 0 && member.epochs[same - 1] != log.epoch_at(member.base.plus(same))) --same;
-  member.epochs.resize(same);
+  const std::size_t size = log.last().value - base.value;
+  std::size_t same = std::min(size, epochs.size());
+  while (same > 0 && epochs[same - 1] != log.epoch_at(base.plus(same))) --same;
+  epochs.resize(same);
   for (std::size_t i = same; i < size; ++i) {
-    const consensus::Entry& entry = log.at(member.base.plus(i + 1));
+    const consensus::Entry& entry = log.at(base.plus(i + 1));
     check_data(state, entry);
-    const Known known{content_of(entry), *log.epoch_at(member.base.plus(i))};
+    const Known known{content_of(entry), *log.epoch_at(base.plus(i))};
     const auto [first, is_new] = entries_[entry.index].emplace(entry.epoch, known);
     if (is_new && is_witnessed(entry)) {
       found("log matching", fmt::format("a witness has entry {} of term {}, and nobody had it",
@@ -253,7 +274,7 @@ void RaftCheck::check_log(Member& member, const raft::State& state) {
       found("log matching", fmt::format("two different entries at index {} of term {}",
                                         entry.index.value, entry.epoch.value));
     }
-    member.epochs.push_back(entry.epoch);
+    epochs.push_back(entry.epoch);
   }
 }
 
@@ -297,10 +318,9 @@ void RaftCheck::check_quorum(const consensus::Membership& membership, Position c
   const bool on_disk = membership.reached([&](NodeId id) {
     const auto found = std::ranges::find(members_, id, &Member::id);
     if (found == members_.end()) return false;
-    const Member& member = *found;
-    if (!member.durable || member.durable->last.index < committed.index) return false;
-    if (committed.index <= member.base) return true;
-    return member.epochs.at(committed.index.value - member.base.value - 1) == committed.epoch;
+    const auto has = [&](const Entries& entries) { return entries.has(committed); };
+    const bool is_durable = found->durable && committed.index <= found->durable->last.index;
+    return (is_durable && has(found->log)) || std::ranges::any_of(found->lost, has);
   });
   if (on_disk) return;
   found("quorum on disk",
