@@ -100,6 +100,22 @@ TEST_F(BackupsTest, TheyLeaveTimeForReclaiming) {
   EXPECT_GE(cluster.clock().now() - begun, seconds(3));
 }
 
+// One of them does not cut the log: what came before it brings the next one nearer.
+TEST_F(BackupsTest, TheyHurryWhenASnapshotIsNear) {
+  const auto time_of_one = [&](const ClusterOptions& options) {
+    Cluster& cluster = begin(options);
+    cluster.disk(0).set_latency(io::Lane::kSnapshot, {milliseconds(10), milliseconds(10)});
+    put(0, 60, 100'000);
+    const Instant begun = cluster.clock().now();
+    EXPECT_TRUE(std::holds_alternative<LogIndex>(back_up(0)));
+    EXPECT_EQ(stats(0).snapshots_taken, 1) << "and it was a client's";
+    return cluster.clock().now() - begun;
+  };
+  const Duration far = time_of_one({.members = 1});
+  EXPECT_LT(time_of_one({.members = 1, .snapshot_entries = 100}) * 2, far);
+  EXPECT_LT(time_of_one({.members = 1, .snapshot_log_bytes = 10'000'000}) * 2, far);
+}
+
 TEST_F(BackupsTest, AFullDiskIsNotMadeFullerForThem) {
   Cluster& cluster = begin({.members = 1});
   put(0, 10, 10'000);

@@ -15,6 +15,7 @@ namespace {
 
 using consensus::Membership;
 using consensus::SnapshotMeta;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -44,11 +45,15 @@ struct Member {
     return {};
   }
   Result<void> write(std::uint64_t index, BytesView content, std::size_t piece = 100'000) {
+    TRY(write_alone(index, content, piece));
+    return dir->remove_unused(kGroup, {});
+  }
+  // Leaves the older ones.
+  Result<void> write_alone(std::uint64_t index, BytesView content, std::size_t piece = 100'000) {
     auto writer = TRY(dir->create(kGroup, meta_at(index)));
     for (; !content.empty(); content.remove_prefix(std::min(piece, content.size())))
       TRY(writer.append(content.substr(0, piece)));
-    TRY(writer.finish());
-    return dir->remove_unused(kGroup, {});
+    return writer.finish();
   }
   // The content, and the meta in `found`.
   Result<Bytes> load() {
@@ -124,6 +129,29 @@ TEST_F(SnapshotFiles, TheNewestTwoOfAGroupAreKept) {
     ASSERT_TRUE(one.write(index, "x").has_value());
   EXPECT_THAT(one.files(),
               ElementsAre("3-00000000000000000700.snap", "3-00000000000000008000.snap"));
+}
+
+// Whichever step of the removal it was that failed.
+TEST_F(SnapshotFiles, WhatAFailedRemovalLeftGoesWithTheNextOne) {
+  const auto large = content_of(1, 17 * limits::kMiB);
+  for (const auto& [call, path] : {std::pair{DiskCall::kNames, ".removed"},
+                                   {DiskCall::kSync, ".removed"},
+                                   {DiskCall::kWrite, ".removed"},
+                                   {DiskCall::kSyncDirectory, "member/snap"}}) {
+    SCOPED_TRACE(testing::Message() << "call " << static_cast<int>(call));
+    Member member(clock, 1);
+    ASSERT_TRUE(member.open().has_value());
+    ASSERT_TRUE(member.write(10, large).has_value());
+    ASSERT_TRUE(member.write(20, "x").has_value());
+    ASSERT_TRUE(member.write_alone(30, "y").has_value());
+    member.disk.fail_next(call, path, ErrorCode::kIo);
+    EXPECT_EQ(member.dir->remove_unused(kGroup, {}).error().code, ErrorCode::kIo);
+    EXPECT_THAT(member.files(), Contains("3-00000000000000000010.removed"));
+    EXPECT_EQ(*member.load(), "y") << "as if nothing had been";
+    ASSERT_TRUE(member.dir->remove_unused(kGroup, {}).has_value());
+    EXPECT_THAT(member.files(),
+                ElementsAre("3-00000000000000000020.snap", "3-00000000000000000030.snap"));
+  }
 }
 
 TEST_F(SnapshotFiles, GroupsDoNotMix) {

@@ -9,6 +9,7 @@
 #include "sim/finding.h"
 #include "sim/medium.h"
 #include "sim/rot_places.h"
+#include "sim/workload.h"
 
 namespace conclave::sim {
 namespace {
@@ -19,9 +20,12 @@ constexpr Duration kTendEvery = milliseconds(700);
 // A fault that waits for its time.
 constexpr Duration kTryAgain = milliseconds(500);
 
+constexpr std::uint64_t kMostPpm = 300'000;
+static_assert(1 + static_cast<double>(kMostPpm) / 1e6 < kFastestClock);
+
 // Mostly what real clocks do, sometimes far more.
 std::int64_t draw_ppm(Rng& rng) {
-  const std::uint64_t most = rng.one_in(2) ? 500 : 300'000;
+  const std::uint64_t most = rng.one_in(2) ? 500 : kMostPpm;
   return static_cast<std::int64_t>(rng.below(2 * most + 1)) - static_cast<std::int64_t>(most);
 }
 

@@ -20,9 +20,11 @@ void act(WalWorld& world, Rng& rng) {
     case 0:
       world.set_hard_state(group, Bytes(rng.between(1, 60), 'h'));
       break;
-    case 1:  // overwrites the end of the group's log, as after a change of leader
-      world.append(group, last > 2 ? last - rng.below(2) : last + 1, rng.between(1, 3), 100);
+    case 1: {  // overwrites the end of the group's log, as after a change of leader
+      const auto first = last > 2 ? last - rng.below(2) : last + 1;
+      world.append(group, first, rng.between(1, 3), 100);
       break;
+    }
     case 2:
       world.append(group, last + 1, 1, rng.between(3'000, 9'000));
       break;
@@ -33,8 +35,10 @@ void act(WalWorld& world, Rng& rng) {
       if (world.acknowledged() == world.asked() && last > 0)
         world.release(group, last - rng.below(2));
       break;
-    default:
-      world.append(group, last + 1, rng.between(1, 4), rng.between(1, 600));
+    default: {
+      const auto entries = rng.between(1, 4);
+      world.append(group, last + 1, entries, rng.between(1, 600));
+    }
   }
   if (!rng.one_in(3)) world.run_for(microseconds(static_cast<std::int64_t>(rng.below(4'000))));
 }

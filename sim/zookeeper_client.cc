@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "sim/cluster.h"
 #include "sim/finding.h"
+#include "sim/workload.h"
 
 namespace conclave::sim {
 namespace {
@@ -15,8 +16,6 @@ namespace {
 constexpr Duration kReconnectAfter = milliseconds(20);
 constexpr std::int32_t kEventXid = -1;
 constexpr std::int32_t kPingXid = -2;
-// No member's clock runs faster against the world's (storm.cc).
-constexpr double kFastestClock = 1.31;
 constexpr std::int64_t kLeastTimeoutMs = 4'000;
 constexpr std::int64_t kMostTimeoutMs = 40'000;
 
@@ -113,7 +112,7 @@ void ZooKeeperClient::drop() {
   ping_ns_.reset();
   const std::deque<Call> unanswered = std::exchange(calls_, {});
   for (const Call& call : unanswered) {
-    call.done({.is_answered = false, .code = 0, .zxid = 0, .asked_ns = call.asked_ns, .body = {}});
+    call.done({.is_answered = false, .code = 0, .zxid = 0, .body = {}});
   }
 }
 
@@ -200,7 +199,7 @@ void ZooKeeperClient::look_after() {
 
 void ZooKeeperClient::ask(std::int32_t opcode, Bytes body, Done done) {
   CHECK(is_connected_);
-  calls_.push_back({++xid_, now_ns(), std::move(done)});
+  calls_.push_back({++xid_, std::move(done)});
   line_->connection->send(JuteWriter().number(xid_).number(opcode).raw(body).packet());
 }
 
@@ -233,7 +232,7 @@ void ZooKeeperClient::take_packet(std::string_view packet) {
     reader.large();
     reader.number();
     ZkEvent event;
-    event.type = static_cast<ZkEventType>(reader.number());
+    event.type = zk_event_type(reader.number());
     reader.number();
     event.path = reader.bytes();
     reader.end();
@@ -261,11 +260,7 @@ void ZooKeeperClient::answer(JuteReader& reader, std::int32_t xid, std::string_v
     wrong("request {} is answered out of its order", xid);
   const Call call = std::move(calls_.front());
   calls_.pop_front();
-  Reply reply{.is_answered = true,
-              .code = 0,
-              .zxid = reader.large(),
-              .asked_ns = call.asked_ns,
-              .body = {}};
+  Reply reply{.is_answered = true, .code = 0, .zxid = reader.large(), .body = {}};
   reply.code = reader.number();
   reply.body = packet.substr(kHeader);
   if (reply.code != ZkCode::kQuotaExceeded) note_zxid(reply.zxid);

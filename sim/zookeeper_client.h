@@ -14,7 +14,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/bytes.h"
@@ -52,10 +52,7 @@ class ZooKeeperClient {
     bool is_answered = false;  // or nobody knows what became of it
     std::int32_t code = 0;
     std::int64_t zxid = 0;
-    std::int64_t asked_ns = 0;
     Bytes body;
-
-    bool ok() const { return is_answered && code == ZkCode::kOk; }
   };
   using Done = std::function<void(const Reply&)>;
 
@@ -93,7 +90,6 @@ class ZooKeeperClient {
   struct Line;  // one connection
   struct Call {
     std::int32_t xid = 0;
-    std::int64_t asked_ns = 0;
     Done done;
   };
 

@@ -15,6 +15,12 @@ constexpr std::int32_t kErrorPart = -1;
 
 }  // namespace
 
+ZkEventType zk_event_type(std::int32_t number) {
+  const auto type = static_cast<ZkEventType>(number);
+  if (type < ZkEventType::kCreated || type > ZkEventType::kChildren) unreadable("an event's type");
+  return type;
+}
+
 std::string describe(const ZkEvent& event) {
   constexpr const char* kNames[] = {"created", "deleted", "changed", "children"};
   return fmt::format("{} {}", event.path, kNames[static_cast<int>(event.type) - 1]);
@@ -147,14 +153,15 @@ Bytes zk_multi(const std::vector<std::pair<std::int32_t, Bytes>>& parts) {
 
 // --- answers ------------------------------------------------------------------------
 
-std::vector<ZkPart> read_parts(JuteReader& reader) {
+std::vector<ZkPart> read_parts(std::string_view body, std::size_t count) {
+  JuteReader reader(body);
   std::vector<ZkPart> parts;
   for (;;) {
     ZkPart part;
     part.opcode = reader.number();
     const bool is_end = reader.flag();
     const std::int32_t code = reader.number();
-    if (is_end) return parts;
+    if (is_end) break;
     if (part.opcode == kErrorPart) {
       part.code = reader.number();
       if (part.code != code) unreadable("one code of one error");
@@ -172,6 +179,11 @@ std::vector<ZkPart> read_parts(JuteReader& reader) {
     }
     parts.push_back(std::move(part));
   }
+  reader.end();
+  if (parts.size() != count) {
+    found("znode multi", fmt::format("{} parts are asked for, {} answered", count, parts.size()));
+  }
+  return parts;
 }
 
 }  // namespace conclave::sim

@@ -4,6 +4,7 @@
 //
 // Whatever a member sends and cannot be read is a Finding.
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -60,6 +61,8 @@ struct ZkEvent {
   std::string path;
 };
 std::string describe(const ZkEvent& event);
+// As a member sends it.
+ZkEventType zk_event_type(std::int32_t number);
 
 class JuteWriter {
  public:
@@ -124,6 +127,7 @@ struct ZkPart {
   std::vector<std::string> names;  // getChildren
   ZkStat stat;                     // setData, getData
 };
-std::vector<ZkPart> read_parts(JuteReader& reader);
+// All of the body of an answer to so many parts.
+std::vector<ZkPart> read_parts(std::string_view body, std::size_t count);
 
 }  // namespace conclave::sim

@@ -35,6 +35,8 @@ MARK = b'conclave.import/zookeeper'
 SEQUENTIAL, EPHEMERAL = 2, 1
 NO_NODE, NO_AUTH = -101, -102
 OPEN = [(31, 'world', 'anyone')]
+# Of a scheme that Conclave does not know.
+SASL = 'zookeeper.authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider'
 
 
 def digest(credentials):
@@ -180,7 +182,7 @@ class ImportTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.source = Server().start()
+        cls.source = Server([SASL]).start()
 
     @classmethod
     def tearDownClass(cls):
@@ -480,6 +482,29 @@ class Lives(ImportTest):
             self.assertIn(f'{self.top}/live: it is an ephemeral node of a client', output)
             stat = self.ask(read(EXISTS, self.top + '/live'), client).body
             self.assertNotEqual(stat.ephemeral_owner, 0)
+
+    def test_acls_of_a_foreign_scheme_are_counted(self):
+        """Each node once, and as it is in the end."""
+        foreign = [(31, 'sasl', 'ann'), (7, 'world', 'anyone')]
+        stays, opens, goes, closes = (f'{self.top}/{name}' for name in 'abcd')
+        for path in (stays, opens, goes):
+            self.ask(create(path, b'1', foreign))
+        self.ask(create(closes))
+        target = self.target()
+        running = Import(self, self.connect, target, '--follow').wait_for('Following the source')
+        for passes in (1, 2):
+            self.ask(set_data(stays, b'another'))
+            harness.wait_until(
+                lambda n=passes: running.output().count('\nPass ') >= n, 30, 'a pass that finds it'
+            )
+        self.ask(delete(goes))
+        self.ask(delete(opens))
+        self.ask(create(opens))
+        self.ask(set_acl(closes, foreign))
+        running.process.send_signal(signal.SIGTERM)
+        output = self.assert_copied(running.end())
+        self.assertIn('2 ACLs with a scheme that Conclave does not know', output)
+        self.assert_equal(target)
 
     def test_a_merge_keeps_what_is_above_the_targets_own(self):
         self.ask(create(self.top + '/a'))

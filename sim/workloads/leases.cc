@@ -20,8 +20,6 @@
 namespace conclave::sim {
 namespace {
 
-// No member's clock runs faster against the world's.
-constexpr double kFastestClock = 1.31;
 // By then everything has expired, once nobody keeps anything alive: a storm is over, and the calm
 // after it has lasted long enough for any of the leases.
 constexpr Duration kLongEnough = seconds(120);

@@ -56,7 +56,7 @@ class LastLook {
 
   // Asks behind a sync. Without an answer it all begins again when there is a connection.
   void ask(std::int32_t opcode, Bytes body,
-           std::function<void(JuteReader&, const ZkMoment&)> heard) {
+           std::function<void(const Bytes& body, const ZkMoment&)> heard) {
     const std::int64_t floor = ledger_.told();
     const std::int64_t asked_ns = now_ns();
     client_.ask(ZkOp::kSync, zk_sync(ZkTree::kTop), [](const Reply&) {});
@@ -69,8 +69,7 @@ class LastLook {
           const ZkMoment at{
               .zxid = reply.zxid, .asked_ns = asked_ns, .heard_ns = now_ns(), .is_fresh = true};
           ledger_.heard(floor, at);
-          JuteReader reader(reply.body);
-          heard(reader, at);
+          heard(reply.body, at);
         });
   }
 
@@ -80,10 +79,10 @@ class LastLook {
     ask(ZkOp::kMultiRead,
         zk_multi({{ZkOp::kGetChildren, zk_watched(ZkTree::kQueue, false)},
                   {ZkOp::kGetChildren, zk_watched(ZkTree::kEphemerals, false)}}),
-        [this](JuteReader& reader, const ZkMoment& at) {
-          const std::vector<ZkPart> parts = read_parts(reader);
-          ledger_.listed(
-              {{ZkTree::kQueue, parts.at(0).names}, {ZkTree::kEphemerals, parts.at(1).names}}, at);
+        [this](const Bytes& body, const ZkMoment& at) {
+          const std::vector<ZkPart> parts = read_parts(body, 2);
+          ledger_.listed({{ZkTree::kQueue, parts[0].names}, {ZkTree::kEphemerals, parts[1].names}},
+                         at);
           const std::string left = ledger_.ephemerals_left();
           if (left.empty() && parts[1].names.empty()) return read_all();
           judge_time(left);
@@ -106,10 +105,10 @@ class LastLook {
       paths.push_back(path);
       wanted.emplace_back(ZkOp::kGetData, zk_watched(path, false));
     }
-    ask(ZkOp::kMultiRead, zk_multi(wanted), [this, paths](JuteReader& reader, const ZkMoment& at) {
-      const std::vector<ZkPart> parts = read_parts(reader);
+    ask(ZkOp::kMultiRead, zk_multi(wanted), [this, paths](const Bytes& body, const ZkMoment& at) {
+      const std::vector<ZkPart> parts = read_parts(body, paths.size());
       for (std::size_t i = 0; i < paths.size(); ++i) {
-        const ZkPart& part = parts.at(i);
+        const ZkPart& part = parts[i];
         if (part.opcode != ZkOp::kGetData)
           found("znode reads", fmt::format("{} is {} in the end", paths[i], part.code));
         ledger_.saw(paths[i], part.stat, part.data, at);

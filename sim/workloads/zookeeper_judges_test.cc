@@ -34,6 +34,25 @@ ZkStat version(std::int32_t number, std::int64_t mzxid, std::size_t bytes = 1) {
   return stat;
 }
 
+// --- messages -----------------------------------------------------------------------
+
+TEST(ZkMessages, EventsAreOfFourTypes) {
+  EXPECT_EQ(zk_event_type(1), ZkEventType::kCreated);
+  EXPECT_EQ(zk_event_type(4), ZkEventType::kChildren);
+  for (const std::int32_t number : {-1, 0, 5, 1'000'000})
+    EXPECT_EQ(lie([&] { zk_event_type(number); }), "zookeeper protocol") << number;
+}
+
+TEST(ZkMessages, EachPartIsAnswered) {
+  const Bytes end = JuteWriter().number(-1).flag(true).number(-1).written();
+  const Bytes checked = JuteWriter().number(ZkOp::kCheck).flag(false).number(0).written();
+  EXPECT_EQ(read_parts(checked + checked + end, 2).size(), 2u);
+  EXPECT_EQ(lie([&] { read_parts(checked + end, 2); }), "znode multi");
+  EXPECT_EQ(lie([&] { read_parts(checked + checked + end, 1); }), "znode multi");
+  EXPECT_EQ(lie([&] { read_parts(checked + end + end, 1); }), "zookeeper protocol");
+  EXPECT_EQ(lie([&] { read_parts(checked, 1); }), "zookeeper protocol");
+}
+
 // --- the ledger ---------------------------------------------------------------------
 
 class ZkLedgerTest : public testing::Test {

@@ -48,10 +48,7 @@ void ZkMirror::reconnected() {
 
 // --- events -------------------------------------------------------------------------
 
-void ZkMirror::on_event(const ZkEvent& event) {
-  ++events_;
-  way_ == Way::kOnce ? once(event) : always(event);
-}
+void ZkMirror::on_event(const ZkEvent& event) { way_ == Way::kOnce ? once(event) : always(event); }
 
 void ZkMirror::once(const ZkEvent& event) {
   const auto data = data_.find(event.path);

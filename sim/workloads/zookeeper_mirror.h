@@ -46,8 +46,6 @@ class ZkMirror {
   void on_own_child(const std::string& parent, const std::string& name, bool is_there) const;
   // An answer of any kind, as of `zxid`: by what others have been told of changes.
   void on_answer(const ZkLedger& ledger, std::int64_t zxid) const;
-  // Events so far.
-  std::uint64_t events() const { return events_; }
 
  private:
   // A one-shot watch of a node, as it was; nullopt: there was none.
@@ -61,7 +59,6 @@ class ZkMirror {
   Way way_;
   std::string top_;
   std::vector<std::string> watched_;
-  std::uint64_t events_ = 0;
 
   // kOnce
   std::map<std::string, Armed> data_;

@@ -163,7 +163,8 @@ class Model {
     for (std::size_t i = 0; i < steps; ++i) {
       const std::uint64_t what = rng_.next() % 100;
       if (what < 48) {
-        push(1 + rng_.next() % 6, 1 + rng_.next() % (3 * kQuantum));
+        const Flow flow = 1 + rng_.next() % 6;
+        push(flow, 1 + rng_.next() % (3 * kQuantum));
       } else if (what < 99) {
         pop();
       } else {

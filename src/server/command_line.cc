@@ -223,6 +223,11 @@ std::expected<ImportOptions, Usage> parse_import_options(std::vector<std::string
 
 namespace {
 
+// Of a znode that is not the root.
+bool is_path(std::string_view text) {
+  return text.starts_with('/') && !text.ends_with('/') && text.find("//") == text.npos;
+}
+
 // host:2181,host:2182/app: what is behind the hosts.
 std::expected<std::string, Usage> take_chroot(std::string& connect) {
   const std::size_t scheme = connect.rfind("://");
@@ -231,8 +236,7 @@ std::expected<std::string, Usage> take_chroot(std::string& connect) {
   std::string chroot = connect.substr(slash);
   connect.resize(slash);
   if (chroot == "/") return std::string();
-  const bool is_path = !chroot.ends_with('/') && chroot.find("//") == std::string::npos;
-  if (!is_path || chroot.find(',') != std::string::npos) {
+  if (!is_path(chroot) || chroot.find(',') != std::string::npos) {
     return std::unexpected(Usage{
         2, fmt::format("--connect: {}: this is no path; it is said once, behind the last host\n",
                        chroot)});
@@ -331,9 +335,7 @@ std::expected<ImportZooKeeperOptions, Usage> parse_import_zookeeper_options(
   if (!options.auth.empty() && options.auth.find(':') == std::string::npos) {
     return std::unexpected(Usage{2, "--source-auth: it is SCHEME:CREDENTIALS\n"});
   }
-  const bool is_place = options.into.empty() || options.into == "/" ||
-                        (options.into.starts_with('/') && !options.into.ends_with('/') &&
-                         options.into.find("//") == std::string::npos);
+  const bool is_place = options.into.empty() || options.into == "/" || is_path(options.into);
   if (!is_place) return std::unexpected(Usage{2, "--into: this is no path\n"});
   auto to = target.options("--to");
   if (!to) return std::unexpected(to.error());

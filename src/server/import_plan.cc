@@ -24,12 +24,6 @@ constexpr std::int64_t kGrowth = 8;  // a page may be so many times the last one
 
 constexpr std::string_view kTitle = "conclave-import";
 
-std::string hex(BytesView bytes) {
-  std::string text;
-  for (const char c : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(c));
-  return text;
-}
-
 Result<Bytes> unhex(std::string_view text) {
   const auto digit = [](char c) {
     if (c >= '0' && c <= '9') return c - '0';
@@ -64,7 +58,8 @@ std::string encode(const ImportState& state) {
   return fmt::format("{} source={} run={} step={} phase={} revision={} merge={} users={} prefix={}",
                      kTitle, state.source_cluster, state.run, state.step,
                      state.phase == ImportState::Phase::kCopying ? "copying" : "following",
-                     state.revision, state.merge ? 1 : 0, state.users ? 1 : 0, hex(state.prefix));
+                     state.revision, state.merge ? 1 : 0, state.users ? 1 : 0,
+                     in_hex(state.prefix));
 }
 
 Result<ImportState> parse_import_state(std::string_view text) {
@@ -241,7 +236,7 @@ void Fingerprint::add(const KeyValue& kv) {
   ++keys_;
 }
 
-std::string Fingerprint::finish() { return hex(hash_.finish()); }
+std::string Fingerprint::finish() { return in_hex(hash_.finish()); }
 
 std::int64_t next_page(std::int64_t asked, std::size_t keys, std::size_t bytes) {
   const std::size_t each = std::max<std::size_t>(1, bytes / std::max<std::size_t>(1, keys));

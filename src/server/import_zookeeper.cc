@@ -31,17 +31,6 @@ constexpr int kStopped = 130;
 constexpr std::size_t kNamed = 100;  // nodes that could not be copied
 constexpr Duration kBetweenPasses = seconds(1);
 
-ZooKeeperHosts hosts_of(const ImportZooKeeperOptions& options) {
-  ZooKeeperHosts hosts{.hosts = options.source.endpoints,
-                       .chroot = options.chroot,
-                       .tls = options.source.tls,
-                       .auth = {}};
-  const std::size_t colon = options.auth.find(':');
-  if (colon == std::string::npos) return hosts;
-  hosts.auth.emplace_back(options.auth.substr(0, colon), options.auth.substr(colon + 1));
-  return hosts;
-}
-
 bool is_below(const std::string& path, const std::string& root) {
   return root == "/" || path == root || path.starts_with(root + "/");
 }
@@ -109,7 +98,7 @@ class ZooKeeperImport {
       : options_(options),
         top_(options.chroot.empty() ? "/" : options.chroot),
         root_(options.into.empty() ? top_ : options.into),
-        source_(pump_, hosts_of(options), seconds(options.patience_seconds)),
+        source_(pump_, options.source, options.auth, seconds(options.patience_seconds)),
         client_(pump_, "target", options.target, seconds(options.patience_seconds)),
         target_(client_, options.merge),
         book_(options.merge),
@@ -176,11 +165,10 @@ class ZooKeeperImport {
   CutOverSwitch switch_;
   std::uint64_t passes_ = 0;
   std::uint64_t expected_ = 0;  // nodes, about
-  std::uint64_t ephemerals_ = 0;
-  std::uint64_t kept_ = 0;  // gone in the source, with nodes of the target's own below them
+  std::uint64_t kept_ = 0;      // gone in the source, with nodes of the target's own below them
   zk::Stat top_stat_;
-  std::uint64_t foreign_schemes_ = 0;
-  zk::Zxid pass_zxid_ = 0;  // when the last pass began
+  std::set<std::string> foreign_;  // in the target: with schemes that are not known there
+  zk::Zxid pass_zxid_ = 0;         // when the last pass began
   Instant pass_begin_;
   std::map<std::string, std::string> unreadable_;  // of the last pass: why
   std::map<std::string, std::string> refused_;
@@ -272,7 +260,11 @@ void ZooKeeperImport::take(ZnodeWalk::Node node) {
   if (const std::string why = why_not(znode); !why.empty()) return leave(refused_, node.path, why);
   // What it was below was deleted, and is there again: the next pass will find both.
   if (path != root_ && !book_.has_parent(path)) return book_.disturbed();
-  if (has_foreign_scheme(znode)) ++foreign_schemes_;
+  if (has_foreign_scheme(znode)) {
+    foreign_.insert(path);
+  } else {
+    foreign_.erase(path);
+  }
   if (book_.read(znode, node.stamp())) target_.add(std::move(znode));
 }
 
@@ -324,13 +316,14 @@ Result<void> ZooKeeperImport::pass() {
   ZnodeWalk walk(source_, top_, visitor());
   TRY(walk.run());
   TRY(target_.flush());
-  TRY(target_.remove(book_.take_gone()));
+  const std::vector<std::string> gone = book_.take_gone();
+  for (const std::string& path : gone) foreign_.erase(path);
+  TRY(target_.remove(gone));
   for (const std::string& path : book_.kept()) {
     if (++kept_ > kNamed) continue;
     display_.note(fmt::format(
         "{} is gone in the source, and stays: the target has nodes of its own below it", path));
   }
-  ephemerals_ = walk.ephemerals();
   expected_ = book_.seen();
   const std::uint64_t writes = target_.written() - written;
   const double took = (now() - pass_begin_).seconds();
@@ -339,7 +332,7 @@ Result<void> ZooKeeperImport::pass() {
     display_.done(fmt::format(
         "Copied {} in {:.1f} s: {} written, {} there already, {} removed; {} left behind",
         count_of(book_.seen(), "node"), took, with_commas(writes), with_commas(known),
-        with_commas(target_.removed() - removed), count_of(ephemerals_, "ephemeral node")));
+        with_commas(target_.removed() - removed), count_of(walk.ephemerals(), "ephemeral node")));
   } else if (book_.changes() > 0) {
     display_.done(fmt::format("Pass {} in {:.1f} s: {}; {} written, {} removed", passes_, took,
                               count_of(book_.changes(), "change"), with_commas(writes),
@@ -430,12 +423,12 @@ void ZooKeeperImport::tell_the_end() {
     display_.done(fmt::format("{} that went in the source stayed, for what is below",
                               count_of(kept_, "node")));
   }
-  if (foreign_schemes_ > 0) {
+  if (!foreign_.empty()) {
     display_.done(
         fmt::format("{} with a scheme that Conclave does not know (it knows world, digest, ip and "
                     "x509): copied "
                     "as they are, they let nobody in",
-                    count_of(foreign_schemes_, "ACL")));
+                    count_of(foreign_.size(), "ACL")));
   }
   const auto last = source_.ask_once(Opcode::kExists, top_);
   if (!last) {

@@ -53,6 +53,12 @@ std::string lower_case(std::string_view text) {
   return lower;
 }
 
+std::string in_hex(BytesView bytes) {
+  std::string text;
+  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return text;
+}
+
 Result<std::uint64_t> parse_number(std::string_view text) {
   std::uint64_t number = 0;
   const char* end = text.data() + text.size();

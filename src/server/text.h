@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/result.h"
 #include "base/time.h"
 
@@ -18,6 +19,9 @@ std::string_view trim(std::string_view text);
 std::vector<std::string_view> split(std::string_view text, char separator);
 
 std::string lower_case(std::string_view text);
+
+// Two digits for each byte, "0a".
+std::string in_hex(BytesView bytes);
 
 // Decimal digits only.
 Result<std::uint64_t> parse_number(std::string_view text);

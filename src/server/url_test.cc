@@ -70,6 +70,11 @@ TEST(Text, NumbersAreDigits) {
   }
 }
 
+TEST(Text, BytesHaveTwoDigits) {
+  EXPECT_EQ(in_hex(""), "");
+  EXPECT_EQ(in_hex(BytesView("\0a\n\xff", 4)), "00610aff");
+}
+
 TEST(Text, SplitTrimsAndKeepsEmptyPieces) {
   EXPECT_THAT(split(" a , b,,c ", ','), ElementsAre("a", "b", "", "c"));
   EXPECT_TRUE(split("  ", ',').empty());

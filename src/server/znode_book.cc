@@ -6,17 +6,12 @@
 #include <utility>
 
 #include "base/check.h"
+#include "server/text.h"
 #include "wire/sha256.h"
 
 namespace conclave::server {
 
 namespace {
-
-std::string in_hex(BytesView bytes) {
-  std::string text;
-  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
-  return text;
-}
 
 // REQUIRES: a path, not the root's.
 std::string parent_of(const std::string& path) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "server/text.h"
 
 namespace conclave::server {
 
@@ -48,17 +49,11 @@ bool ZnodeTarget::is_of(std::string_view mark, std::string_view identity) {
 // The third word of it, behind "hosts=".
 std::vector<std::string> ZnodeTarget::hosts_of(std::string_view mark) {
   constexpr std::string_view kName = " hosts=";
-  std::vector<std::string> hosts;
   const std::size_t at = mark.find(kName);
-  if (at == std::string_view::npos) return hosts;
-  std::string_view rest = mark.substr(at + kName.size());
-  rest = rest.substr(0, rest.find(' '));
-  for (std::size_t end = 0; end != std::string_view::npos; rest.remove_prefix(end + 1)) {
-    end = rest.find(',');
-    hosts.emplace_back(rest.substr(0, end));
-    if (end == std::string_view::npos) break;
-  }
-  return hosts;
+  if (at == std::string_view::npos) return {};
+  const std::string_view rest = mark.substr(at + kName.size());
+  const auto hosts = split(rest.substr(0, rest.find(' ')), ',');
+  return {hosts.begin(), hosts.end()};
 }
 
 std::string ZnodeTarget::next_mark() {

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <memory>
 
-#include "base/check.h"
 #include "base/zookeeper_limits.h"
 
 namespace conclave::server {

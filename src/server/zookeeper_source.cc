@@ -69,9 +69,14 @@ class ZooKeeperConnection final : public DialedConnection {
   Bytes waiting_;
 };
 
-ZooKeeperSource::ZooKeeperSource(Pump& pump, ZooKeeperHosts hosts, Duration patience)
-    : pump_(pump), hosts_(std::move(hosts)), patience_(patience), tell_([](const std::string&) {}) {
-  CHECK(!hosts_.hosts.empty());
+ZooKeeperSource::ZooKeeperSource(Pump& pump, ClusterOptions ensemble, std::string auth,
+                                 Duration patience)
+    : pump_(pump),
+      ensemble_(std::move(ensemble)),
+      auth_(std::move(auth)),
+      patience_(patience),
+      tell_([](const std::string&) {}) {
+  CHECK(!ensemble_.endpoints.empty());
 }
 
 ZooKeeperSource::~ZooKeeperSource() {
@@ -133,7 +138,7 @@ Result<void> ZooKeeperSource::connect() {
   if (connection_) connection_->lose("no longer wanted");
   const auto take = [this](BytesView packet) { take_packet(packet); };
   connection_ =
-      std::make_shared<ZooKeeperConnection>(pump_.context(), hosts_.hosts[current_], take);
+      std::make_shared<ZooKeeperConnection>(pump_.context(), ensemble_.endpoints[current_], take);
   Bytes out;
   zookeeper::append({.last_zxid_seen = zxid_,
                      .timeout_ms = kSessionTimeoutMs,
@@ -141,11 +146,11 @@ Result<void> ZooKeeperSource::connect() {
                      .password = Bytes(zk::kPasswordBytes, '\0'),
                      .has_read_only = true},
                     out);
-  for (const auto& [scheme, credentials] : hosts_.auth) {
-    zookeeper::append_auth(scheme, credentials, out);
+  if (const std::size_t colon = auth_.find(':'); colon != std::string::npos) {
+    zookeeper::append_auth(auth_.substr(0, colon), auth_.substr(colon + 1), out);
   }
   connection_->send(out);
-  connection_->begin(hosts_.tls);
+  connection_->begin(ensemble_.tls);
   pump_.run_until([&] { return connection_->is_ready || connection_->is_down(); }, kConnectLimit);
   if (!connection_->is_ready || connection_->is_down()) {
     connection_->lose(fmt::format("no session within {} ms", kConnectLimit.ms()));
@@ -184,11 +189,12 @@ Result<void> ZooKeeperSource::run_until(const std::function<bool()>& done) {
     }
     if (is_auth_refused_) return fail(ErrorCode::kInvalid, trouble);
     if (is_corrupt_) return fail(ErrorCode::kCorrupt, trouble);
-    const bool enough = answers_ > 0 ? now() - heard > patience_ : ++tries >= hosts_.hosts.size();
+    const bool enough =
+        answers_ > 0 ? now() - heard > patience_ : ++tries >= ensemble_.endpoints.size();
     if (enough) return fail(ErrorCode::kIo, trouble);
     tell_(trouble + "; trying again");
     troubled = true;
-    current_ = (current_ + 1) % hosts_.hosts.size();
+    current_ = (current_ + 1) % ensemble_.endpoints.size();
     pump_.run_for(kPause);
   }
   return {};

@@ -8,25 +8,14 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "base/result.h"
 #include "base/time.h"
 #include "frontends/zookeeper/client_messages.h"
-#include "io/network.h"
 #include "server/cluster_options.h"
 #include "server/etcd_client.h"
 
 namespace conclave::server {
-
-struct ZooKeeperHosts {
-  std::vector<io::Address> hosts;
-  std::string chroot;  // "/app"; empty: all. Not applied by ZooKeeperSource
-  ClientTls tls;
-  // Schemes and credentials, "digest" and "user:password".
-  std::vector<std::pair<std::string, std::string>> auth;
-};
 
 class ZooKeeperConnection;
 
@@ -36,8 +25,9 @@ class ZooKeeperSource {
   using Take = std::function<void(Answer)>;
 
   // A question is asked again for `patience` while no host answers; the first one is tried at each
-  // host once. REQUIRES: at least one host. `pump` outlives this.
-  ZooKeeperSource(Pump& pump, ZooKeeperHosts hosts, Duration patience);
+  // host once. `auth`: who asks, SCHEME:CREDENTIALS; without a colon: nobody. The user of
+  // `ensemble` is an etcd's, and none here. REQUIRES: at least one endpoint. `pump` outlives this.
+  ZooKeeperSource(Pump& pump, ClusterOptions ensemble, std::string auth, Duration patience);
   ~ZooKeeperSource();
   ZooKeeperSource(const ZooKeeperSource&) = delete;
   ZooKeeperSource& operator=(const ZooKeeperSource&) = delete;
@@ -56,7 +46,7 @@ class ZooKeeperSource {
   std::size_t unanswered() const { return asked_.size(); }
   // The newest that any answer came from.
   api::zk::Zxid zxid() const { return zxid_; }
-  std::string host() const { return hosts_.hosts[current_].to_string(); }
+  std::string host() const { return ensemble_.endpoints[current_].to_string(); }
   // Told of what is waited for, and that it is over (empty).
   void on_trouble(std::function<void(std::string)> tell) { tell_ = std::move(tell); }
 
@@ -73,7 +63,8 @@ class ZooKeeperSource {
   bool is_connected() const;
 
   Pump& pump_;
-  ZooKeeperHosts hosts_;
+  ClusterOptions ensemble_;
+  std::string auth_;
   Duration patience_;
   std::size_t current_ = 0;
   std::deque<Asked> asked_;  // those that are not answered, oldest first

@@ -321,6 +321,43 @@ TEST(Command, WhatCannotBeFenced) {
   EXPECT_FALSE(is_valid_command(alarm));
 }
 
+// Who asks stands in the head of an import's step, and in no other of this version.
+TEST(Command, HeadsOfVersion8) {
+  constexpr std::size_t kHasAt = 19;
+  const Origin origin{NodeId{2}, 1, 5};
+  api::Request write;
+  write.body = api::zk::WriteRequest{
+      .caller = {}, .time_ms = 1, .op = api::zk::Delete{"/a"}, .quotas = api::zk::Quotas::kCounted};
+  api::Request import;
+  import.body = api::zk::ImportRequest{.before = "1", .after = "2", .removed = {"/a"}, .nodes = {}};
+  const PublishMember publish{
+      api::Member{.id = NodeId{2}, .name = "m", .peer_urls = {}, .client_urls = {}}, 7, "m:2181"};
+  const std::pair<int, Bytes> commands[] = {{13, encode_command(origin, write)},
+                                            {16, encode_command(origin, publish)},
+                                            {19, encode_command(origin, import)}};
+  for (const auto& [kind, plain] : commands) {
+    ASSERT_EQ(plain[0], 8);
+    ASSERT_EQ(plain[1], kind);
+    ASSERT_EQ(plain[kHasAt], 0);
+    for (int has = 0; has <= 8; ++has) {
+      Bytes head = plain.substr(0, kHasAt) + static_cast<char>(has);
+      if ((has & 1) != 0) head += "\1c\1";
+      if ((has & 2) != 0) head += "\3ann\7";
+      if ((has & 4) != 0) head += "\1l\1";
+      const auto decoded = decode_command(head + plain.substr(kHasAt + 1));
+      EXPECT_EQ(decoded.has_value(), has == 0 || (kind == 19 && has == 2))
+          << "kind " << kind << ", " << has;
+      if (!decoded || has == 0) continue;
+      EXPECT_EQ(decoded->identity, (api::Identity{"ann", 7}));
+    }
+  }
+  import.identity = {"ann", 7};
+  const Bytes named = encode_command(origin, import);
+  EXPECT_EQ(named[0], 8);
+  EXPECT_EQ(named[kHasAt], 2);
+  EXPECT_EQ(decode_command(named)->identity, import.identity);
+}
+
 // Found by command_fuzz.cc: it reached the code that keeps answers, which has no form for this one.
 TEST(Command, MembersOwnCommandsHaveNoRequestId) {
   api::Request request = parse_request("put a 1");

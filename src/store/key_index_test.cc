@@ -72,12 +72,17 @@ class Both {
 // Kinds of keys that trees of this kind stumble over.
 Bytes random_key(Rng& rng, std::uint64_t kind) {
   switch (kind) {
-    case 0:
-      return fmt::format("/registry/pods/{:02}/{:04}", rng.below(20), rng.below(3000));
+    case 0: {
+      const std::uint64_t space = rng.below(20);
+      return fmt::format("/registry/pods/{:02}/{:04}", space, rng.below(3000));
+    }
     case 1:
       return Bytes(rng.below(80), '\0');  // heads that are all alike
-    case 2:
-      return Bytes(rng.below(40), '\xff') + static_cast<char>(rng.below(256));
+    case 2: {
+      Bytes key(rng.below(40), '\xff');
+      key += static_cast<char>(rng.below(256));
+      return key;
+    }
     case 3: {  // of any bytes, and of any length
       Bytes key;
       for (std::uint64_t i = rng.below(7); i > 0; --i) key += static_cast<char>(rng.below(256));

@@ -29,6 +29,10 @@ class Script {
   Rng& rng() { return rng_; }
 
  private:
+  // Drawn one after the other: what is in braces is evaluated in order, by each compiler.
+  static std::string joined(std::initializer_list<std::string> parts) {
+    return fmt::format("{}", fmt::join(parts, ""));
+  }
   std::string pick(std::initializer_list<const char*> words) {
     return words.begin()[rng_.below(words.size())];
   }
@@ -47,37 +51,35 @@ class Script {
   std::string put() {
     if (rng_.one_in(8)) return fmt::format("put {} - prev ignore_value", key());
     if (rng_.one_in(8)) return fmt::format("put {} z ignore_lease", key());
-    return fmt::format("put {} {}{}{}", key(), pick({"x", "y", "-"}),
-                       maybe(3, fmt::format(" lease={}", some_lease())), maybe(3, " prev"));
+    return joined({"put ", key(), " ", pick({"x", "y", "-"}),
+                   maybe(3, fmt::format(" lease={}", some_lease())), maybe(3, " prev")});
   }
   std::uint64_t some_lease() { return 1 + rng_.below(4); }
   std::string lease() {
     const std::uint64_t kind = rng_.below(8);
-    if (kind < 3) return fmt::format("grant {} {}", some_lease(), 1 + rng_.below(9));
+    if (kind < 3) {
+      return joined({fmt::format("grant {} ", some_lease()), std::to_string(1 + rng_.below(9))});
+    }
     if (kind < 4) return fmt::format("revoke {}", some_lease());
     if (kind < 5) return fmt::format("keep {}", some_lease());
-    if (kind < 7) return fmt::format("ttl {}{}", some_lease(), maybe(2, " keys"));
+    if (kind < 7) return joined({fmt::format("ttl {}", some_lease()), maybe(2, " keys")});
     return "leases";
   }
-  std::string erase() {
-    return fmt::format("del {}{}{}", key(), maybe(3, end()), maybe(2, " prev"));
-  }
+  std::string erase() { return joined({"del ", key(), maybe(3, end()), maybe(2, " prev")}); }
   std::string range() {
-    std::string line = fmt::format("range {}{}", key(), end());
-    line += maybe(3, fmt::format(" limit={}", rng_.below(4)));
-    line += maybe(2, fmt::format(" rev={}", some_revision()));
-    line += maybe(2, " sort=" + pick({"none", "asc", "desc"}));
-    line += maybe(2, " by=" + pick({"key", "version", "create", "mod", "value"}));
-    line += maybe(6, " keys_only") + maybe(6, " count_only");
-    return line + option("min_mod") + option("max_mod") + option("min_create") +
-           option("max_create");
+    return joined({"range ", key(), end(), maybe(3, fmt::format(" limit={}", rng_.below(4))),
+                   maybe(2, fmt::format(" rev={}", some_revision())),
+                   maybe(2, " sort=" + pick({"none", "asc", "desc"})),
+                   maybe(2, " by=" + pick({"key", "version", "create", "mod", "value"})),
+                   maybe(6, " keys_only"), maybe(6, " count_only"), option("min_mod"),
+                   option("max_mod"), option("min_create"), option("max_create")});
   }
   std::string compare() {
     const std::string result = pick({"=", "<", ">", "!="});
-    if (rng_.one_in(3)) return fmt::format("value {}{} {} x", key(), end(), result);
-    return fmt::format("{} {}{} {} {}", pick({"version", "create", "mod", "lease"}), key(), end(),
-                       result,
-                       rng_.one_in(2) ? static_cast<std::int64_t>(rng_.below(3)) : some_revision());
+    if (rng_.one_in(3)) return joined({"value ", key(), end(), " ", result, " x"});
+    return joined({pick({"version", "create", "mod", "lease"}), " ", key(), end(), " ", result, " ",
+                   std::to_string(rng_.one_in(2) ? static_cast<std::int64_t>(rng_.below(3))
+                                                 : some_revision())});
   }
   std::string operations(int depth) {
     std::string list = "[ ";
@@ -90,7 +92,7 @@ class Script {
   std::string txn(int depth) {
     std::string compares;
     for (std::uint64_t i = rng_.below(3); i > 0; --i) compares += compare() + " ; ";
-    return fmt::format("txn [ {}] {} {}", compares, operations(depth), operations(depth));
+    return joined({"txn [ ", compares, "] ", operations(depth), " ", operations(depth)});
   }
 
   Rng rng_;

@@ -724,6 +724,27 @@ TEST_F(Config, IsThereFromTheFirstSessionOn) {
             fmt::format("server.1=m1:2380:2381:participant;m1:2181\nversion={:x}", before + 2));
 }
 
+// A restored cluster is told anew who its members are, and where they are reached.
+TEST_F(Config, ARestoredClusterForgetsWhoTheMembersWere) {
+  publish(member(1, "m1"), "m1:2181");
+  const zk::Data old = config();
+  EXPECT_THAT(old.data, testing::HasSubstr("m1:2181"));
+  SnapshotLoader loader(Limits{});
+  ASSERT_TRUE(loader.feed(write_snapshot(replica_.store)).has_value());
+  replica_.store = loader.finish().value();
+  replica_.store.want_znode_news(true);
+  replica_.store.begin_new_cluster(LogIndex{1}, Epoch{1}, true);
+  EXPECT_EQ(commit(encode_command({}, FoundMembers{{member(5, "n5"), member(6, "n6")}})),
+            "changed /zookeeper/config; ");
+  EXPECT_EQ(config().data, "");
+  EXPECT_EQ(publish(member(6, "n6"), "n6:2181"), "changed /zookeeper/config; ");
+  EXPECT_EQ(
+      config().data,
+      "server.5=n5:2380:2381:participant\nserver.6=n6:2380:2381:participant;n6:2181\nversion=" +
+          fmt::format("{:x}", replica_.store.revision()));
+  EXPECT_GT(config().stat.mzxid, old.stat.mzxid);
+}
+
 // What is known of a node's children is not handed to another node of its name.
 TEST_F(Znodes, ANodeThatIsMadeAgainInOneMultiHasNoChildren) {
   create("/a");

@@ -3,8 +3,6 @@
 // them at /commands, and /metrics. One request is answered at a time; those that a client sends
 // ahead wait.
 
-#include <memory>
-
 #include "api/session.h"
 #include "frontends/zookeeper/session.h"
 

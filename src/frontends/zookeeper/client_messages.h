@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <optional>
 #include <variant>
-#include <vector>
 
 #include "api/zookeeper.h"
 #include "base/bytes.h"

@@ -302,6 +302,45 @@ TEST_F(ZooKeeperSessionTest, PingsAndAuthAreAnsweredOutOfOrder) {
   EXPECT_THAT(take_answers(), ElementsAre("-2"));
 }
 
+// The member is told of an identity, and nobody waits for its answer.
+TEST_F(ZooKeeperSessionTest, WhatAuthTellsTheMemberMayFailAndAPingMayNot) {
+  open();
+  const auto fail = [&](const api::Session::Effects::Call& call) {
+    session_->on_response(call.id, {{}, api::Error{api::ErrorCode::kTimeout, {}}}, effects_);
+  };
+  receive(auth_packet("digest", "a:b"));
+  EXPECT_THAT(take_answers(), ElementsAre("-4"));
+  fail(take_call());
+  EXPECT_FALSE(effects_.close);
+  receive(simple_packet(kPingXid, Opcode::kPing));
+  answer(take_call(), std::monostate{});
+  EXPECT_THAT(take_answers(), ElementsAre("-2"));
+  receive(simple_packet(kPingXid, Opcode::kPing));
+  fail(take_call());
+  EXPECT_TRUE(effects_.close);
+  EXPECT_THAT(effects_.close_reason, HasSubstr("no answer in time"));
+  EXPECT_THAT(take_answers(), IsEmpty());
+}
+
+// Whichever question of the connection brings it to light.
+TEST_F(ZooKeeperSessionTest, ASessionThatIsOverEndsItsConnection) {
+  for (const Bytes& asked : {auth_packet("digest", "a:b"), simple_packet(kPingXid, Opcode::kPing),
+                             set_packet(1, "/a"), get_packet(1, "/a")}) {
+    for (const auto& [code, reason] : {std::pair{zk::Code::kSessionMoved, "another connection"},
+                                       {zk::Code::kSessionExpired, "has expired"}}) {
+      session_ = make_session(options_, "10.1.2.3:4567", {});
+      effects_ = {};
+      open();
+      receive(asked);
+      effects_.send.clear();  // auth is answered by the connection itself
+      refuse(take_call(), code);
+      EXPECT_TRUE(effects_.close);
+      EXPECT_THAT(effects_.close_reason, HasSubstr(reason));
+      EXPECT_THAT(take_answers(), IsEmpty());
+    }
+  }
+}
+
 TEST_F(ZooKeeperSessionTest, WhoCannotProveItIsToldSoAndGoes) {
   open();
   receive(auth_packet("kerberos", "x") + get_packet(1, "/a"));
