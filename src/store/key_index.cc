@@ -159,6 +159,10 @@ KeyIndex::Path KeyIndex::path_to(BytesView key) const {
 }
 
 KeyIndex::Place KeyIndex::locate(BytesView key) const {
+  if (found_.is_known() && found_.position().newest()->key() == key) {
+    found_.changes_ = changes_;
+    return found_;
+  }
   Place place;
   place.changes_ = changes_;
   Leaf* leaf = leaf_for(key);
@@ -175,6 +179,7 @@ KeyIndex::Place KeyIndex::locate(BytesView key) const {
   const auto found = std::ranges::lower_bound(same, key, {}, &Record::key);
   place.at_ = low + static_cast<std::size_t>(found - same.begin());
   place.is_known_ = found != same.end() && (*found)->key() == key;
+  if (place.is_known_) found_ = place;
   return place;
 }
 
@@ -208,6 +213,7 @@ void KeyIndex::add(const Place& place, Record* record) {
   Leaf* leaf = place.leaf_;
   std::size_t at = place.at_;
   CHECK(is_good(place));
+  if (leaf == found_.leaf_) found_ = {};
   ++changes_;
   ++size_;
   if (leaf->count == kLeafKeys) {
@@ -306,6 +312,7 @@ void KeyIndex::erase(const Place& place) {
   ++changes_;
   --size_;
   const bool is_scarce = leaf->count - 1 < scarce(kLeafKeys) && height_ > 0;
+  if (leaf == found_.leaf_ || is_scarce) found_ = {};
   Path path = is_scarce ? path_to(leaf->records[place.at_]->key()) : Path();
   erase_at(leaf->records, leaf->count, place.at_);
   erase_at(leaf->heads.values, leaf->count, place.at_);

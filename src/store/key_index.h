@@ -147,6 +147,9 @@ class KeyIndex {
   Leaf* first_;
   std::size_t size_ = 0;
   std::uint64_t changes_ = 1;  // keys that were added or erased; 0 is no number of theirs
+  // The key that was found last: many changes of a batch are about the same few. Whatever moves it
+  // forgets it.
+  mutable Place found_;
 };
 
 }  // namespace conclave::store
