@@ -10,6 +10,7 @@
 #include "store/znode_acl.h"
 #include "store/znode_config.h"
 #include "store/znode_path.h"
+#include "store/znode_quota.h"
 #include "store/znode_tree.h"
 
 namespace conclave::store {
