@@ -148,7 +148,7 @@ class KeyIndex {
   std::size_t size_ = 0;
   std::uint64_t changes_ = 1;  // keys that were added or erased; 0 is no number of theirs
   // The key that was found last: many changes of a batch are about the same few. Whatever moves it
-  // forgets it.
+  // forgets it. A search writes it: not even those may be done by two threads at once.
   mutable Place found_;
 };
 
