@@ -31,7 +31,7 @@ api::Request put_request(std::uint64_t n) {
   return {.body = api::PutRequest{.key = key_of(n), .value = kValue}, .id = {}, .timeout_ms = {}};
 }
 
-void apply(Store& store, Bytes entry) {
+void apply_entry(Store& store, BytesView entry) {
   auto result = store.apply(store.applied_index().next(), entry, kSelf, kIncarnation);
   benchmark::DoNotOptimize(result);
 }
@@ -54,9 +54,9 @@ Store filled(std::uint64_t keys) {
   for (std::uint64_t i = 0; i < power; ++i) {
     const std::uint64_t n = (i * 0x9e3779b1) % power;
     if (n < keys) batch.add(encode_command({}, put_request(n)));
-    if (batch.size_bytes() > 100'000) apply(store, batch.finish(Epoch{1}, Stamp{1}));
+    if (batch.size_bytes() > 100'000) apply_entry(store, batch.finish(Epoch{1}, Stamp{1}));
   }
-  apply(store, batch.finish(Epoch{1}, Stamp{1}));
+  apply_entry(store, batch.finish(Epoch{1}, Stamp{1}));
   return store;
 }
 
@@ -81,14 +81,14 @@ void apply_put(benchmark::State& state) {
     state.PauseTiming();
     const Bytes entry = random_puts(rng, kKeys);
     state.ResumeTiming();
-    apply(store, entry);
+    apply_entry(store, entry);
     state.PauseTiming();
     if (++rounds % 100 == 0) {
       BatchEncoder batch;
       batch.add(encode_command(
           {},
           {.body = api::CompactRequest{.revision = store.revision()}, .id = {}, .timeout_ms = {}}));
-      apply(store, batch.finish(Epoch{1}, Stamp{1}));
+      apply_entry(store, batch.finish(Epoch{1}, Stamp{1}));
       while (store.reclaim(100'000)) {
       }
     }
@@ -112,7 +112,7 @@ void apply_put_with_request_id(benchmark::State& state) {
     }
     const Bytes entry = batch.finish(Epoch{1}, Stamp{1});
     state.ResumeTiming();
-    apply(store, entry);
+    apply_entry(store, entry);
   }
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kBatch));
 }
@@ -140,7 +140,7 @@ void apply_txn(benchmark::State& state) {
     }
     const Bytes entry = batch.finish(Epoch{1}, Stamp{1});
     state.ResumeTiming();
-    apply(store, entry);
+    apply_entry(store, entry);
   }
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kBatch));
 }
@@ -174,6 +174,125 @@ void range_of_100(benchmark::State& state) {
   }
 }
 BENCHMARK(range_of_100);
+
+// Of ZooKeeper's clients: a session, and a node below which it works on nodes of kValue.
+class Znodes {
+ public:
+  Znodes() : store_(Limits{}) {
+    store_.want_znode_news(true);
+    store_.want_znode_changes(false);  // as long as nobody watches
+    run({api::zk::OpenSession{.timeout_ms = 30'000,
+                              .ttl_s = 30,
+                              .id = kSession,
+                              .password = Bytes(api::zk::kPasswordBytes, 'p')}});
+    run({api::zk::Create{.path = kParent, .data = {}, .acl = open_acl()}});
+  }
+
+  using Op = decltype(api::zk::WriteRequest::op);
+  void run(const std::vector<Op>& ops) { run(entry(ops)); }
+  void run(BytesView entry) { apply_entry(store_, entry); }
+
+  static Bytes entry(const std::vector<Op>& ops) {
+    BatchEncoder batch;
+    for (const Op& op : ops) batch.add(encode_command({kSelf, kIncarnation, 1}, request(op)));
+    return batch.finish(Epoch{1}, Stamp{1});
+  }
+  // As a member that enforces no quotas asks for them.
+  static api::Request request(const Op& op) {
+    return {.body =
+                api::zk::WriteRequest{
+                    .caller = {kSession, 1, {{"ip", "127.0.0.1"}}},
+                    .time_ms = 1'700'000'000'000,
+                    .op = op,
+                    .quotas = api::zk::Quotas::kCounted,
+                },
+            .id = {},
+            .timeout_ms = {}};
+  }
+
+  static std::vector<Op> creates(std::uint64_t from) {
+    std::vector<Op> ops;
+    for (std::uint64_t i = 0; i < kBatch; ++i) {
+      ops.push_back(api::zk::Create{.path = path(from + i), .data = kValue, .acl = open_acl()});
+    }
+    return ops;
+  }
+  static Bytes path(std::uint64_t n) { return fmt::format("{}/{}", kParent, n); }
+  // As the store says: a benchmark of refusals measures something else.
+  std::uint64_t nodes() const { return store_.znode_counts().nodes; }
+
+  static constexpr const char* kParent = "/bench";
+
+ private:
+  static constexpr api::zk::SessionId kSession = 0x1234567890abcdef;
+  static std::vector<api::zk::Acl> open_acl() {
+    return {{api::zk::kAllPermissions, {"world", "anyone"}}};
+  }
+
+  Store store_;
+};
+
+void encode_znode_create(benchmark::State& state) {
+  const api::Request request = Znodes::request(Znodes::creates(0)[0]);
+  for (auto _ : state) benchmark::DoNotOptimize(encode_command({kSelf, kIncarnation, 1}, request));
+}
+BENCHMARK(encode_znode_create);
+
+// Decode, apply and answer: kBatch nodes, each below the same one.
+void apply_znode_create(benchmark::State& state) {
+  Znodes znodes;
+  const std::uint64_t before = znodes.nodes();
+  std::uint64_t created = 0;
+  for (auto _ : state) {
+    state.PauseTiming();
+    const Bytes entry = Znodes::entry(Znodes::creates(created));
+    created += kBatch;
+    state.ResumeTiming();
+    znodes.run(entry);
+  }
+  if (znodes.nodes() != before + created) state.SkipWithError("not all were created");
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kBatch));
+}
+BENCHMARK(apply_znode_create)->Iterations(1000);
+
+void apply_znode_set(benchmark::State& state) {
+  constexpr std::uint64_t kNodes = 100'000;
+  Znodes znodes;
+  for (std::uint64_t n = 0; n < kNodes; n += kBatch) znodes.run(Znodes::creates(n));
+  Rng rng(7);
+  for (auto _ : state) {
+    state.PauseTiming();
+    std::vector<Znodes::Op> ops;
+    for (std::size_t i = 0; i < kBatch; ++i) {
+      ops.push_back(api::zk::SetData{.path = Znodes::path(rng.below(kNodes)), .data = kValue});
+    }
+    const Bytes entry = Znodes::entry(ops);
+    state.ResumeTiming();
+    znodes.run(entry);
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kBatch));
+}
+BENCHMARK(apply_znode_set)->Iterations(1000);
+
+void apply_znode_delete(benchmark::State& state) {
+  Znodes znodes;
+  const std::uint64_t before = znodes.nodes();
+  std::uint64_t created = 0;
+  for (auto _ : state) {
+    state.PauseTiming();
+    znodes.run(Znodes::creates(created));
+    std::vector<Znodes::Op> ops;
+    for (std::size_t i = 0; i < kBatch; ++i) {
+      ops.push_back(api::zk::Delete{.path = Znodes::path(created++)});
+    }
+    const Bytes entry = Znodes::entry(ops);
+    state.ResumeTiming();
+    znodes.run(entry);
+  }
+  if (znodes.nodes() != before) state.SkipWithError("not all were deleted");
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kBatch));
+}
+BENCHMARK(apply_znode_delete)->Iterations(1000);
 
 void count_all(benchmark::State& state) {
   const Store& store = million();

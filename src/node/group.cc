@@ -227,6 +227,7 @@ void Group::apply(const std::vector<consensus::Entry>& committed) {
 }
 
 bool Group::apply_commands(const consensus::Entry& entry) {
+  store_.want_znode_changes(!znode_watches_.empty());
   Result<store::ApplyResult> applied =
       store_.apply(entry.index, entry.data, shared_.options.self, shared_.incarnation);
   if (!applied) {

@@ -41,7 +41,9 @@ struct Effect {
     return api::CompactResponse{};
   }
   api::Answer operator()(const api::AuthRequest& op) const { return state.auth.change(op); }
-  api::Answer operator()(const api::zk::WriteRequest& op) const { return store::apply(state, op); }
+  api::Answer operator()(const api::zk::WriteRequest& op) const {
+    return store::apply(state, op, wants_answer);
+  }
   api::Answer operator()(const api::zk::ImportRequest& op) const {
     return import_znodes(state, op);
   }
@@ -127,6 +129,9 @@ bool is_there(const Mvcc& mvcc, const api::AcquireResponse& acquired) {
   return record != nullptr && record->create == acquired.token;
 }
 
+// To grow to as many would mean to move each several times.
+constexpr std::size_t kUsualOutcomes = 64;
+
 // One batch being applied.
 class BatchApplication {
  public:
@@ -206,12 +211,16 @@ class BatchApplication {
     }
     const bool is_owned = command.is_owned && state_.auth.is_enabled();
     const BytesView owner = is_owned ? BytesView(command.identity.user) : BytesView();
-    api::Answer answer =
-        std::visit(Effect{state_, owner, wants_answer, result_.diverged_at}, command.body);
+    api::Response response{
+        .header = {},
+        .answer =
+            std::visit(Effect{state_, owner, wants_answer, result_.diverged_at}, command.body),
+    };
+    response.header.revision = state_.mvcc.revision();
     for (; news_ < state_.znode_news.size(); ++news_) {
       state_.znode_news[news_].outcome = result_.outcomes.size();
     }
-    return respond(std::move(answer));
+    return response;
   }
 
   api::Response error(api::ErrorCode code) const { return respond(api::Error{code, {}}); }
@@ -224,7 +233,9 @@ class BatchApplication {
   }
 
   void answer(const Origin& origin, api::Response response) {
-    result_.outcomes.push_back({origin, std::move(response)});
+    auto& outcomes = result_.outcomes;
+    if (outcomes.empty()) outcomes.reserve(kUsualOutcomes);
+    outcomes.emplace_back(origin, std::move(response));
   }
 
   StoreState& state_;
@@ -247,8 +258,9 @@ Result<ApplyResult> Store::apply(LogIndex index, BytesView entry, NodeId self,
     state.applied_epoch = batch.header().epoch;
     state.stamp = std::max(state.stamp, batch.header().stamp);
     while (!batch.at_end()) {
-      const Command command = TRY(batch.next());
-      TRY(application.apply(command));
+      const Result<Command> command = batch.next();
+      if (!command) return Failure(command.error());
+      TRY(application.apply(*command));
     }
   }
   state.advance(index);

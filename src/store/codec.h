@@ -7,30 +7,55 @@
 // A Decoder never reads outside its input. It is sticky: after the first failure every read returns
 // zero or empty and ok() stays false, so that callers check once at the end.
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 
 #include "base/bytes.h"
+#include "base/check.h"
 
 namespace conclave::store {
 
-class Encoder {
+static_assert(std::endian::native == std::endian::little, "words are copied as they are");
+
+// What an encoder writes to, where the bytes are few and known to be: no more than `n`, in place.
+template <std::size_t n>
+class ShortBytes {
  public:
-  explicit Encoder(Bytes& out) : out_(out) {}
+  void push_back(char byte) {
+    CHECK(size_ < n);
+    bytes_[size_++] = byte;
+  }
+  void append(const char* from, std::size_t size) {
+    CHECK(size <= n - size_);
+    std::copy_n(from, size, bytes_.data() + size_);
+    size_ += size;
+  }
+  BytesView view() const { return {bytes_.data(), size_}; }
+
+ private:
+  std::array<char, n> bytes_;
+  std::size_t size_ = 0;
+};
+
+template <class Out>
+class EncoderTo {
+ public:
+  explicit EncoderTo(Out& out) : out_(out) {}
 
   void u8(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
 
   void fixed64(std::uint64_t value) {
-    std::array<char, 8> word;
-    for (char& byte : word) {
-      byte = static_cast<char>(value & 0xff);
-      value >>= 8;
-    }
+    std::array<char, sizeof(value)> word;
+    std::memcpy(word.data(), &value, sizeof(value));
     out_.append(word.data(), word.size());
   }
 
   void varint(std::uint64_t value) {
+    if (value < 0x80) return out_.push_back(static_cast<char>(value));
     std::array<char, 10> bytes;
     std::size_t size = 0;
     while (value >= 0x80) {
@@ -46,12 +71,13 @@ class Encoder {
 
   void bytes(BytesView value) {
     varint(value.size());
-    out_.append(value);
+    out_.append(value.data(), value.size());
   }
 
  private:
-  Bytes& out_;
+  Out& out_;
 };
+using Encoder = EncoderTo<Bytes>;
 
 class Decoder {
  public:
@@ -75,24 +101,18 @@ class Decoder {
   }
 
   std::uint64_t fixed64() {
-    if (in_.size() < 8) return fail(), std::uint64_t{0};
     std::uint64_t value = 0;
-    for (std::size_t i = 8; i-- > 0;) value = (value << 8) | static_cast<std::uint8_t>(in_[i]);
-    in_.remove_prefix(8);
+    if (in_.size() < sizeof(value)) return fail(), std::uint64_t{0};
+    std::memcpy(&value, in_.data(), sizeof(value));
+    in_.remove_prefix(sizeof(value));
     return value;
   }
 
   std::uint64_t varint() {
-    std::uint64_t value = 0;
-    for (unsigned shift = 0; shift < 64; shift += 7) {
-      const std::uint8_t byte = u8();
-      if (!ok_) return 0;
-      if (shift == 63 && byte > 1) break;  // more than 64 bits
-      value |= static_cast<std::uint64_t>(byte & 0x7f) << shift;
-      if (byte < 0x80) return value;
-    }
-    fail();
-    return 0;
+    if (in_.empty() || static_cast<std::uint8_t>(in_.front()) >= 0x80) return long_varint();
+    const auto value = static_cast<std::uint8_t>(in_.front());
+    in_.remove_prefix(1);
+    return value;
   }
 
   std::int64_t number() { return static_cast<std::int64_t>(varint()); }
@@ -135,6 +155,22 @@ class Decoder {
   }
 
  private:
+  std::uint64_t long_varint() {
+    std::uint64_t value = 0;
+    unsigned shift = 0;
+    for (const char& each : in_) {
+      const auto byte = static_cast<std::uint8_t>(each);
+      if (shift == 63 && byte > 1) break;  // more than 64 bits
+      value |= static_cast<std::uint64_t>(byte & 0x7f) << shift;
+      shift += 7;
+      if (byte >= 0x80) continue;
+      in_.remove_prefix(static_cast<std::size_t>(&each - in_.data()) + 1);
+      return value;
+    }
+    fail();
+    return 0;
+  }
+
   BytesView in_;
   bool ok_ = true;
 };

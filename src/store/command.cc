@@ -333,55 +333,75 @@ CheckHash decode_check(Decoder& in) {
   return check;
 }
 
-Command::Body decode_body(CommandKind kind, std::uint8_t version, Decoder& in) {
+void decode_body(CommandKind kind, std::uint8_t version, Decoder& in, Command::Body& body) {
   switch (kind) {
     case CommandKind::kPut:
-      return decode_put(in);
+      body = decode_put(in);
+      return;
     case CommandKind::kDeleteRange:
-      return decode_delete_range(in);
+      body = decode_delete_range(in);
+      return;
     case CommandKind::kTxn:
-      return decode_txn(in);
+      body = decode_txn(in);
+      return;
     case CommandKind::kCompact:
-      return decode_compact(in);
+      body = decode_compact(in);
+      return;
     case CommandKind::kLeaseGrant:
-      return decode_lease_grant(in);
+      body = decode_lease_grant(in);
+      return;
     case CommandKind::kLeaseRevoke:
-      return decode_lease_revoke(in);
+      body = decode_lease_revoke(in);
+      return;
     case CommandKind::kLeaseKeepAlive:
-      return decode_lease_keep_alive(in);
+      body = decode_lease_keep_alive(in);
+      return;
     case CommandKind::kAcquire:
-      return decode_acquire(in);
+      body = decode_acquire(in);
+      return;
     case CommandKind::kRelease:
-      return decode_release(in);
+      body = decode_release(in);
+      return;
     case CommandKind::kEnter:
-      return decode_enter(in);
+      body = decode_enter(in);
+      return;
     case CommandKind::kLeave:
-      return decode_leave(in);
+      body = decode_leave(in);
+      return;
     case CommandKind::kAuth:
-      return decode_auth(in);
+      body = decode_auth(in);
+      return;
     case CommandKind::kZooKeeper:
-      return decode_zookeeper(in, version == kQuotasVersion);
+      return decode_zookeeper(in, version == kQuotasVersion, body.emplace<api::zk::WriteRequest>());
     case CommandKind::kTouchSessions:
-      return decode_touch(in);
+      body = decode_touch(in);
+      return;
     case CommandKind::kReapZnodes:
-      return decode_reap(in);
+      body = decode_reap(in);
+      return;
     case CommandKind::kImportZnodes:
-      return decode_import(in);
+      body = decode_import(in);
+      return;
     case CommandKind::kPublishMember:
-      return decode_publish(in, version);
+      body = decode_publish(in, version);
+      return;
     case CommandKind::kSetAlarm:
-      return decode_alarm(in);
+      body = decode_alarm(in);
+      return;
     case CommandKind::kCheckHash:
-      return decode_check(in);
+      body = decode_check(in);
+      return;
     case CommandKind::kExpireLeases:
-      return decode_expire(in);
+      body = decode_expire(in);
+      return;
     case CommandKind::kFoundMembers:
-      return decode_found(in, version);
+      body = decode_found(in, version);
+      return;
     case CommandKind::kMemberChange:
-      return decode_change(in);
+      body = decode_change(in);
+      return;
   }
   in.fail();
-  return {};
 }
 
 }  // namespace
@@ -572,7 +592,8 @@ Result<Command> decode_command(BytesView bytes) {
                             "it was written by a newer build, or is damaged",
                             kind, version));
   }
-  Command command;
+  Result<Command> decoded(std::in_place);
+  Command& command = *decoded;
   command.origin.member = NodeId{in.fixed64()};
   command.origin.incarnation = in.fixed64();
   command.origin.call = in.varint();
@@ -589,11 +610,11 @@ Result<Command> decode_command(BytesView bytes) {
   if (is_asked && (has & (kHasIdentity | kHasFence)) == 0 && !may_be_plain) in.fail();
   if (command.is_owned && command.identity.user.empty()) in.fail();
   if (command.fence && !may_be_fenced(static_cast<CommandKind>(kind))) in.fail();
-  if (in.ok()) command.body = decode_body(static_cast<CommandKind>(kind), version, in);
+  if (in.ok()) decode_body(static_cast<CommandKind>(kind), version, in, command.body);
   if (!in.finished()) {
     return fail(ErrorCode::kCorrupt, fmt::format("a command of kind {} cannot be decoded", kind));
   }
-  return command;
+  return decoded;
 }
 
 Result<BatchHeader> decode_batch_header(BytesView entry) {

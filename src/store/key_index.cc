@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 #include <span>
 
 #include "base/check.h"
@@ -22,12 +24,19 @@ std::size_t common_bytes(BytesView a, BytesView b) {
                                   a.begin());
 }
 
+static_assert(std::endian::native == std::endian::little);
+
 // The four bytes from `from` on, as a number that is ordered as they are; zeros behind the end. Of
 // equal heads the keys have to be compared.
 std::int32_t head_of(BytesView key, std::size_t from) {
   std::uint32_t head = 0;
-  for (std::size_t i = from; i < from + 4; ++i) {
-    head = head << 8 | (i < key.size() ? static_cast<unsigned char>(key[i]) : 0u);
+  if (from + sizeof(head) <= key.size()) {
+    std::memcpy(&head, key.data() + from, sizeof(head));
+    head = std::byteswap(head);
+  } else {
+    for (std::size_t i = from; i < from + sizeof(head); ++i) {
+      head = head << 8 | (i < key.size() ? static_cast<unsigned char>(key[i]) : 0u);
+    }
   }
   return static_cast<std::int32_t>(head ^ 0x80000000u);
 }
@@ -150,7 +159,12 @@ KeyIndex::Path KeyIndex::path_to(BytesView key) const {
 }
 
 KeyIndex::Place KeyIndex::locate(BytesView key) const {
+  if (found_.is_known() && found_.position().newest()->key() == key) {
+    found_.changes_ = changes_;
+    return found_;
+  }
   Place place;
+  place.changes_ = changes_;
   Leaf* leaf = leaf_for(key);
   place.leaf_ = leaf;
   if (leaf->count == 0) return place;
@@ -165,6 +179,7 @@ KeyIndex::Place KeyIndex::locate(BytesView key) const {
   const auto found = std::ranges::lower_bound(same, key, {}, &Record::key);
   place.at_ = low + static_cast<std::size_t>(found - same.begin());
   place.is_known_ = found != same.end() && (*found)->key() == key;
+  if (place.is_known_) found_ = place;
   return place;
 }
 
@@ -197,6 +212,9 @@ void KeyIndex::add(const Place& place, Record* record) {
   const BytesView key = record->key();
   Leaf* leaf = place.leaf_;
   std::size_t at = place.at_;
+  CHECK(is_good(place));
+  if (leaf == found_.leaf_) found_ = {};
+  ++changes_;
   ++size_;
   if (leaf->count == kLeafKeys) {
     Leaf* right = split(leaf, at);
@@ -284,13 +302,18 @@ void KeyIndex::add_child(Path path, Bytes separator, void* child) {
 }
 
 void KeyIndex::erase(BytesView key) {
-  const Place place = locate(key);
-  if (!place.is_known()) return;
+  if (const Place place = locate(key); place.is_known()) erase(place);
+}
+
+void KeyIndex::erase(const Place& place) {
+  CHECK(is_good(place));
+  CHECK(place.is_known());
   Leaf* leaf = place.leaf_;
+  ++changes_;
   --size_;
   const bool is_scarce = leaf->count - 1 < scarce(kLeafKeys) && height_ > 0;
-  // The key's bytes may be those of the record.
-  Path path = is_scarce ? path_to(key) : Path();
+  if (leaf == found_.leaf_ || is_scarce) found_ = {};
+  Path path = is_scarce ? path_to(leaf->records[place.at_]->key()) : Path();
   erase_at(leaf->records, leaf->count, place.at_);
   erase_at(leaf->heads.values, leaf->count, place.at_);
   --leaf->count;

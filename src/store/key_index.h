@@ -92,7 +92,7 @@ class KeyIndex {
   // The first key behind `key`.
   Position upper_bound(BytesView key) const;
 
-  // Where `key` is, or has to be added.
+  // Where `key` is, or has to be added. Good until a key is added or erased.
   class Place {
    public:
     bool is_known() const { return is_known_; }
@@ -103,9 +103,12 @@ class KeyIndex {
     friend class KeyIndex;
     Leaf* leaf_ = nullptr;
     std::size_t at_ = 0;
+    std::uint64_t changes_ = 0;
     bool is_known_ = false;
   };
   Place locate(BytesView key) const;
+  // False of a Place{}, too.
+  bool is_good(const Place& place) const { return place.changes_ == changes_; }
 
   // REQUIRES: `record` is of the key that is there.
   void replace(Position at, Record* record) { at.leaf_->records[at.at_] = record; }
@@ -113,6 +116,8 @@ class KeyIndex {
   void add(const Place& place, Record* record);
   // Without effect if there is none.
   void erase(BytesView key);
+  // The key that is known there.
+  void erase(const Place& place);
 
   // For tests: what is wrong with the tree; empty if nothing is.
   std::string fault() const;
@@ -141,6 +146,10 @@ class KeyIndex {
   std::size_t height_ = 0;  // inner nodes above each leaf
   Leaf* first_;
   std::size_t size_ = 0;
+  std::uint64_t changes_ = 1;  // keys that were added or erased; 0 is no number of theirs
+  // The key that was found last: many changes of a batch are about the same few. Whatever moves it
+  // forgets it. A search writes it: not even those may be done by two threads at once.
+  mutable Place found_;
 };
 
 }  // namespace conclave::store

@@ -57,6 +57,8 @@ class Both {
     check_place(index.upper_bound(key), model.upper_bound(key));
   }
 
+  void check_find(const Bytes& key) const { check_place(index.find(key), model.find(key)); }
+
   KeyIndex index;
   std::map<Bytes, OwnedRecord> model;
 
@@ -100,6 +102,7 @@ TEST(KeyIndex, IsLikeAMapThroughRandomChanges) {
     SCOPED_TRACE(seed);
     Rng rng(seed);
     Both both;
+    Bytes often;  // looked for after each change of the others, and of itself
     for (int phase = 0; phase < 6; ++phase) {
       // Phases in which it grows, and in which it shrinks to next to nothing.
       const std::uint64_t erased_of_10 = phase % 2 == 0 ? 2 : 9;
@@ -115,6 +118,8 @@ TEST(KeyIndex, IsLikeAMapThroughRandomChanges) {
           both.put(key);
         }
         if (i % 50 == 0) both.check_search(random_key(rng, rng.below(6)));
+        if (i % 20 == 0) often = key;
+        both.check_find(often);
         if (i % 500 == 0) both.check();
         if (testing::Test::HasFatalFailure()) return;
       }

@@ -169,24 +169,24 @@ void Mvcc::free_kept(Record* record) {
   free_current(newest);
 }
 
-// False: there is no such key.
-bool Mvcc::Write::erase_current(Keyspace keyspace, BytesView key) {
+bool Mvcc::Write::erase(Keyspace keyspace, BytesView key, const KeyIndex::Place& known) {
+  CHECK(!has_history(keyspace));
   KeyIndex& keys = mvcc_.index(keyspace);
-  const KeyIndex::Position at = keys.find(key);
-  if (at == keys.end() || at.newest()->tombstone) return false;
+  const KeyIndex::Place place = keys.is_good(known) ? known : keys.locate(key);
+  if (current(place) == nullptr) return false;
   Record record = head(keyspace);
-  Record* old = at.newest();
+  Record* old = place.position().newest();
   if (old->mod > mvcc_.kept_ && old->older == nullptr) {
     mvcc_.end_newest(*old);
     mvcc_.current_sum_ -= old->hash();
-    keys.erase(old->key());
+    keys.erase(place);
     mvcc_.free_current(old);
     return true;
   }
   record.tombstone = true;
   Record* made = make_record(record, key, {});
   mvcc_.size_bytes_ += made->footprint();
-  mvcc_.replace_current(keys, at, made);
+  mvcc_.replace_current(keys, place.position(), made);
   return true;
 }
 
@@ -261,12 +261,11 @@ Record Mvcc::Write::head(Keyspace keyspace) {
   return head;
 }
 
-void Mvcc::Write::put(Keyspace keyspace, BytesView key, BytesView value, LeaseId lease) {
+void Mvcc::Write::put(Keyspace keyspace, BytesView key, Pieces value, LeaseId lease,
+                      const KeyIndex::Place& known) {
   KeyIndex& keys = mvcc_.index(keyspace);
-  const KeyIndex::Place place = keys.locate(key);
-  const Record* before = place.is_known() ? place.position().newest() : nullptr;
-  if (before != nullptr && before->tombstone) before = nullptr;
-
+  const KeyIndex::Place place = keys.is_good(known) ? known : keys.locate(key);
+  const Record* before = current(place);
   Record record = head(keyspace);
   record.create = before == nullptr ? record.mod : before->create;
   record.version = before == nullptr ? 1 : before->version + 1;
@@ -286,7 +285,7 @@ void Mvcc::Write::put(Keyspace keyspace, BytesView key, BytesView value, LeaseId
 std::int64_t Mvcc::Write::erase(Keyspace keyspace, const KeyRange& range) {
   if (!has_history(keyspace)) {
     CHECK(range.single);
-    return erase_current(keyspace, range.key) ? 1 : 0;
+    return erase(keyspace, range.key, {}) ? 1 : 0;
   }
   KeyIndex& keys = mvcc_.index(keyspace);
   std::int64_t erased = 0;

@@ -72,6 +72,16 @@ class Mvcc {
   // The version of `key` that is current at revision `at`; nullptr if there is none or it was
   // deleted. REQUIRES: compacted() <= at.
   const Record* find(Keyspace keyspace, BytesView key, Revision at) const;
+  // Where the key is, or would be, for a read now and a write soon after.
+  KeyIndex::Place locate(Keyspace keyspace, BytesView key) const {
+    return index(keyspace).locate(key);
+  }
+  // What is current at a place that is good; nullptr: nothing.
+  static const Record* current(const KeyIndex::Place& place) {
+    if (!place.is_known()) return nullptr;
+    const Record* newest = place.position().newest();
+    return newest->tombstone ? nullptr : newest;
+  }
   // Calls visit(const Record&) for each key of `range` that exists at `at`, in order, until it
   // returns false.
   template <class Visit>
@@ -132,16 +142,22 @@ class Mvcc {
 
     // REQUIRES of each: what has a history is changed before what has none, as the history's
     // records of a revision are counted from 0.
-    void put(Keyspace keyspace, BytesView key, BytesView value, LeaseId lease);
+    void put(Keyspace keyspace, BytesView key, BytesView value, LeaseId lease) {
+      put(keyspace, key, Pieces(&value, 1), lease, {});
+    }
+    // `place`: locate(key) of before, or none; of no account if it is not good any more.
+    void put(Keyspace keyspace, BytesView key, Pieces value, LeaseId lease,
+             const KeyIndex::Place& place);
     // Deletes what exists in `range`; how many keys that were. REQUIRES: one key, where there is
     // no history.
     std::int64_t erase(Keyspace keyspace, const KeyRange& range);
+    // The same for one key, where there is no history. False: there is no such key.
+    bool erase(Keyspace keyspace, BytesView key, const KeyIndex::Place& place);
     // That of the changes.
     Revision revision() const { return begin_ + 1; }
 
    private:
     Record head(Keyspace keyspace);
-    bool erase_current(Keyspace keyspace, BytesView key);
 
     Mvcc& mvcc_;
     Revision begin_;

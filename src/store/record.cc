@@ -34,16 +34,22 @@ api::KeyValue Record::to_api(bool with_value) const {
           .lease = lease};
 }
 
-Record* make_record(const Record& head, BytesView key, BytesView value) {
+Record* make_record(const Record& head, BytesView key, Pieces value) {
+  std::size_t value_size = 0;
+  for (const BytesView piece : value) value_size += piece.size();
   CHECK(key.size() <= UINT32_MAX);
-  CHECK(value.size() <= UINT32_MAX);
-  char* memory = static_cast<char*>(::operator new(sizeof(Record) + key.size() + value.size()));
+  CHECK(value_size <= UINT32_MAX);
+  char* memory = static_cast<char*>(::operator new(sizeof(Record) + key.size() + value_size));
   auto* record = new (memory) Record(head);
   record->key_size = static_cast<std::uint32_t>(key.size());
-  record->value_size = static_cast<std::uint32_t>(value.size());
+  record->value_size = static_cast<std::uint32_t>(value_size);
   char* bytes = memory + sizeof(Record);
   if (!key.empty()) std::memcpy(bytes, key.data(), key.size());
-  if (!value.empty()) std::memcpy(bytes + key.size(), value.data(), value.size());
+  bytes += key.size();
+  for (const BytesView piece : value) {
+    if (!piece.empty()) std::memcpy(bytes, piece.data(), piece.size());
+    bytes += piece.size();
+  }
   return record;
 }
 

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "api/kv.h"
 #include "base/bytes.h"
@@ -61,9 +62,12 @@ struct Record {
 };
 static_assert(sizeof(Record) == 56);
 
+// A value, in pieces that stand behind one another.
+using Pieces = std::span<const BytesView>;
+
 // A record with the numbers of `head` (its sizes are set here), `key` and `value`. Freed by
 // free_record.
-Record* make_record(const Record& head, BytesView key, BytesView value);
+Record* make_record(const Record& head, BytesView key, Pieces value);
 void free_record(Record* record);
 
 }  // namespace conclave::store

@@ -128,7 +128,7 @@ struct SnapshotLoader::State {
     last_keyspace = keyspace;
     last_key = record.key;
     ++seen.bases;
-    Record* made = make_record(record.head, record.key, record.value);
+    Record* made = make_record(record.head, record.key, Pieces(&record.value, 1));
     store->mvcc.restore(made);
     const bool is_change = has_history(made->keyspace) && made->mod == head.compacted;
     if (is_change) newest_bases.push_back(made);
@@ -166,7 +166,7 @@ struct SnapshotLoader::State {
     last_mod = view.head.mod;
     last_sub = view.head.sub;
     ++seen.changes;
-    Record* record = make_record(view.head, view.key, view.value);
+    Record* record = make_record(view.head, view.key, Pieces(&view.value, 1));
     store->mvcc.restore(record);
     store->mvcc.restore_history(record);
     return follows(*record) ? Result<void>{}

@@ -74,6 +74,7 @@ struct StoreState {
   LeaseCounts lease_counts;
   bool is_snapshot_open = false;
   bool wants_znode_news = false;           // Store::want_znode_news
+  bool wants_znode_changes = true;         // Store::want_znode_changes
   std::vector<ZnodeNews> znode_news;       // of the entry that is being applied
   std::multiset<Revision> read_revisions;  // what each RangeReader and HistoryHash reads
 

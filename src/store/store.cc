@@ -46,6 +46,7 @@ std::optional<Stamp> Store::next_lease_deadline() const {
 }
 
 void Store::want_znode_news(bool wanted) { state_->wants_znode_news = wanted; }
+void Store::want_znode_changes(bool wanted) { state_->wants_znode_changes = wanted; }
 
 api::zk::Code Store::check_session(const api::zk::Caller& caller) const {
   return store::check_session(*state_, caller);

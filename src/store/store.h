@@ -80,6 +80,8 @@ class Store {
 
   // Whether apply() says what it did to znodes and sessions. Not at first.
   void want_znode_news(bool wanted);
+  // Whether changes of nodes are among that. At first they are.
+  void want_znode_changes(bool wanted);
 
   // Why request.identity may not have the request carried out now (store/permissions.h); nullopt:
   // it may. Of commands apply() asks that itself.

@@ -115,6 +115,13 @@ std::optional<AclList> fix_acl(const AclList& asked, const std::vector<Id>& call
   return fixed;
 }
 
+std::optional<Bytes> encode_fixed_acl(const AclList& asked, const std::vector<Id>& caller) {
+  if (is_open(asked)) return Bytes();  // as most are, and nothing is to be fixed
+  const auto acl = fix_acl(asked, caller);
+  if (!acl) return std::nullopt;
+  return encode_acl(*acl);
+}
+
 Bytes encode_acl(const AclList& acl) {
   Bytes bytes;
   if (is_open(acl)) return bytes;

@@ -18,6 +18,9 @@ using AclList = std::vector<api::zk::Acl>;
 // than limits::kMaxZnodeAcl entries or kMaxZnodeAclBytes.
 std::optional<AclList> fix_acl(const AclList& asked, const std::vector<api::zk::Id>& caller);
 
+// The same, encoded.
+std::optional<Bytes> encode_fixed_acl(const AclList& asked, const std::vector<api::zk::Id>& caller);
+
 // Empty: open to everybody.
 Bytes encode_acl(const AclList& acl);
 // nullopt: no bytes of encode_acl.

@@ -1,6 +1,7 @@
 #include "store/znode_import.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "base/zookeeper_limits.h"
@@ -45,9 +46,9 @@ bool is_of_client(const Mvcc& mvcc, BytesView path, const Znode& node) {
 }
 
 // Whether what is there may be overwritten or removed.
-Code check(const Mvcc& mvcc, const ZnodeTree::Node& node, bool merge) {
+Code check(const Mvcc& mvcc, BytesView path, const ZnodeTree::Node& node, bool merge) {
   if (node.znode.is_ephemeral()) return Code::kNodeExists;
-  return !merge && is_of_client(mvcc, node.path, node.znode) ? Code::kBadVersion : Code::kOk;
+  return !merge && is_of_client(mvcc, path, node.znode) ? Code::kBadVersion : Code::kOk;
 }
 
 Code remove(const Mvcc& mvcc, ZnodeTree& tree, const Bytes& path, bool merge) {
@@ -56,7 +57,7 @@ Code remove(const Mvcc& mvcc, ZnodeTree& tree, const Bytes& path, bool merge) {
   }
   const ZnodeTree::Node* node = tree.find(path);
   if (node == nullptr) return Code::kOk;
-  if (const Code code = check(mvcc, *node, merge); code != Code::kOk) return code;
+  if (const Code code = check(mvcc, path, *node, merge); code != Code::kOk) return code;
   if (node->has_children()) return Code::kNotEmpty;
   tree.remove(path);
   return Code::kOk;
@@ -80,7 +81,7 @@ Code put(const Mvcc& mvcc, ZnodeTree& tree, const zk::TreeNode& from, bool merge
   std::int32_t created = from.created;
   const ZnodeTree::Node* before = tree.find(from.path);
   if (before != nullptr) {
-    if (const Code code = check(mvcc, *before, merge); code != Code::kOk) return code;
+    if (const Code code = check(mvcc, from.path, *before, merge); code != Code::kOk) return code;
   }
   if (merge && before != nullptr && before->children) {
     created = std::max(created, before->children->created);
@@ -89,11 +90,11 @@ Code put(const Mvcc& mvcc, ZnodeTree& tree, const zk::TreeNode& from, bool merge
   return Code::kOk;
 }
 
-zk::TreeNode exported(const ZnodeTree::Node& node) {
+zk::TreeNode exported(Bytes path, const ZnodeTree::Node& node) {
   auto acl = decode_acl(node.znode.acl);
   CHECK(acl.has_value());
   return {
-      .path = node.path,
+      .path = std::move(path),
       .data = Bytes(node.znode.data),
       .acl = *std::move(acl),
       .ctime_ms = node.znode.ctime_ms,
@@ -156,10 +157,12 @@ zk::Reply export_znodes(const StoreState& state, const zk::ExportRequest& reques
     const KeyRange rest = KeyRange::of(from, BytesView("\0", 1));
     is_end =
         mvcc.scan_some(Keyspace::kZnode, rest, mvcc.revision(), from, 1, [&](const Record& record) {
-          const auto node = stored_node(mvcc, znode_path(record.key()));
+          Bytes path = znode_path(record.key());
+          const auto node = stored_node(mvcc, path);
           CHECK(node.has_value());
-          bytes += node->path.size() + node->znode.data.size() + node->znode.acl.size();
-          if (!node->znode.is_ephemeral()) tree.nodes.push_back(exported(*node));
+          bytes += path.size() + node->znode.data.size() + node->znode.acl.size();
+          if (node->znode.is_ephemeral()) return;
+          tree.nodes.push_back(exported(std::move(path), *node));
         });
   }
   if (!is_end) tree.next = from;

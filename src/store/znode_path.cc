@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "base/check.h"
+
 namespace conclave::store {
 namespace {
 
@@ -33,6 +37,10 @@ bool is_showable(std::uint32_t character) {
 
 bool has_allowed_characters(BytesView text) {
   while (!text.empty()) {
+    if (text.front() > 0x1f && text.front() < 0x7f) {
+      text.remove_prefix(1);
+      continue;
+    }
     const auto character = take_character(text);
     if (!character || !is_showable(*character)) return false;
   }
@@ -61,16 +69,28 @@ std::optional<SplitPath> split_path(BytesView path) {
 }
 
 std::optional<Bytes> znode_key(BytesView path) {
-  if (path.empty() || path == kRootPath) return Bytes(kRootPath);
-  const auto split = split_path(path);
-  if (!split || path.front() != '/' || split->name.empty()) return std::nullopt;
-  const bool is_double = path.find("//") != BytesView::npos;
-  if (is_double || path.find(kSeparator) != BytesView::npos) return std::nullopt;
-  Bytes key;
-  key.reserve(path.size() + 1);
-  key.append(split->parent).push_back(kSeparator);
-  key.append(split->name);
-  return key;
+  Bytes room(path.size() + 1, kSeparator);
+  const auto key = znode_key(path, room);
+  if (!key) return std::nullopt;
+  room.resize(key->size());
+  return room;
+}
+
+std::optional<BytesView> znode_key(BytesView path, std::span<char> room) {
+  CHECK(room.size() > path.size());
+  if (path.empty()) path = kRootPath;
+  if (path.front() != '/' || path.find(kSeparator) != BytesView::npos) return std::nullopt;
+  if (path == kRootPath) return BytesView(room.data(), path.copy(room.data(), path.size()));
+  std::size_t slash = 0;
+  for (std::size_t next; (next = path.find('/', slash + 1)) != BytesView::npos; slash = next) {
+    if (next == slash + 1) return std::nullopt;
+  }
+  if (slash + 1 == path.size()) return std::nullopt;
+  // Of the parent's path, the root's slash stays.
+  std::size_t size = path.copy(room.data(), std::max<std::size_t>(slash, 1));
+  room[size++] = kSeparator;
+  size += path.copy(room.data() + size, path.size(), slash + 1);
+  return BytesView(room.data(), size);
 }
 
 Bytes znode_path(BytesView key) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "base/bytes.h"
@@ -35,6 +36,8 @@ std::optional<SplitPath> split_path(BytesView path);
 // The key of a node in Keyspace::kZnode: `<parent>\0<name>`, so that the children of a node are one
 // range of keys, and what is below it two. nullopt: nothing can have this path.
 std::optional<Bytes> znode_key(BytesView path);
+// The same in `room`, of which it needs up to path.size() + 1 bytes.
+std::optional<BytesView> znode_key(BytesView path, std::span<char> room);
 // The path of the node that has this key.
 Bytes znode_path(BytesView key);
 // Children of `path`: keys from `first` up to, and without, `second`.

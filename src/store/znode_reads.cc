@@ -84,7 +84,7 @@ class Reading {
     const auto node = readable(op.path);
     if (!node) return Failed(node.error());
     zk::Count count;
-    if (node->path == kRootPath) {
+    if (canonical_path(op.path) == kRootPath) {
       count.count = static_cast<std::int64_t>(state_.mvcc.sizes(Keyspace::kZnode).keys) - 1;
       return count;
     }

@@ -1,7 +1,5 @@
 #include "store/znode_record.h"
 
-#include "store/codec.h"
-
 namespace conclave::store {
 namespace {
 
@@ -10,11 +8,9 @@ constexpr std::uint8_t kHasAcl = 4;
 
 }  // namespace
 
-Bytes encode(const Znode& node) {
-  constexpr std::size_t kMostBytes = 80;
-  Bytes bytes;
-  bytes.reserve(kMostBytes + node.acl.size() + node.data.size());
-  Encoder out(bytes);
+ZnodeNumbers encode_numbers(const Znode& node) {
+  ZnodeNumbers bytes;
+  EncoderTo out(bytes);
   out.u8(static_cast<std::uint8_t>(node.kind) | (node.acl.empty() ? 0 : kHasAcl));
   out.number(node.czxid);
   out.number(node.mzxid - node.czxid);
@@ -26,8 +22,13 @@ Bytes encode(const Znode& node) {
     out.number(node.ttl_ms);
     out.varint(node.touched.ms);
   }
-  if (!node.acl.empty()) out.bytes(node.acl);
-  bytes.append(node.data);
+  if (!node.acl.empty()) out.varint(node.acl.size());
+  return bytes;
+}
+
+Bytes encode(const Znode& node) {
+  Bytes bytes(encode_numbers(node).view());
+  bytes.append(node.acl).append(node.data);
   return bytes;
 }
 
@@ -54,9 +55,9 @@ std::optional<Znode> decode_znode(const Record& record) {
   return node;
 }
 
-Bytes encode(const ZnodeChildren& children) {
-  Bytes bytes;
-  Encoder out(bytes);
+ShortBytes<32> encode(const ZnodeChildren& children) {
+  ShortBytes<32> bytes;
+  EncoderTo out(bytes);
   out.varint(static_cast<std::uint32_t>(children.created));
   out.number(children.present);
   out.number(children.pzxid);

@@ -17,6 +17,7 @@
 #include "api/zookeeper.h"
 #include "base/bytes.h"
 #include "base/time.h"
+#include "store/codec.h"
 #include "store/record.h"
 
 namespace conclave::store {
@@ -54,10 +55,13 @@ struct ZnodeSession {
   std::uint64_t generation = 0;  // counts the connections it has had
 };
 
+// A node's bytes are its numbers, the length of its ACL among them, the ACL and the data.
+using ZnodeNumbers = ShortBytes<96>;
+ZnodeNumbers encode_numbers(const Znode& node);
 Bytes encode(const Znode& node);
 // nullopt: no bytes of encode().
 std::optional<Znode> decode_znode(const Record& record);
-Bytes encode(const ZnodeChildren& children);
+ShortBytes<32> encode(const ZnodeChildren& children);
 std::optional<ZnodeChildren> decode_children(BytesView bytes);
 Bytes encode(const ZnodeSession& session);
 std::optional<ZnodeSession> decode_session(BytesView bytes);

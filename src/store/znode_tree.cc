@@ -22,6 +22,18 @@ std::int32_t next(std::int32_t counter) {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(counter) + 1);
 }
 
+Znode znode_of(const Record& record) {
+  auto znode = decode_znode(record);
+  CHECK(znode.has_value(), "a znode's record cannot be decoded");
+  return *std::move(znode);
+}
+
+ZnodeChildren children_of(const Record& record) {
+  const auto children = decode_children(record.value());
+  CHECK(children.has_value(), "what is known of a znode's children cannot be decoded");
+  return *children;
+}
+
 }  // namespace
 
 std::optional<ZnodeTree::Node> stored_node(const Mvcc& mvcc, BytesView path) {
@@ -29,14 +41,11 @@ std::optional<ZnodeTree::Node> stored_node(const Mvcc& mvcc, BytesView path) {
   if (!key) return std::nullopt;
   const Record* record = mvcc.find(Keyspace::kZnode, *key, mvcc.revision());
   if (record == nullptr) return std::nullopt;
-  auto znode = decode_znode(*record);
-  CHECK(znode.has_value(), "a znode's record cannot be decoded");
-  ZnodeTree::Node node{Bytes(canonical_path(path)), *std::move(znode), std::nullopt};
+  ZnodeTree::Node node{znode_of(*record), std::nullopt};
   if (node.znode.is_ephemeral()) return node;  // has none, ever
-  const Record* children = mvcc.find(Keyspace::kZnodeChildren, node.path, mvcc.revision());
-  if (children == nullptr) return node;
-  node.children = decode_children(children->value());
-  CHECK(node.children.has_value(), "what is known of a znode's children cannot be decoded");
+  const Record* children =
+      mvcc.find(Keyspace::kZnodeChildren, canonical_path(path), mvcc.revision());
+  if (children != nullptr) node.children = children_of(*children);
   return node;
 }
 
@@ -48,18 +57,44 @@ std::optional<ZnodeSession> stored_session(const Mvcc& mvcc, api::zk::SessionId 
   return session;
 }
 
+std::span<char> ZnodeTree::room_for(std::size_t bytes) {
+  return {static_cast<char*>(memory_.allocate(bytes, 1)), bytes};
+}
+
 ZnodeTree::Entry& ZnodeTree::load(BytesView path) {
   path = canonical_path(path);
-  const auto found = entries_.lower_bound(path);
-  if (found != entries_.end() && found->first == path) return found->second;
-  Entry entry;
-  if (auto node = stored_node(state_.mvcc, path)) {
-    entry.node = *std::move(node);
-    entry.is_there = entry.was_there = true;
-    entry.had_children = entry.node.children.has_value();
-    entry.was_timed = is_timed(entry.node.znode);
+  for (Entries::value_type* each : recent_) {
+    if (each != nullptr && each->first == path) return each->second;
   }
-  return entries_.emplace_hint(found, path, std::move(entry))->second;
+  auto found = entries_.lower_bound(path);
+  if (found == entries_.end() || found->first != path) {
+    const std::span<char> own_path = room_for(path.size());
+    path.copy(own_path.data(), path.size());
+    path = {own_path.data(), own_path.size()};
+    found = entries_.try_emplace(found, path);
+    load(found->second, path);
+  }
+  recent_[1] = std::exchange(recent_[0], &*found);
+  return found->second;
+}
+
+// What stored_node() says, and where it is.
+void ZnodeTree::load(Entry& entry, BytesView path) {
+  const auto key = znode_key(path, room_for(path.size() + 1));
+  if (!key) return;
+  entry.key = *key;
+  entry.place = state_.mvcc.locate(Keyspace::kZnode, entry.key);
+  const Record* record = Mvcc::current(entry.place);
+  if (record == nullptr) return;
+  entry.is_there = entry.was_there = true;
+  entry.node.znode = znode_of(*record);
+  entry.was_timed = is_timed(entry.node.znode);
+  if (entry.node.znode.is_ephemeral()) return;
+  entry.place_of_children = state_.mvcc.locate(Keyspace::kZnodeChildren, path);
+  const Record* children = Mvcc::current(entry.place_of_children);
+  if (children == nullptr) return;
+  entry.node.children = children_of(*children);
+  entry.had_children = true;
 }
 
 ZnodeTree::Entry& ZnodeTree::existing(BytesView path) {
@@ -85,28 +120,30 @@ ZnodeChildren& ZnodeTree::children_of_parent(BytesView path) {
   return *parent.node.children;
 }
 
-void ZnodeTree::note(EventType type, const Node& node) {
-  if (!state_.wants_znode_news) return;
-  ZnodeChange& change = changes_.emplace_back(type, node.path, node.znode.acl);
+void ZnodeTree::note(EventType type, BytesView path, const Node& node) {
+  if (!state_.wants_znode_news || !state_.wants_znode_changes) return;
+  path = canonical_path(path);
+  ZnodeChange& change = changes_.emplace_back(type, Bytes(path), node.znode.acl);
   if (type == EventType::kDataChanged) return;
-  const auto split = split_path(node.path);
+  const auto split = split_path(path);
   CHECK(split.has_value());
   change.parent_acl = existing(split->parent).node.znode.acl;
 }
 
-void ZnodeTree::create(BytesView path, const Znode& znode) {
+const ZnodeTree::Node& ZnodeTree::create(BytesView path, Znode znode) {
   ZnodeChildren& children = children_of_parent(path);
   children.created = next(children.created);
   ++children.present;
   Entry& entry = load(path);
   CHECK(!entry.is_there);
-  entry.node = Node{Bytes(path), znode, std::nullopt};
+  entry.node = Node{std::move(znode), std::nullopt};
   entry.is_there = entry.is_new = entry.is_changed = true;
   entry.has_new_children = false;  // those were another node's
-  note(EventType::kCreated, entry.node);
-  const auto bytes = static_cast<std::int64_t>(znode.data.size());
+  note(EventType::kCreated, path, entry.node);
+  const auto bytes = static_cast<std::int64_t>(entry.node.znode.data.size());
   if (begins_quotas_) begin_quota(path);
   count(path, {1, bytes});
+  return entry.node;
 }
 
 void ZnodeTree::remove(BytesView path) {
@@ -114,7 +151,7 @@ void ZnodeTree::remove(BytesView path) {
   CHECK(!entry.node.has_children());
   entry.is_there = false;
   entry.is_changed = true;
-  note(EventType::kDeleted, entry.node);
+  note(EventType::kDeleted, path, entry.node);
   ZnodeChildren& children = children_of_parent(path);
   CHECK(children.present > 0);
   --children.present;
@@ -123,7 +160,7 @@ void ZnodeTree::remove(BytesView path) {
   count(path, {-1, -static_cast<std::int64_t>(entry.node.znode.data.size())});
 }
 
-void ZnodeTree::set_data(BytesView path, BytesView data, std::int64_t time_ms) {
+const ZnodeTree::Node& ZnodeTree::set_data(BytesView path, BytesView data, std::int64_t time_ms) {
   Entry& entry = existing(path);
   Znode& znode = entry.node.znode;
   const auto before = static_cast<std::int64_t>(znode.data.size());
@@ -133,15 +170,17 @@ void ZnodeTree::set_data(BytesView path, BytesView data, std::int64_t time_ms) {
   znode.mtime_ms = time_ms;
   znode.touched = state_.stamp;
   entry.is_changed = true;
-  note(EventType::kDataChanged, entry.node);
+  note(EventType::kDataChanged, path, entry.node);
   count(canonical_path(path), {0, static_cast<std::int64_t>(data.size()) - before});
+  return entry.node;
 }
 
-void ZnodeTree::set_acl(BytesView path, Bytes acl) {
+const ZnodeTree::Node& ZnodeTree::set_acl(BytesView path, Bytes acl) {
   Entry& entry = existing(path);
   entry.node.znode.acl = std::move(acl);
   entry.node.znode.aversion = next(entry.node.znode.aversion);
   entry.is_changed = true;
+  return entry.node;
 }
 
 void ZnodeTree::import(BytesView path, const Znode& znode, std::int32_t created) {
@@ -151,7 +190,7 @@ void ZnodeTree::import(BytesView path, const Znode& znode, std::int32_t created)
   const bool was_there = entry.is_there;
   if (!was_there) {
     ++children_of_parent(path).present;
-    node = Node{Bytes(path), {}, std::nullopt};
+    node = Node{};
     entry.is_there = entry.is_new = true;
     entry.has_new_children = false;
   }
@@ -164,7 +203,7 @@ void ZnodeTree::import(BytesView path, const Znode& znode, std::int32_t created)
     node.children->created = created;
     entry.has_new_children = true;
   }
-  note(was_there ? EventType::kDataChanged : EventType::kCreated, node);
+  note(was_there ? EventType::kDataChanged : EventType::kCreated, path, node);
   const auto bytes_before = was_there ? static_cast<std::int64_t>(before.data.size()) : 0;
   const auto bytes = static_cast<std::int64_t>(znode.data.size());
   count(path, {was_there ? 0 : 1, bytes - bytes_before});
@@ -281,20 +320,8 @@ bool ZnodeTree::exceeds_quota(BytesView path, std::int64_t nodes, std::int64_t b
 void ZnodeTree::commit(Mvcc::Write& write) {
   CHECK(write.revision() == zxid_);
   for (const auto& [path, entry] : entries_) {
-    if (entry.is_changed) {
-      const auto key = znode_key(path);
-      CHECK(key.has_value());
-      write_node(write, entry, *key);
-    }
-    if (!entry.is_there) {
-      if (entry.had_children) write.erase(Keyspace::kZnodeChildren, KeyRange::one(path));
-      continue;
-    }
-    if (entry.has_new_children) {
-      write.put(Keyspace::kZnodeChildren, path, encode(*entry.node.children), 0);
-    } else if (entry.is_new && entry.had_children) {
-      write.erase(Keyspace::kZnodeChildren, KeyRange::one(path));
-    }
+    if (entry.is_changed) write_node(write, path, entry);
+    write_children(write, path, entry);
   }
   for (const auto& [path, is_there] : quotas_) {
     if (is_there) {
@@ -308,17 +335,30 @@ void ZnodeTree::commit(Mvcc::Write& write) {
   }
 }
 
-void ZnodeTree::write_node(Mvcc::Write& write, const Entry& entry, BytesView key) const {
-  const Node& node = entry.node;
+void ZnodeTree::write_node(Mvcc::Write& write, BytesView path, const Entry& entry) const {
+  CHECK(!entry.key.empty());
   if (!entry.is_there) {
-    if (entry.was_there) write.erase(Keyspace::kZnode, KeyRange::one(key));
-    if (entry.was_timed) write.erase(Keyspace::kZnodeTimed, KeyRange::one(node.path));
+    if (entry.was_there) write.erase(Keyspace::kZnode, entry.key, entry.place);
+    if (entry.was_timed) write.erase(Keyspace::kZnodeTimed, KeyRange::one(path));
     return;
   }
-  write.put(Keyspace::kZnode, key, encode(node.znode), node.znode.owner);
-  const bool timed = is_timed(node.znode);
-  if (timed && !entry.was_timed) write.put(Keyspace::kZnodeTimed, node.path, {}, 0);
-  if (!timed && entry.was_timed) write.erase(Keyspace::kZnodeTimed, KeyRange::one(node.path));
+  const Znode& znode = entry.node.znode;
+  const ZnodeNumbers numbers = encode_numbers(znode);
+  const BytesView pieces[] = {numbers.view(), znode.acl, znode.data};
+  write.put(Keyspace::kZnode, entry.key, pieces, znode.owner, entry.place);
+  const bool timed = is_timed(znode);
+  if (timed && !entry.was_timed) write.put(Keyspace::kZnodeTimed, path, {}, 0);
+  if (!timed && entry.was_timed) write.erase(Keyspace::kZnodeTimed, KeyRange::one(path));
+}
+
+void ZnodeTree::write_children(Mvcc::Write& write, BytesView path, const Entry& entry) const {
+  if (entry.is_there && entry.has_new_children) {
+    const auto bytes = encode(*entry.node.children);
+    const BytesView value = bytes.view();
+    write.put(Keyspace::kZnodeChildren, path, Pieces(&value, 1), 0, entry.place_of_children);
+  } else if (entry.had_children && (!entry.is_there || entry.is_new)) {
+    write.erase(Keyspace::kZnodeChildren, path, entry.place_of_children);
+  }
 }
 
 }  // namespace conclave::store

@@ -3,9 +3,12 @@
 // commit(): so an operation of several steps that fails half-way leaves no trace, and each key is
 // written once however often it changes on the way.
 //
-// Borrows: data and paths that it is given, and the store, stay as they are until commit().
+// Borrows: data that it is given, and the store, stay as they are until commit().
 
+#include <array>
+#include <cstddef>
 #include <map>
+#include <memory_resource>
 #include <optional>
 #include <vector>
 
@@ -17,7 +20,6 @@ namespace conclave::store {
 class ZnodeTree {
  public:
   struct Node {
-    Bytes path;
     Znode znode;
     std::optional<ZnodeChildren> children;  // nullopt: none yet
 
@@ -33,12 +35,13 @@ class ZnodeTree {
 
   // nullptr: there is no such node. Good until the next call of any but stat().
   const Node* find(BytesView path);
-  // REQUIRES of each: what it names is there, or not there for `create`.
-  void create(BytesView path, const Znode& znode);
+  // REQUIRES of each: what it names is there, or not there for `create`. A node that is returned is
+  // what has become of it, as good as find()'s.
+  const Node& create(BytesView path, Znode znode);
   void remove(BytesView path);
   // Of a TTL node, its time begins anew.
-  void set_data(BytesView path, BytesView data, std::int64_t time_ms);
-  void set_acl(BytesView path, Bytes acl);
+  const Node& set_data(BytesView path, BytesView data, std::int64_t time_ms);
+  const Node& set_acl(BytesView path, Bytes acl);
   // Creates the node if it is not there, or makes it this one, with this counter of children; its
   // parent's counter stays as it is.
   void import(BytesView path, const Znode& znode, std::int32_t created);
@@ -60,6 +63,10 @@ class ZnodeTree {
  private:
   struct Entry {
     Node node;
+    BytesView key;  // in Keyspace::kZnode; empty: there can be no such node
+    // Of the node and of its children, in their keyspaces.
+    KeyIndex::Place place;
+    KeyIndex::Place place_of_children;
     Bytes own_data;  // that node.znode.data is, if it is not borrowed
     bool is_there = false;
     bool was_there = false;  // in the store
@@ -70,11 +77,17 @@ class ZnodeTree {
     bool has_new_children = false;
   };
 
+  // By path.
+  using Entries = std::pmr::map<BytesView, Entry>;
+
+  std::span<char> room_for(std::size_t bytes);
   Entry& load(BytesView path);
+  void load(Entry& entry, BytesView path);
   Entry& existing(BytesView path);
   ZnodeChildren& children_of_parent(BytesView path);
-  void note(api::zk::EventType type, const Node& node);
-  void write_node(Mvcc::Write& write, const Entry& entry, BytesView key) const;
+  void note(api::zk::EventType type, BytesView path, const Node& node);
+  void write_node(Mvcc::Write& write, BytesView path, const Entry& entry) const;
+  void write_children(Mvcc::Write& write, BytesView path, const Entry& entry) const;
 
   struct Extent {
     std::int64_t nodes = 0;
@@ -89,7 +102,12 @@ class ZnodeTree {
 
   StoreState& state_;
   api::zk::Zxid zxid_;
-  std::map<Bytes, Entry, std::less<>> entries_;
+  // Most operations know two nodes, for which this is enough.
+  std::array<std::byte, 2048> nearby_;
+  std::pmr::monotonic_buffer_resource memory_{nearby_.data(), nearby_.size()};
+  Entries entries_{&memory_};  // and their paths and keys
+  // The two that were asked for last: a node and its parent, mostly. nullptr: none yet.
+  std::array<Entries::value_type*, 2> recent_ = {};
   std::vector<ZnodeChange> changes_;
   bool begins_quotas_ = false;
   bool has_begun_quota_ = false;

@@ -10,6 +10,7 @@
 #include "store/znode_acl.h"
 #include "store/znode_config.h"
 #include "store/znode_path.h"
+#include "store/znode_quota.h"
 #include "store/znode_tree.h"
 
 namespace conclave::store {
@@ -55,8 +56,8 @@ bool fits(std::int32_t wanted, std::int32_t version) {
 // One request's operations, over a tree that is written when all of them have worked.
 class Operations {
  public:
-  Operations(StoreState& state, const zk::WriteRequest& request, zk::Zxid zxid)
-      : state_(state), request_(request), tree_(state, zxid) {
+  Operations(StoreState& state, const zk::WriteRequest& request, zk::Zxid zxid, bool wants_answer)
+      : state_(state), request_(request), wants_answer_(wants_answer), tree_(state, zxid) {
     if (request.quotas != zk::Quotas::kNone) tree_.begin_quotas();
   }
 
@@ -65,21 +66,23 @@ class Operations {
     const auto split = split_path(op.path);
     const bool is_long = op.path.size() > limits::kMaxZnodePathBytes;
     if (!split || has_nul(op.path) || is_long) return Failed(Code::kBadArguments);
-    const auto acl = fix_acl(op.acl, request_.caller.ids);
+    auto acl = encode_fixed_acl(op.acl, request_.caller.ids);
     if (!acl) return Failed(Code::kInvalidAcl);
     const ZnodeTree::Node* parent = tree_.find(split->parent);
     if (parent == nullptr) return Failed(Code::kNoNode);
     if (!may(*parent, zk::kCreate)) return Failed(Code::kNoAuth);
     const bool is_ephemerals = parent->znode.is_ephemeral();
     const std::int32_t created = parent->children ? parent->children->created : 0;
-    const Bytes path = is_sequential(op.mode) ? sequential_path(op.path, created) : op.path;
+    const Bytes numbered = is_sequential(op.mode) ? sequential_path(op.path, created) : Bytes();
+    const BytesView path = is_sequential(op.mode) ? numbered : op.path;
     if (!is_valid_path(path)) return Failed(Code::kBadArguments);
     if (tree_.find(path) != nullptr) return Failed(Code::kNodeExists);
     if (is_ephemerals) return Failed(Code::kNoChildrenForEphemerals);
     if (!has_room(path, 1, op.data.size(), 0)) return Failed(Code::kQuotaExceeded);
     if (path_of_stats(path) && !tree_.may_begin_quota()) return Failed(Code::kBadArguments);
-    tree_.create(path, new_node(op, *acl));
-    return zk::Created{path, stat_of(path)};
+    const ZnodeTree::Node& node = tree_.create(path, new_node(op, *std::move(acl)));
+    if (!wants_answer_) return std::monostate{};
+    return zk::Created{Bytes(path), ZnodeTree::stat(node)};
   }
 
   OpOutcome operator()(const zk::Delete& op) {
@@ -114,19 +117,17 @@ class Operations {
     const bool is_fitting = fits(op.version, (*node)->znode.version);
     if (!has_room(op.path, 0, op.data.size(), before)) return Failed(Code::kQuotaExceeded);
     if (!is_fitting) return Failed(Code::kBadVersion);
-    tree_.set_data(op.path, op.data, request_.time_ms);
-    return zk::Changed{stat_of(op.path)};
+    return zk::Changed{ZnodeTree::stat(tree_.set_data(op.path, op.data, request_.time_ms))};
   }
 
   OpOutcome operator()(const zk::SetAcl& op) {
     if (!is_valid_path(op.path)) return Failed(Code::kBadArguments);
-    const auto acl = fix_acl(op.acl, request_.caller.ids);
+    auto acl = encode_fixed_acl(op.acl, request_.caller.ids);
     if (!acl) return Failed(Code::kInvalidAcl);
     const auto node = node_for(op.path, zk::kAdmin);
     if (!node) return Failed(node.error());
     if (!fits(op.version, (*node)->znode.aversion)) return Failed(Code::kBadVersion);
-    tree_.set_acl(op.path, encode_acl(*acl));
-    return zk::Changed{stat_of(op.path)};
+    return zk::Changed{ZnodeTree::stat(tree_.set_acl(op.path, *std::move(acl)))};
   }
 
   OpOutcome operator()(const zk::Check& op) {
@@ -150,12 +151,6 @@ class Operations {
     return !tree_.exceeds_quota(canonical_path(path), nodes, more);
   }
 
-  zk::Stat stat_of(BytesView path) {
-    const ZnodeTree::Node* node = tree_.find(path);
-    CHECK(node != nullptr);
-    return ZnodeTree::stat(*node);
-  }
-
   std::expected<const ZnodeTree::Node*, Code> node_for(BytesView path, std::int32_t permission) {
     if (!is_valid_path(path)) return Failed(Code::kBadArguments);
     const ZnodeTree::Node* node = tree_.find(path);
@@ -173,7 +168,7 @@ class Operations {
     return parent;
   }
 
-  Znode new_node(const zk::Create& op, const AclList& acl) const {
+  Znode new_node(const zk::Create& op, Bytes acl) const {
     Znode node;
     node.kind = kind_of(op.mode);
     node.czxid = node.mzxid = tree_.zxid();
@@ -183,13 +178,14 @@ class Operations {
       node.ttl_ms = op.ttl_ms;
       node.touched = state_.stamp;
     }
-    node.acl = encode_acl(acl);
+    node.acl = std::move(acl);
     node.data = op.data;
     return node;
   }
 
   StoreState& state_;
   const zk::WriteRequest& request_;
+  const bool wants_answer_;  // without it, what a create brings is left out
   ZnodeTree tree_;
 };
 
@@ -206,8 +202,8 @@ void tell(StoreState& state, ZnodeSessionChange change) {
 
 class Application {
  public:
-  Application(StoreState& state, const zk::WriteRequest& request)
-      : state_(state), request_(request) {}
+  Application(StoreState& state, const zk::WriteRequest& request, bool wants_answer)
+      : state_(state), request_(request), wants_answer_(wants_answer) {}
 
   api::Answer operator()(const zk::OpenSession& op) {
     if (state_.leases.contains(op.id)) return reply(Code::kSystemError);
@@ -253,7 +249,7 @@ class Application {
   api::Answer operator()(const zk::Multi& op) {
     if (const Code code = checked(); code != Code::kOk) return reply(code);
     Mvcc::Write write(state_.mvcc);
-    Operations operations(state_, request_, write.revision());
+    Operations operations(state_, request_, write.revision(), wants_answer_);
     zk::Results results;
     Code failed = Code::kOk;
     for (const zk::Operation& each : op.operations) {
@@ -281,10 +277,11 @@ class Application {
   api::Answer operator()(const Op& op) {
     if (const Code code = checked(); code != Code::kOk) return reply(code);
     Mvcc::Write write(state_.mvcc);
-    Operations operations(state_, request_, write.revision());
+    Operations operations(state_, request_, write.revision(), wants_answer_);
     auto outcome = operations(op);
     if (!outcome) return reply(outcome.error());
     operations.commit(write);
+    if (!wants_answer_) return reply(Code::kOk);
     return reply(Code::kOk, std::visit(ToReply{}, *std::move(outcome)));
   }
 
@@ -301,6 +298,7 @@ class Application {
 
   StoreState& state_;
   const zk::WriteRequest& request_;
+  const bool wants_answer_;
 };
 
 // Of a session's record: looked at with each request.
@@ -336,12 +334,12 @@ void found_tree(Mvcc& mvcc, Mvcc::Write& write) {
   node.acl = encode_acl({{zk::kRead, {"world", "anyone"}}});
   node.aversion = -1;
   put("/zookeeper/config");
-  write.put(Keyspace::kZnodeChildren, "/", encode(ZnodeChildren{.present = 1}), 0);
-  write.put(Keyspace::kZnodeChildren, "/zookeeper", encode(ZnodeChildren{.present = 2}), 0);
+  write.put(Keyspace::kZnodeChildren, "/", encode(ZnodeChildren{.present = 1}).view(), 0);
+  write.put(Keyspace::kZnodeChildren, "/zookeeper", encode(ZnodeChildren{.present = 2}).view(), 0);
 }
 
-api::Answer apply(StoreState& state, const zk::WriteRequest& request) {
-  return std::visit(Application(state, request), request.op);
+api::Answer apply(StoreState& state, const zk::WriteRequest& request, bool wants_answer) {
+  return std::visit(Application(state, request, wants_answer), request.op);
 }
 
 void touch(StoreState& state, const TouchSessions& touched) {

@@ -16,8 +16,9 @@ inline constexpr std::int64_t kMaxZnodeTtlMs = (std::int64_t{1} << 40) - 1;
 
 // The nodes that are there from the beginning, with ZooKeeper's numbers, if they are not.
 void found_tree(Mvcc& mvcc, Mvcc::Write& write);
-// api::zk::Reply; kTooManyRequests if there are too many sessions.
-api::Answer apply(StoreState& state, const api::zk::WriteRequest& request);
+// api::zk::Reply; kTooManyRequests if there are too many sessions. If nobody `wants_answer` the
+// reply may lack what it brings.
+api::Answer apply(StoreState& state, const api::zk::WriteRequest& request, bool wants_answer);
 // Sessions that are there, and not over, have all of their time again.
 void touch(StoreState& state, const TouchSessions& touched);
 // Deletes those of the nodes that are to go: containers that had children and have none, TTL nodes

@@ -33,11 +33,9 @@ void encode(Encoder& out, const zk::Id& id) {
   out.bytes(id.id);
 }
 
-zk::Id decode_id(Decoder& in) {
-  zk::Id id;
+void decode_id(Decoder& in, zk::Id& id) {
   id.scheme = in.bytes();
   id.id = in.bytes();
-  return id;
 }
 
 void encode(Encoder& out, const std::vector<zk::Acl>& acl) {
@@ -48,14 +46,13 @@ void encode(Encoder& out, const std::vector<zk::Acl>& acl) {
   }
 }
 
-std::vector<zk::Acl> decode_acl(Decoder& in) {
-  std::vector<zk::Acl> acl;
+void decode_acl(Decoder& in, std::vector<zk::Acl>& acl) {
   const std::size_t count = in.count();
   for (std::size_t i = 0; i < count && in.ok(); ++i) {
-    const std::int32_t permissions = decode_int(in);
-    acl.push_back({permissions, decode_id(in)});
+    zk::Acl& each = acl.emplace_back();
+    each.permissions = decode_int(in);
+    decode_id(in, each.id);
   }
-  return acl;
 }
 
 struct OpEncoder {
@@ -118,48 +115,40 @@ struct OpEncoder {
   Encoder& out;
 };
 
-zk::Create decode_create(Decoder& in) {
-  zk::Create op;
+// Operations are decoded where they are to stay.
+void decode(Decoder& in, zk::Create& op) {
   op.path = in.bytes();
   op.data = in.bytes();
-  op.acl = decode_acl(in);
+  decode_acl(in, op.acl);
   op.mode = in.enumerator(zk::Mode::kNone);
   op.ttl_ms = in.number();
-  return op;
 }
 
-zk::Delete decode_delete(Decoder& in) {
-  zk::Delete op;
+void decode(Decoder& in, zk::Delete& op) {
   op.path = in.bytes();
   op.version = decode_int(in);
-  return op;
 }
 
-zk::SetData decode_set_data(Decoder& in) {
-  zk::SetData op;
+void decode(Decoder& in, zk::DeleteContainer& op) { op.path = in.bytes(); }
+
+void decode(Decoder& in, zk::SetData& op) {
   op.path = in.bytes();
   op.data = in.bytes();
   op.version = decode_int(in);
-  return op;
 }
 
-zk::SetAcl decode_set_acl(Decoder& in) {
-  zk::SetAcl op;
+void decode(Decoder& in, zk::SetAcl& op) {
   op.path = in.bytes();
-  op.acl = decode_acl(in);
+  decode_acl(in, op.acl);
   op.version = decode_int(in);
-  return op;
 }
 
-zk::Check decode_check(Decoder& in) {
-  zk::Check op;
+void decode(Decoder& in, zk::Check& op) {
   op.path = in.bytes();
   op.version = decode_int(in);
-  return op;
 }
 
-zk::OpenSession decode_open(Decoder& in) {
-  zk::OpenSession op;
+void decode(Decoder& in, zk::OpenSession& op) {
   op.timeout_ms = in.number();
   op.ttl_s = in.number();
   op.id = in.number();
@@ -167,67 +156,63 @@ zk::OpenSession decode_open(Decoder& in) {
   const bool is_sane = op.timeout_ms > 0 && op.ttl_s > 0 && op.ttl_s <= kMaxLeaseTtlSeconds &&
                        op.id != 0 && op.password.size() == zk::kPasswordBytes;
   if (!is_sane) in.fail();
-  return op;
 }
 
-zk::Reconnect decode_reconnect(Decoder& in) {
-  zk::Reconnect op;
+void decode(Decoder& in, zk::Reconnect& op) {
   op.id = in.number();
   op.password = in.bytes();
   op.last_zxid = in.number();
   if (op.password.size() != zk::kPasswordBytes) in.fail();
-  return op;
 }
 
-zk::Operation decode_operation(Decoder& in) {
+void decode(Decoder&, zk::CloseSession&) {}
+
+void decode_operation(Decoder& in, zk::Operation& op) {
   switch (in.enumerator(OpKind::kCloseSession)) {
     case OpKind::kCreate:
-      return decode_create(in);
+      return decode(in, op.emplace<zk::Create>());
     case OpKind::kDelete:
-      return decode_delete(in);
+      return decode(in, op.emplace<zk::Delete>());
     case OpKind::kSetData:
-      return decode_set_data(in);
+      return decode(in, op.emplace<zk::SetData>());
     case OpKind::kCheck:
-      return decode_check(in);
+      return decode(in, op.emplace<zk::Check>());
     default:
       in.fail();
-      return {};
   }
 }
 
-zk::Multi decode_multi(Decoder& in) {
-  zk::Multi op;
+void decode(Decoder& in, zk::Multi& op) {
   const std::size_t count = in.count();
   if (count > limits::kMaxZnodeOperations) in.fail();
-  for (std::size_t i = 0; i < count && in.ok(); ++i) op.operations.push_back(decode_operation(in));
-  return op;
+  for (std::size_t i = 0; i < count && in.ok(); ++i) {
+    decode_operation(in, op.operations.emplace_back());
+  }
 }
 
-Op decode_op(Decoder& in) {
+void decode_op(Decoder& in, Op& op) {
   switch (in.enumerator(OpKind::kCloseSession)) {
     case OpKind::kCreate:
-      return decode_create(in);
+      return decode(in, op.emplace<zk::Create>());
     case OpKind::kDelete:
-      return decode_delete(in);
+      return decode(in, op.emplace<zk::Delete>());
     case OpKind::kDeleteContainer:
-      return zk::DeleteContainer{Bytes(in.bytes())};
+      return decode(in, op.emplace<zk::DeleteContainer>());
     case OpKind::kSetData:
-      return decode_set_data(in);
+      return decode(in, op.emplace<zk::SetData>());
     case OpKind::kSetAcl:
-      return decode_set_acl(in);
+      return decode(in, op.emplace<zk::SetAcl>());
     case OpKind::kCheck:
-      return decode_check(in);
+      return decode(in, op.emplace<zk::Check>());
     case OpKind::kMulti:
-      return decode_multi(in);
+      return decode(in, op.emplace<zk::Multi>());
     case OpKind::kOpenSession:
-      return decode_open(in);
+      return decode(in, op.emplace<zk::OpenSession>());
     case OpKind::kReconnect:
-      return decode_reconnect(in);
+      return decode(in, op.emplace<zk::Reconnect>());
     case OpKind::kCloseSession:
-      return zk::CloseSession{};
+      return decode(in, op.emplace<zk::CloseSession>());
   }
-  in.fail();
-  return {};
 }
 
 void encode(Encoder& out, const zk::TreeNode& node) {
@@ -245,7 +230,7 @@ zk::TreeNode decode_tree_node(Decoder& in) {
   zk::TreeNode node;
   node.path = in.bytes();
   node.data = in.bytes();
-  node.acl = decode_acl(in);
+  decode_acl(in, node.acl);
   node.ctime_ms = in.number();
   node.mtime_ms = in.number();
   node.version = decode_int(in);
@@ -290,12 +275,13 @@ void encode(Encoder& out, const zk::WriteRequest& request) {
   std::visit(OpEncoder{out}, request.op);
 }
 
-zk::WriteRequest decode_zookeeper(Decoder& in, bool has_quotas) {
-  zk::WriteRequest request;
+void decode_zookeeper(Decoder& in, bool has_quotas, zk::WriteRequest& request) {
   request.caller.session = in.number();
   request.caller.generation = in.varint();
   const std::size_t ids = in.count();
-  for (std::size_t i = 0; i < ids && in.ok(); ++i) request.caller.ids.push_back(decode_id(in));
+  for (std::size_t i = 0; i < ids && in.ok(); ++i) {
+    decode_id(in, request.caller.ids.emplace_back());
+  }
   if (!is_bounded(request.caller)) in.fail();
   request.time_ms = in.number();
   if (request.time_ms < 0 || request.time_ms > limits::kMaxZnodeTimeMs) in.fail();
@@ -303,8 +289,7 @@ zk::WriteRequest decode_zookeeper(Decoder& in, bool has_quotas) {
     request.quotas = in.enumerator(zk::Quotas::kEnforced);
     if (request.quotas == zk::Quotas::kNone) in.fail();
   }
-  request.op = decode_op(in);
-  return request;
+  decode_op(in, request.op);
 }
 
 void encode(Encoder& out, const zk::ImportRequest& request) {

@@ -9,8 +9,8 @@ namespace conclave::store {
 // REQUIRES: what the member has to draw was drawn.
 void encode(Encoder& out, const api::zk::WriteRequest& request);
 // Accepts exactly what encode() writes, of a request whose `quotas` are not kNone if `has_quotas`;
-// fails the decoder otherwise.
-api::zk::WriteRequest decode_zookeeper(Decoder& in, bool has_quotas);
+// fails the decoder otherwise. REQUIRES: `request` is as new.
+void decode_zookeeper(Decoder& in, bool has_quotas, api::zk::WriteRequest& request);
 void encode(Encoder& out, const api::zk::ImportRequest& request);
 api::zk::ImportRequest decode_import(Decoder& in);
 // Whether what the client has proved to be is within its limits.

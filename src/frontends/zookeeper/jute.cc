@@ -1,5 +1,8 @@
 #include "frontends/zookeeper/jute.h"
 
+#include <bit>
+#include <cstring>
+
 #include "base/check.h"
 
 namespace conclave::zookeeper {
@@ -7,20 +10,23 @@ namespace {
 
 constexpr std::int32_t kNull = -1;
 
+static_assert(std::endian::native == std::endian::little);
+
+// Of no bytes, 0.
 template <class Unsigned>
 Unsigned from_big_endian(BytesView bytes) {
   Unsigned value = 0;
-  for (const char byte : bytes) {
-    value = static_cast<Unsigned>(value << 8 | static_cast<unsigned char>(byte));
-  }
-  return value;
+  if (bytes.size() != sizeof(value)) return value;
+  std::memcpy(&value, bytes.data(), sizeof(value));
+  return std::byteswap(value);
 }
 
 template <class Unsigned>
 void append_big_endian(Unsigned value, Bytes& out) {
-  for (int shift = 8 * (sizeof(Unsigned) - 1); shift >= 0; shift -= 8) {
-    out.push_back(static_cast<char>(value >> shift & 0xff));
-  }
+  value = std::byteswap(value);
+  char bytes[sizeof(value)];
+  std::memcpy(bytes, &value, sizeof(value));
+  out.append(bytes, sizeof(value));
 }
 
 }  // namespace

@@ -20,6 +20,8 @@ namespace zk = api::zk;
 
 constexpr char kTlsHandshake = 0x16;
 constexpr std::size_t kLengthBytes = 4;
+// That come in one piece, of a client that does not wait for each.
+constexpr std::size_t kUsualCalls = 8;
 
 // "1.2.3.4:5", "[::1]:5" and "[::ffff:1.2.3.4]:5" without the port.
 std::string host_of(const std::string& peer) {
@@ -385,18 +387,20 @@ class ZooKeeperSession final : public api::Session {
       if ((next.is_write ? reads_ : writes_) > 0) return;
       ++(next.is_write ? writes_ : reads_);
       zk::Caller caller{caller_.session, caller_.generation, std::move(next.ids)};
-      api::Request request{.body = {}, .id = {}, .timeout_ms = {}};
+      if (effects.calls.empty()) effects.calls.reserve(kUsualCalls);
+      Effects::Call& call = effects.calls.emplace_back();
+      call.id = next.call;
       if (auto* write = std::get_if<Write>(&next.request.what)) {
-        zk::WriteRequest body{
-            .caller = std::move(caller), .time_ms = 0, .op = std::move(*write), .quotas = {}};
+        auto& body = call.request.body.emplace<zk::WriteRequest>();
+        body.caller = std::move(caller);
+        body.op = std::move(*write);
         if (options_.enforce_quotas && zk::may_grow(body)) body.quotas = zk::Quotas::kEnforced;
-        request.body = std::move(body);
       } else {
-        request.body = zk::ReadRequest{.caller = std::move(caller),
-                                       .local = options_.local_reads && !is_sync(next.request),
-                                       .op = std::move(std::get<Read>(next.request.what))};
+        auto& body = call.request.body.emplace<zk::ReadRequest>();
+        body.caller = std::move(caller);
+        body.local = options_.local_reads && !is_sync(next.request);
+        body.op = std::move(std::get<Read>(next.request.what));
       }
-      effects.calls.push_back({next.call, std::move(request)});
     }
   }
 
