@@ -44,6 +44,13 @@ std::size_t bytes_in_log(const consensus::Entry& entry) {
   return is_stamp ? kBlockBytes : entry.data.size();
 }
 
+// Of the members: answered when the new ones alone decide.
+bool is_change_done(const api::Answer& answer) {
+  if (std::holds_alternative<api::MemberChangeResponse>(answer)) return true;
+  const auto* reply = std::get_if<api::zk::Reply>(&answer);
+  return reply != nullptr && std::holds_alternative<api::zk::Configured>(reply->result);
+}
+
 // Distinct for every member and every run: the incarnation is random.
 ReadId first_read_id(const Options& options, std::uint64_t incarnation) {
   return ReadId{(options.self.value ^ incarnation) << 20 | 1};
@@ -245,7 +252,7 @@ bool Group::apply_commands(const consensus::Entry& entry) {
     }
     ++counters_.writes_applied;
     writes_.charge(flow_of(*client), cost_of(outcome.response.answer));
-    if (std::holds_alternative<api::MemberChangeResponse>(outcome.response.answer)) {
+    if (is_change_done(outcome.response.answer)) {
       answer_when_settled(*client, std::move(outcome.response));
     } else {
       note_session(*client, outcome.response.answer);
@@ -351,6 +358,7 @@ void Group::propose_writes() {
     changes_.clear();
     return forward_writes();
   }
+  if (is_held_for_change_) return;
   while (propose_own() || propose_forwarded()) {
   }
 }
