@@ -380,7 +380,10 @@ bool Group::propose_own() {
   store::BatchEncoder batch;
   for (const Writes::Sent& write : writes_.take_unsent(epoch, limits::kMaxEntryBytes)) {
     if (store::is_member_change(write.command)) {
-      hold_change(write.command);
+      const std::optional<Bytes> refused = hold_change(write.command);
+      if (!refused) continue;
+      calls.push_back(write.call);
+      batch.add(*refused);
       continue;
     }
     calls.push_back(write.call);
@@ -497,10 +500,10 @@ ForwardReceiver::Outcome Group::take_forward(const peer::v1::Forward& forward) {
   if (forwarded_bytes_ + frame.bytes > limits::kMaxInflightWriteBytes) return Outcome::kBusy;
   for (const Bytes& command : forward.commands()) {
     if (!store::is_valid_command(command)) continue;
-    if (store::is_member_change(command)) {
-      hold_change(command);
-    } else {
+    if (!store::is_member_change(command)) {
       frame.commands.push_back(command);
+    } else if (std::optional<Bytes> refused = hold_change(command)) {
+      frame.commands.push_back(*std::move(refused));
     }
   }
   forwarded_bytes_ += frame.bytes;

@@ -285,10 +285,12 @@ class Group {
   bool is_settled() const;
   void follow_members();
   void found_members();
-  void hold_change(BytesView command);
+  std::optional<Bytes> hold_change(BytesView command);
   store::MemberChange::Verdict judge(const store::MemberChange& change) const;
   store::MemberChange::Verdict judge(const std::vector<store::ReconfigStep>& steps) const;
-  store::Reconfigure judge(const api::zk::ReconfigRequest& asked) const;
+  std::optional<store::Reconfigure::Refused> refused_at_once(const store::Reconfigure& asked) const;
+  store::Reconfigure judge(const store::Reconfigure& asked) const;
+  bool knows_all_before() const;
   std::optional<Bytes> judged(const store::AskedChange& asked) const;
   bool leaves_witnesses_alone(const store::MemberChange& change) const;
   store::MemberChange::Verdict judge_add(const store::MemberChange& change) const;

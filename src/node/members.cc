@@ -235,9 +235,22 @@ void Group::found_members() {
   submit_internal(store::encode_command(origin, found));
 }
 
-void Group::hold_change(BytesView command) {
-  if (changes_.size() >= limits::kMaxWaitingChanges) return;  // its client times out
-  changes_.push_back({engine_.epoch(), shared_.clock.now(), Bytes(command)});
+// What is wrong with a reconfig as things are does not take a place among the changes: it comes
+// back refused, to go into the log as other writes do.
+std::optional<Bytes> Group::hold_change(BytesView command) {
+  const auto asked = store::decode_member_change(command);
+  CHECK(asked.has_value());
+  const auto* several = std::get_if<store::Reconfigure>(&asked->change);
+  if (several != nullptr && knows_all_before()) {
+    if (const auto refused = refused_at_once(*several)) {
+      return store::encode_command(asked->origin, store::Reconfigure{*refused});
+    }
+  }
+  // Beyond that its client times out.
+  if (changes_.size() < limits::kMaxWaitingChanges) {
+    changes_.push_back({engine_.epoch(), shared_.clock.now(), Bytes(command)});
+  }
+  return std::nullopt;
 }
 
 // One change at a time: the next one is judged when the last is over.
@@ -269,8 +282,8 @@ void Group::propose_change() {
 // With the leader's verdict; nullopt: its time has not come.
 std::optional<Bytes> Group::judged(const store::AskedChange& asked) const {
   if (const auto* several = std::get_if<store::Reconfigure>(&asked.change)) {
-    const auto* request = std::get_if<api::zk::ReconfigRequest>(&several->stage);
-    const store::Reconfigure verdict = request == nullptr ? *several : judge(*request);
+    if (!knows_all_before()) return std::nullopt;
+    const store::Reconfigure verdict = judge(*several);
     const auto* granted = std::get_if<store::Reconfigure::Granted>(&verdict.stage);
     const bool is_early = granted != nullptr && engine_.status().last != store_.applied_index();
     if (is_early) return std::nullopt;

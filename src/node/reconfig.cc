@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "node/group.h"
 
@@ -62,10 +63,28 @@ void Group::reconfigure(ClientCall client, const api::Request& request) {
   want_turn();
 }
 
+// A new leader may have yet to apply what was acknowledged before: rights that were given, the
+// version that a client has read.
+bool Group::knows_all_before() const {
+  return engine_.is_leader() && store_.applied_epoch() == engine_.epoch();
+}
+
+// What is wrong with it by what is applied, whoever is there.
+std::optional<store::Reconfigure::Refused> Group::refused_at_once(
+    const store::Reconfigure& asked) const {
+  const auto* request = std::get_if<zk::ReconfigRequest>(&asked.stage);
+  // Nobody grants but the leader.
+  if (request == nullptr) return store::Reconfigure::Refused{zk::Code::kReconfigInProgress};
+  const auto steps = store_.plan(*request);
+  if (steps) return std::nullopt;
+  return store::Reconfigure::Refused{steps.error()};
+}
+
 // At the leader, by what it has applied.
-store::Reconfigure Group::judge(const zk::ReconfigRequest& asked) const {
-  auto steps = store_.plan(asked);
-  if (!steps) return {store::Reconfigure::Refused{steps.error()}};
+store::Reconfigure Group::judge(const store::Reconfigure& asked) const {
+  if (const auto refused = refused_at_once(asked)) return {*refused};
+  auto steps = store_.plan(std::get<zk::ReconfigRequest>(asked.stage));
+  CHECK(steps.has_value());
   if (!engine_.may_add(added_by(*steps))) {
     LOG(kWarn, "reconfig refused: members of these ids cannot be told apart, choose others");
     return {store::Reconfigure::Refused{zk::Code::kBadArguments}};

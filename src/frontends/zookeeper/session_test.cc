@@ -296,7 +296,7 @@ TEST_F(ZooKeeperSessionTest, AReconfigIsAskedForAlone) {
           set_packet(4, "/a") + get_packet(5, "/a"));
   ASSERT_EQ(effects_.calls.size(), 1);
   answer(take_call(), zk::Changed{});
-  for (const std::uint64_t leaves : {3, 4}) {
+  for (const std::uint64_t leaves : {3u, 4u}) {
     ASSERT_EQ(effects_.calls.size(), 1);
     const auto call = take_call();
     const auto& asked = std::get<zk::ReconfigRequest>(call.request.body);
