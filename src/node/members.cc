@@ -9,7 +9,8 @@
 //
 // The leader looks at each change before it enters the log, one at a time, and writes its verdict
 // into the command: what it knows (who is reachable, how far a learner is behind) the store cannot
-// know. A refusal goes through the log as well, and so finds its client.
+// know. A refusal goes through the log as well, and so finds its client. Of several changes at once
+// more has to be looked at (reconfig.cc).
 
 #include <algorithm>
 #include <set>
