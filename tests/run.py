@@ -30,6 +30,7 @@ TESTS = [
     'zookeeper_test.py',
     'zookeeper_differential_test.py',
     'zookeeper_clients_test.py',
+    'zookeeper_reconfig_test.py',
     'zookeeper_import_test.py',
     'zookeeper_admin_test.py',
     'differential_test.py',

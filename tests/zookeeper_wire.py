@@ -5,6 +5,7 @@ A result is a Reply: xid, zxid, err, and what the answer's body says, decoded by
 """
 
 import dataclasses
+import os
 import shutil
 import socket
 import struct
@@ -452,6 +453,77 @@ class Server:
 
     def __enter__(self):
         return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+class Ensemble:
+    """Three real ZooKeepers that take part in one ensemble, with reconfig."""
+
+    def __init__(self, properties=()):
+        self.directory = tempfile.mkdtemp(prefix='conclave-zookeeper-')
+        self.properties = list(properties)
+        self.ports = {number: [harness.free_port() for _ in range(3)] for number in (1, 2, 3)}
+        self.processes = {}
+
+    def line(self, number):
+        """What its configuration says of the server of this number."""
+        peer, election, client = self.ports[number]
+        return f'127.0.0.1:{peer}:{election}:participant;127.0.0.1:{client}'
+
+    def address(self, number=1):
+        return '127.0.0.1', self.ports[number][2]
+
+    def start(self):
+        for number in self.ports:
+            self._write_settings(number)
+            command = [shutil.which('java'), '-Xmx256m', '-cp', CLASSES]
+            command += [f'-D{each}' for each in self.properties]
+            command += ['org.apache.zookeeper.server.quorum.QuorumPeerMain']
+            command += [f'{self.directory}/{number}/zoo.cfg']
+            with open(f'{self.directory}/{number}/log', 'ab') as log:
+                self.processes[number] = harness.spawn(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory
+                )
+        for number in self.ports:
+            harness.wait_until(
+                lambda number=number: four_letters(self.address(number), 'isro') == 'rw',
+                60,
+                'an ensemble of ZooKeeper to start',
+            )
+        return self
+
+    def _write_settings(self, number):
+        data = f'{self.directory}/{number}/data'
+        os.makedirs(data)
+        with open(f'{data}/myid', 'w', encoding='ascii') as myid:
+            myid.write(str(number))
+        settings = [
+            f'dataDir={data}',
+            'tickTime=2000',
+            'initLimit=10',
+            'syncLimit=5',
+            'admin.enableServer=false',
+            'reconfigEnabled=true',
+            '4lw.commands.whitelist=*',
+            *(f'server.{each}={self.line(each)}' for each in self.ports),
+        ]
+        with open(f'{self.directory}/{number}/zoo.cfg', 'w', encoding='ascii') as config:
+            config.write('\n'.join(settings) + '\n')
+
+    def stop(self):
+        for process in self.processes.values():
+            process.kill()
+            harness.reap(process)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(self, *_):
         self.stop()

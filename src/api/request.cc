@@ -9,8 +9,7 @@ namespace zk {
 bool may_grow(const WriteRequest& write) {
   const auto grows = [](const auto& op) {
     using Op = std::decay_t<decltype(op)>;
-    return std::is_same_v<Op, Create> || std::is_same_v<Op, SetData> ||
-           std::is_same_v<Op, SetAcl>;
+    return std::is_same_v<Op, Create> || std::is_same_v<Op, SetData> || std::is_same_v<Op, SetAcl>;
   };
   if (const auto* multi = std::get_if<Multi>(&write.op)) {
     return std::ranges::any_of(multi->operations,
@@ -134,6 +133,7 @@ struct Router {
   }
   Route operator()(const zk::PingRequest&) const { return Route::kPing; }
   Route operator()(const zk::ImportRequest&) const { return Route::kWrite; }
+  Route operator()(const zk::ReconfigRequest&) const { return Route::kMemberChange; }
   Route operator()(const zk::ExportRequest&) const { return Route::kLinearizableRead; }
 
   static Route lock_or_write(bool wait) { return wait ? Route::kLock : Route::kWrite; }
@@ -177,7 +177,8 @@ bool asks_who(const Body& body) {
                        std::holds_alternative<SnapshotPieceRequest>(body) ||
                        std::holds_alternative<zk::WriteRequest>(body) ||
                        std::holds_alternative<zk::ReadRequest>(body) ||
-                       std::holds_alternative<zk::PingRequest>(body);
+                       std::holds_alternative<zk::PingRequest>(body) ||
+                       std::holds_alternative<zk::ReconfigRequest>(body);
   return !is_open;
 }
 

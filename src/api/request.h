@@ -122,7 +122,8 @@ using Body =
                  DefragmentRequest, SnapshotRequest, SnapshotPieceRequest, LockRequest,
                  CampaignRequest, ProclaimRequest, ResignRequest, LeaderRequest, AuthRequest,
                  AcquireRequest, ReleaseRequest, EnterRequest, LeaveRequest, zk::WriteRequest,
-                 zk::ReadRequest, zk::PingRequest, zk::ImportRequest, zk::ExportRequest>;
+                 zk::ReadRequest, zk::PingRequest, zk::ImportRequest, zk::ExportRequest,
+                 zk::ReconfigRequest>;
 
 struct Request {
   Body body;

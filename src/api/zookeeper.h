@@ -24,6 +24,7 @@
 
 #include "api/kv.h"
 #include "base/bytes.h"
+#include "base/ids.h"
 
 namespace conclave::api::zk {
 
@@ -41,6 +42,8 @@ enum class Code : std::int32_t {
   kMarshallingError = -5,
   kUnimplemented = -6,
   kBadArguments = -8,
+  kNewConfigNoQuorum = -13,
+  kReconfigInProgress = -14,
   kNoNode = -101,
   kNoAuth = -102,
   kBadVersion = -103,
@@ -52,6 +55,7 @@ enum class Code : std::int32_t {
   kAuthFailed = -115,
   kSessionMoved = -118,
   kNoWatcher = -121,
+  kReconfigDisabled = -123,
   kQuotaExceeded = -125,  // of a path; or no space: in the store (what does not grow it is taken)
                           // or on the disk
 };
@@ -222,6 +226,37 @@ struct PingRequest {
   Caller caller;
 };
 
+// --- who the members are ------------------------------------------------------------
+
+// A member as reconfig names it. An observer is a learner.
+struct Server {
+  NodeId id;
+  std::string peer;  // "host:port"; where the other members reach it
+  bool is_observer = false;
+  std::string client;  // "host:port"; empty: not said
+
+  bool operator==(const Server&) const = default;
+};
+
+// A change of the members, all or nothing. Answered, by zk::Reply with Configured, when the new
+// members alone decide; an api::Error if that is not known in time. Who is there already keeps its
+// place: another peer address is where it is reached from now on, and an observer becomes a voter.
+// kSessionExpired, kSessionMoved; kBadVersion: `from` is another; kBadArguments: no such change
+// (a voter as an observer, another client address than the member itself tells, an address of
+// another member, an id that is 0 or was removed); kNoAuth: the caller has no right to write
+// /zookeeper/config; kNewConfigNoQuorum: too few of the voters would be there, or a learner is too
+// far behind; kReconfigInProgress: ask again.
+struct ReconfigRequest {
+  Caller caller;
+  Zxid from = kAnyConfig;       // the version of /zookeeper/config that it is to replace
+  bool is_whole = false;        // nobody stays but `joining`
+  std::vector<NodeId> leaving;  // who is not there is no mistake
+  std::vector<Server> joining;  // each id once
+
+  static constexpr Zxid kAnyConfig = -1;
+  bool operator==(const ReconfigRequest&) const = default;
+};
+
 // --- the tree as a whole, for `conclave import zookeeper` ----------------------------
 
 // A node that is not ephemeral: all of it but its zxids.
@@ -359,6 +394,13 @@ struct Data {
 
   bool operator==(const Data&) const = default;
 };
+// ReconfigRequest: /zookeeper/config after it.
+struct Configured {
+  Bytes data;
+  Stat stat;
+
+  bool operator==(const Configured&) const = default;
+};
 // GetAcl. As in ZooKeeper, who may not administer the node gets "x" in place of the passwords of
 // digest ids.
 struct Acls {
@@ -453,7 +495,7 @@ struct Reply {
   Code code = Code::kOk;
   Zxid zxid = 0;
   std::variant<std::monostate, Created, Changed, Data, Acls, Names, Count, Session, Results, Counts,
-               SessionDump, WatchDump, Tree>
+               SessionDump, WatchDump, Tree, Configured>
       result;
 
   bool operator==(const Reply&) const = default;

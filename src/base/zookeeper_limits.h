@@ -30,6 +30,11 @@ inline constexpr std::size_t kExportedZnodeBytes = 1 * kMiB;
 // Of a znode's times, imported or of a write: some 8,900 years, so that what is added to them stays
 // in range. A write with another is no command: part of what the log means.
 inline constexpr std::int64_t kMaxZnodeTimeMs = std::int64_t{1} << 48;
+// Servers that one reconfig may name, those that leave and those that join. Part of what the log
+// means, like the next one.
+inline constexpr std::size_t kMaxReconfiguredServers = 256;
+// Of an address that it names.
+inline constexpr std::size_t kMaxServerAddressBytes = 512;
 // What an empty buffer may keep of the memory that it once needed.
 inline constexpr std::size_t kKeptZooKeeperInputBytes = 64 * kKiB;
 

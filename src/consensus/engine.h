@@ -64,7 +64,7 @@ struct EngineStatus {
   Epoch epoch;
   LogIndex commit;
   LogIndex first;  // first index still in the engine's log
-  LogIndex last;
+  LogIndex last;   // of the log; at a leader of all that it has proposed: the next one comes behind
   std::vector<PeerStatus> peers;  // the leader's view; empty elsewhere
 };
 

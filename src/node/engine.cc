@@ -1,5 +1,6 @@
 #include "node/engine.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "paxos/ballot.h"
@@ -119,10 +120,12 @@ const consensus::Membership& Engine::membership() const {
       [](const auto& engine) -> const auto& { return engine.membership(); }, engine_);
 }
 
-bool Engine::may_add(NodeId id) const {
+bool Engine::may_add(const std::vector<NodeId>& ids) const {
   consensus::Membership with = consensus::Membership::of_majority(membership().all());
-  if (with.contains(id)) return false;
-  with.learners.push_back(id);
+  for (const NodeId id : ids) {
+    if (with.contains(id)) return false;
+    with.learners.insert(std::ranges::lower_bound(with.learners, id), id);
+  }
   return raft() != nullptr || paxos::seats_are_distinct(with);
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "consensus/engine.h"
 #include "node/options.h"
@@ -46,8 +47,10 @@ class Engine {
   NodeId leader() const;  // none if unknown
   Epoch epoch() const;
 
-  // Whether somebody of this id can be told apart from everybody there is.
-  bool may_add(NodeId id) const;
+  // Whether somebody of this id can be told apart from everybody there is; several, also from each
+  // other.
+  bool may_add(NodeId id) const { return may_add(std::vector<NodeId>{id}); }
+  bool may_add(const std::vector<NodeId>& ids) const;
 
   // For checks that know what an engine looks like inside; nullptr if it is another one.
   const raft::Raft* raft() const { return std::get_if<raft::Raft>(&engine_); }

@@ -29,6 +29,25 @@ TEST(Engine, IsTheOneThatWasChosen) {
   EXPECT_NE(paxos.paxos(), nullptr);
 }
 
+TEST(Engine, WhoCannotBeToldApartFromAnotherIsNotAdded) {
+  const consensus::SnapshotMeta start{
+      .index = {}, .epoch = {}, .membership = Membership::of_majority({NodeId{1}})};
+  consensus::EngineConfig config;
+  config.self = NodeId{1};
+  const Engine raft(Consensus::kRaft, config, {{}, start, {}}, 1);
+  const Engine paxos(Consensus::kPaxos, config, {{}, start, {}}, 1);
+  const NodeId like_one{1 << 24};
+  const std::vector<NodeId> alike{NodeId{2}, NodeId{2 << 24}};
+  EXPECT_TRUE(raft.may_add(like_one));
+  EXPECT_FALSE(paxos.may_add(like_one));
+  EXPECT_TRUE(raft.may_add(alike));
+  EXPECT_TRUE(paxos.may_add(alike[0]));
+  EXPECT_TRUE(paxos.may_add(alike[1]));
+  EXPECT_FALSE(paxos.may_add(alike)) << "from each other";
+  EXPECT_FALSE(raft.may_add(NodeId{1}));
+  EXPECT_FALSE(raft.may_add(std::vector{NodeId{2}, NodeId{2}}));
+}
+
 TEST(Engine, QuorumsThatItCannotWorkWithAreRefused) {
   Membership flexible;
   flexible.voters = *Quorum::flexible({{NodeId{1}}, {NodeId{2}}}, 2, 1);

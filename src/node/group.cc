@@ -44,6 +44,13 @@ std::size_t bytes_in_log(const consensus::Entry& entry) {
   return is_stamp ? kBlockBytes : entry.data.size();
 }
 
+// Of the members: answered when the new ones alone decide.
+bool is_change_done(const api::Answer& answer) {
+  if (std::holds_alternative<api::MemberChangeResponse>(answer)) return true;
+  const auto* reply = std::get_if<api::zk::Reply>(&answer);
+  return reply != nullptr && std::holds_alternative<api::zk::Configured>(reply->result);
+}
+
 // Distinct for every member and every run: the incarnation is random.
 ReadId first_read_id(const Options& options, std::uint64_t incarnation) {
   return ReadId{(options.self.value ^ incarnation) << 20 | 1};
@@ -246,7 +253,7 @@ bool Group::apply_commands(const consensus::Entry& entry) {
     }
     ++counters_.writes_applied;
     writes_.charge(flow_of(*client), cost_of(outcome.response.answer));
-    if (std::holds_alternative<api::MemberChangeResponse>(outcome.response.answer)) {
+    if (is_change_done(outcome.response.answer)) {
       answer_when_settled(*client, std::move(outcome.response));
     } else {
       note_session(*client, outcome.response.answer);
@@ -352,6 +359,7 @@ void Group::propose_writes() {
     changes_.clear();
     return forward_writes();
   }
+  if (is_held_for_change_) return;
   while (propose_own() || propose_forwarded()) {
   }
 }
@@ -373,7 +381,10 @@ bool Group::propose_own() {
   store::BatchEncoder batch;
   for (const Writes::Sent& write : writes_.take_unsent(epoch, limits::kMaxEntryBytes)) {
     if (store::is_member_change(write.command)) {
-      hold_change(write.command);
+      const std::optional<Bytes> refused = hold_change(write.command);
+      if (!refused) continue;
+      calls.push_back(write.call);
+      batch.add(*refused);
       continue;
     }
     calls.push_back(write.call);
@@ -490,10 +501,10 @@ ForwardReceiver::Outcome Group::take_forward(const peer::v1::Forward& forward) {
   if (forwarded_bytes_ + frame.bytes > limits::kMaxInflightWriteBytes) return Outcome::kBusy;
   for (const Bytes& command : forward.commands()) {
     if (!store::is_valid_command(command)) continue;
-    if (store::is_member_change(command)) {
-      hold_change(command);
-    } else {
+    if (!store::is_member_change(command)) {
       frame.commands.push_back(command);
+    } else if (std::optional<Bytes> refused = hold_change(command)) {
+      frame.commands.push_back(*std::move(refused));
     }
   }
   forwarded_bytes_ += frame.bytes;

@@ -93,6 +93,8 @@ class Group {
   // REQUIRES: api::route_of(request) is kMemberChange. Answered when the new members alone decide;
   // kTimeout if that is not known in time.
   void change_members(ClientCall client, const api::Request& request);
+  // The same of a zk::ReconfigRequest (reconfig.cc).
+  void reconfigure(ClientCall client, const api::Request& request);
 
   // Who asks (auth.cc): puts what request.token says into request.identity. False: this member does
   // not know the token as a valid one.
@@ -283,8 +285,13 @@ class Group {
   bool is_settled() const;
   void follow_members();
   void found_members();
-  void hold_change(BytesView command);
+  std::optional<Bytes> hold_change(BytesView command);
   store::MemberChange::Verdict judge(const store::MemberChange& change) const;
+  store::MemberChange::Verdict judge(const std::vector<store::ReconfigStep>& steps) const;
+  std::optional<store::Reconfigure::Refused> refused_at_once(const store::Reconfigure& asked) const;
+  store::Reconfigure judge(const store::Reconfigure& asked) const;
+  bool knows_all_before() const;
+  std::optional<Bytes> judged(const store::AskedChange& asked) const;
   bool leaves_witnesses_alone(const store::MemberChange& change) const;
   store::MemberChange::Verdict judge_add(const store::MemberChange& change) const;
   store::MemberChange::Verdict judge_removal(NodeId id) const;
@@ -340,6 +347,9 @@ class Group {
   std::size_t forwarded_bytes_ = 0;
   std::deque<WaitingChange> changes_;
   LogIndex change_index_;  // of the change proposed last
+  // The one that is next holds for the state after all that is in the log: nothing else is proposed
+  // until that has been applied.
+  bool is_held_for_change_ = false;
   std::vector<ChangingClient> changing_;
   consensus::Membership applied_membership_;
   // A Range that takes more than one turn; the others wait for it in reads_.

@@ -37,7 +37,7 @@ void Group::keep_time() {
   const std::optional<Stamp> deadline = store_.next_lease_deadline();
   const bool time_counts = deadline || store_.has_timed_znodes();
   if (!time_counts || !engine_.is_leader() || is_corrupt()) return;
-  if (no_space_ || shared_.log.is_full()) return;
+  if (no_space_ || shared_.log.is_full() || is_held_for_change_) return;
   const Epoch epoch = engine_.epoch();
   const Instant now = shared_.clock.now();
   const Stamp stamp = cluster_clock_.stamp(epoch, now, store_.stamp());

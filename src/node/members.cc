@@ -9,7 +9,8 @@
 //
 // The leader looks at each change before it enters the log, one at a time, and writes its verdict
 // into the command: what it knows (who is reachable, how far a learner is behind) the store cannot
-// know. A refusal goes through the log as well, and so finds its client.
+// know. A refusal goes through the log as well, and so finds its client. Of several changes at once
+// more has to be looked at (reconfig.cc).
 
 #include <algorithm>
 #include <set>
@@ -162,7 +163,7 @@ void Group::expire_changes(Instant now) {
   for (ChangingClient& waiting : changing_) {
     if (waiting.deadline > now) continue;
     ++counters_.writes_failed;
-    answer(waiting.client, api::Error{api::ErrorCode::kTimeout, {}});
+    fail_write(waiting.client, api::ErrorCode::kTimeout);
   }
   std::erase_if(changing_, [now](const auto& waiting) { return waiting.deadline <= now; });
 }
@@ -235,13 +236,27 @@ void Group::found_members() {
   submit_internal(store::encode_command(origin, found));
 }
 
-void Group::hold_change(BytesView command) {
-  if (changes_.size() >= limits::kMaxWaitingChanges) return;  // its client times out
-  changes_.push_back({engine_.epoch(), shared_.clock.now(), Bytes(command)});
+// What is wrong with a reconfig as things are does not take a place among the changes: it comes
+// back refused, to go into the log as other writes do.
+std::optional<Bytes> Group::hold_change(BytesView command) {
+  const auto asked = store::decode_member_change(command);
+  CHECK(asked.has_value());
+  const auto* several = std::get_if<store::Reconfigure>(&asked->change);
+  if (several != nullptr && knows_all_before()) {
+    if (const auto refused = refused_at_once(*several)) {
+      return store::encode_command(asked->origin, store::Reconfigure{*refused});
+    }
+  }
+  // Beyond that its client times out.
+  if (changes_.size() < limits::kMaxWaitingChanges) {
+    changes_.push_back({engine_.epoch(), shared_.clock.now(), Bytes(command)});
+  }
+  return std::nullopt;
 }
 
 // One change at a time: the next one is judged when the last is over.
 void Group::propose_change() {
+  is_held_for_change_ = false;
   if (changes_.empty() || !engine_.is_leader()) return;
   std::erase_if(changes_, [this](const WaitingChange& waiting) {
     return waiting.epoch != engine_.epoch() ||
@@ -249,11 +264,13 @@ void Group::propose_change() {
   });
   const bool one_under_way = change_index_ > store_.applied_index() || !is_settled();
   if (changes_.empty() || one_under_way) return;
-  std::optional<store::AskedChange> asked = store::decode_member_change(changes_.front().command);
+  const auto asked = store::decode_member_change(changes_.front().command);
   CHECK(asked.has_value());
-  asked->change.verdict = judge(asked->change);
+  const std::optional<Bytes> command = judged(*asked);
+  is_held_for_change_ = !command;
+  if (!command) return;
   store::BatchEncoder batch;
-  batch.add(store::encode_command(asked->origin, asked->change));
+  batch.add(*command);
   const Epoch epoch = engine_.epoch();
   const Stamp stamp = cluster_clock_.stamp(epoch, shared_.clock.now(), store_.stamp());
   const auto place = engine_.propose(batch.finish(epoch, stamp));
@@ -261,6 +278,21 @@ void Group::propose_change() {
   ++counters_.entries_proposed;
   change_index_ = place->index;
   changes_.pop_front();
+}
+
+// With the leader's verdict; nullopt: its time has not come.
+std::optional<Bytes> Group::judged(const store::AskedChange& asked) const {
+  if (const auto* several = std::get_if<store::Reconfigure>(&asked.change)) {
+    if (!knows_all_before()) return std::nullopt;
+    const store::Reconfigure verdict = judge(*several);
+    const auto* granted = std::get_if<store::Reconfigure::Granted>(&verdict.stage);
+    const bool is_early = granted != nullptr && engine_.status().last != store_.applied_index();
+    if (is_early) return std::nullopt;
+    return store::encode_command(asked.origin, verdict);
+  }
+  auto change = std::get<store::MemberChange>(asked.change);
+  change.verdict = judge(change);
+  return store::encode_command(asked.origin, change);
 }
 
 bool Group::is_reachable(NodeId id) const {
@@ -359,6 +391,37 @@ Verdict Group::judge_promotion(NodeId id) const {
   const bool behind = learner->match.value * 10 < status.last.value * kReadyTenths;
   if (behind || !is_reachable(id)) return Verdict::kLearnerNotReady;
   return Verdict::kGranted;
+}
+
+// Several at once, which the store can do. A quorum of the members as they will be has to be there,
+// as in ZooKeeper; but those who join get their votes when they have started, so one member may
+// take a second one in.
+Verdict Group::judge(const std::vector<store::ReconfigStep>& steps) const {
+  using Kind = store::MemberChange::Kind;
+  std::vector<api::Member> after = store_.members();
+  for (const store::ReconfigStep& step : steps) {
+    const bool is_promotion = step.change.kind == Kind::kPromote;
+    const Verdict ready = is_promotion ? judge_promotion(step.change.id) : Verdict::kGranted;
+    if (ready != Verdict::kGranted) return ready;
+    after = members_after(std::move(after), step.change);
+  }
+  const consensus::Membership& now = engine_.membership();
+  const consensus::Quorum& rule = rule_of(shared_.options, now);
+  const consensus::Membership at_first = wanted(after, now, rule);
+  const consensus::Membership in_the_end = wanted(named(after), now, rule);
+  if (!at_first.is_valid() || !in_the_end.is_valid()) return Verdict::kNotEnoughStarted;
+  if (!shared_.options.strict_reconfig_check) return Verdict::kGranted;
+  const auto is_there = [&](NodeId id) {
+    const auto member = std::ranges::find(after, id, &api::Member::id);
+    return member != after.end() && !member->name.empty() && is_reachable(id);
+  };
+  const auto suffice = [&](const consensus::Quorum& voters) {
+    return voters.reached(is_there) && voters.elects(is_there);
+  };
+  const bool is_second_of_two =
+      now.voters.votes().size() == 1 && in_the_end.voters.votes().size() == 2;
+  const bool is_safe = suffice(at_first.voters) && (is_second_of_two || suffice(in_the_end.voters));
+  return is_safe ? Verdict::kGranted : Verdict::kUnhealthy;
 }
 
 }  // namespace conclave::node

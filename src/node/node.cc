@@ -404,9 +404,25 @@ bool Node::is_refused_by_witness(const api::Request& request) const {
   return api::route_of(request) != api::Route::kMember;
 }
 
+// Its addresses in the form that members have them in, as far as the scheme. False: one is none.
+bool Node::bring_into_form(api::zk::ReconfigRequest& asked) const {
+  constexpr std::string_view kScheme = "http://";
+  return std::ranges::all_of(asked.joining, [&](api::zk::Server& server) {
+    auto parsed = options_.parse_peer_urls({std::string(kScheme) + server.peer});
+    if (!parsed) return false;
+    server.peer = parsed->urls.front().substr(kScheme.size());
+    return true;
+  });
+}
+
 // Checks the URLs and gives a new member its id: drawn here, so that every member that applies the
-// change gives it the same.
+// change gives it the same. (A client of ZooKeeper's says which.)
 void Node::change_members(ClientCall client, api::Request request) {
+  if (auto* several = std::get_if<api::zk::ReconfigRequest>(&request.body)) {
+    if (bring_into_form(*several)) return group_->reconfigure(client, request);
+    const api::zk::Reply wrong{api::zk::Code::kBadArguments, group_->store().revision(), {}};
+    return reply(client, api::Response{group_->header(), wrong});
+  }
   const auto bring_into_form = [this](std::vector<std::string>& urls) {
     auto parsed = options_.parse_peer_urls(urls);
     if (!parsed) return false;

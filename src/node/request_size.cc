@@ -59,6 +59,13 @@ struct Size {
       }
     }
   }
+  void add(const api::zk::ReconfigRequest& asked) {
+    add(asked.caller);
+    bytes += asked.leaving.size() * sizeof(NodeId);
+    for (const api::zk::Server& server : asked.joining) {
+      bytes += sizeof(server) + server.peer.size() + server.client.size();
+    }
+  }
   void add(const api::zk::Multi& multi) {
     for (const auto& each : multi.operations) {
       ++operations;
@@ -124,6 +131,7 @@ struct Cost {
     return std::visit(*this, reply.result);
   }
   std::size_t operator()(const api::zk::Data& data) const { return data.data.size(); }
+  std::size_t operator()(const api::zk::Configured& done) const { return done.data.size(); }
   std::size_t operator()(const api::zk::Names& names) const {
     std::size_t bytes = 0;
     for (const Bytes& name : names.names) bytes += sizeof(name) + name.size();

@@ -276,6 +276,7 @@ consensus::EngineStatus Paxos::status() const {
   status.last = std::max(s_.log.last(), s_.commit);
   if (const Leader* leading = s_.leader()) {
     status.role = consensus::Role::kLeader;
+    status.last = last_proposed(*leading);
     for (const auto& [id, peer] : leading->peers) {
       const auto state =
           peer.snapshot ? consensus::PeerState::kSnapshot : consensus::PeerState::kReplicate;

@@ -315,6 +315,18 @@ TEST(PaxosInterface, AFollowerRefusesWhatOnlyALeaderCanDo) {
   EXPECT_TRUE(paxos.status().peers.empty());
 }
 
+TEST(PaxosInterface, TheNextProposalComesBehindTheLast) {
+  Paxos paxos(config(), fresh({1}), 1, 4);
+  paxos.tick();
+  paxos.persisted(paxos.take_output().ticket);
+  for (int i = 0; i < 10; ++i) {
+    const LogIndex last = paxos.status().last;
+    EXPECT_EQ(paxos.propose("x")->index, last.next()) << "more than are open at a time";
+  }
+  while (paxos.status().commit < paxos.status().last) paxos.persisted(paxos.take_output().ticket);
+  EXPECT_EQ(paxos.propose("x")->index, paxos.status().commit.next());
+}
+
 TEST(PaxosInterface, ChangesThatMakeNoSense) {
   Paxos paxos(config(), fresh({1}), 1, 4);
   paxos.tick();

@@ -22,9 +22,7 @@ namespace {
 constexpr std::size_t kPassedByMeansLost = 3;
 
 // The slot that the next fresh value gets.
-LogIndex next_slot(const Leader& leader) {
-  return std::max(leader.opened, leader.adopted_to).plus(leader.fresh.size() + 1);
-}
+LogIndex next_slot(const Leader& leader) { return last_proposed(leader).next(); }
 
 // A gap gets a no-op of this ballot, which makes void what earlier leaders have proposed behind it
 // (docs/paxos.md, "Epochs never fall"): of what a leader has proposed, a beginning takes effect.
@@ -119,6 +117,10 @@ Position append_as_leader(State& s, EntryKind kind, Bytes data) {
   leader.fresh.push_back({index, s.promised, kind, std::move(data)});
   if (kind == EntryKind::kMembership) leader.change = index;
   return {index, s.promised};
+}
+
+LogIndex last_proposed(const Leader& leader) {
+  return std::max(leader.opened, leader.adopted_to).plus(leader.fresh.size());
 }
 
 bool make_room_for_adopted(State& s, const Entry& value) {

@@ -15,6 +15,9 @@ void become_leader(State& s);
 // The slot after all that this leader has values for gets `data`. REQUIRES: leads.
 Position append_as_leader(State& s, consensus::EntryKind kind, Bytes data);
 
+// The newest slot that the leader has a value for, opened or not; at least its commit.
+LogIndex last_proposed(const Leader& leader);
+
 // Phase one found `value` in a slot for which this leader has a value of its own. True if that was
 // but a filler, which gives way. REQUIRES: leads; the slot is not opened.
 bool make_room_for_adopted(State& s, const consensus::Entry& value);

@@ -303,6 +303,12 @@ Result<void> read_zookeeper(const Settings& settings, ZooKeeperConfig& config) {
   for (const std::string_view word : split(words, ',')) config.words.emplace_back(word);
   constexpr std::string_view kEnforce = "zookeeper-enforce-quota";
   config.enforce_quota = TRY(of(settings, kEnforce, parse_bool(settings.text(kEnforce))));
+  constexpr std::string_view kReconfig = "zookeeper-reconfig";
+  config.reconfig = TRY(of(settings, kReconfig, parse_bool(settings.text(kReconfig))));
+  if (config.reconfig && config.advertise.empty()) {
+    return invalid(settings, kReconfig,
+                   "it needs --zookeeper-advertise, without which /zookeeper/config says nothing");
+  }
   config.max_per_address = TRY(number(settings, "zookeeper-max-connections-per-address"));
   constexpr std::string_view kSuper = "zookeeper-super-digest";
   config.super_digest = settings.text(kSuper);

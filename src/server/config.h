@@ -36,8 +36,9 @@ struct ZooKeeperConfig {
   std::vector<Url> admin;   // its admin server; the same
   bool local_reads = false;
   std::vector<std::string> words;  // that are answered
-  std::string advertise;  // "host:port"; empty: nothing
+  std::string advertise;           // "host:port"; empty: nothing
   bool enforce_quota = false;
+  bool reconfig = false;
   std::string super_digest;
   std::uint64_t max_per_address = 0;  // 0: no limit
 };

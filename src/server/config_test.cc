@@ -369,12 +369,13 @@ peer-transport-security:
 
 TEST(Config, ZooKeepersClientsAreServedWhereThatIsAskedFor) {
   EXPECT_TRUE(parsed({}).zookeeper.listen.empty());
-  const Config config = parsed({"--listen-zookeeper=127.0.0.1:2181,tls://[::1]:2281",
-                                "--cert-file=c", "--key-file=k", "--zookeeper-reads=session",
-                                "--zookeeper-words=ruok,mntr", "--zookeeper-admin=127.0.0.1:8080",
-                                "--zookeeper-enforce-quota", "--zookeeper-advertise=10.0.0.1:2181",
-                                "--zookeeper-super-digest=bob:ikIaKsbtGweaHnb/jKn7OHqbunM=",
-                                "--zookeeper-max-connections-per-address=60"});
+  const Config config =
+      parsed({"--listen-zookeeper=127.0.0.1:2181,tls://[::1]:2281", "--cert-file=c", "--key-file=k",
+              "--zookeeper-reads=session", "--zookeeper-words=ruok,mntr",
+              "--zookeeper-admin=127.0.0.1:8080", "--zookeeper-enforce-quota",
+              "--zookeeper-advertise=10.0.0.1:2181", "--zookeeper-reconfig",
+              "--zookeeper-super-digest=bob:ikIaKsbtGweaHnb/jKn7OHqbunM=",
+              "--zookeeper-max-connections-per-address=60"});
   ASSERT_EQ(config.zookeeper.admin.size(), 1);
   EXPECT_EQ(config.zookeeper.admin[0].address().to_string(), "127.0.0.1:8080");
   ASSERT_EQ(config.zookeeper.listen.size(), 2);
@@ -385,6 +386,8 @@ TEST(Config, ZooKeepersClientsAreServedWhereThatIsAskedFor) {
   EXPECT_TRUE(config.zookeeper.local_reads);
   EXPECT_TRUE(config.zookeeper.enforce_quota);
   EXPECT_EQ(config.zookeeper.advertise, "10.0.0.1:2181");
+  EXPECT_TRUE(config.zookeeper.reconfig);
+  EXPECT_FALSE(parsed({}).zookeeper.reconfig);
   EXPECT_EQ(config.zookeeper.super_digest, "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=");
   EXPECT_EQ(config.zookeeper.max_per_address, 60u);
   EXPECT_FALSE(parsed({}).zookeeper.enforce_quota);
@@ -407,6 +410,9 @@ TEST(Config, WhatIsWrongAboutZooKeepersFlags) {
               HasSubstr("--zookeeper-max-connections-per-address"));
   EXPECT_EQ(refused({"--zookeeper-advertise=2181"}),
             "--zookeeper-advertise: \"2181\" does not have the form host:port");
+  EXPECT_EQ(refused({"--zookeeper-reconfig"}),
+            "--zookeeper-reconfig: it needs --zookeeper-advertise, without which "
+            "/zookeeper/config says nothing");
   EXPECT_EQ(refused({"--zookeeper-reads=stale"}),
             "--zookeeper-reads: \"stale\" is neither linearizable nor session");
 }

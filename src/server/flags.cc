@@ -40,6 +40,8 @@ constexpr auto kFlags = std::to_array<Flag>({
      "Addresses of ZooKeeper's admin server (HTTP), as host:8080,... or tls://host:port."},
     {"zookeeper-enforce-quota", kUsed, true, "false",
      "Refuse what exceeds the hard limits of ZooKeeper's quotas; the same on all members."},
+    {"zookeeper-reconfig", kUsed, true, "false",
+     "Let ZooKeeper's clients that may write /zookeeper/config change the members."},
     {"zookeeper-super-digest", kUsed, false, "",
      "Whom ZooKeeper's ACLs do not bind, as user:base64(SHA-1 of user:password)."},
     {"zookeeper-max-connections-per-address", kUsed, false, "0",

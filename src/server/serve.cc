@@ -170,6 +170,7 @@ class Serving {
     zookeeper::SessionOptions options;
     options.local_reads = config_.zookeeper.local_reads;
     options.enforce_quotas = config_.zookeeper.enforce_quota;
+    options.reconfig = config_.zookeeper.reconfig;
     options.super_digest = config_.zookeeper.super_digest;
     options.max_per_address = config_.zookeeper.max_per_address;
     options.words.conclave_version = kConclaveVersion;

@@ -12,6 +12,7 @@
 #include "store/state.h"
 #include "store/znode_config.h"
 #include "store/znode_import.h"
+#include "store/znode_reconfig.h"
 #include "store/znodes.h"
 
 namespace conclave::store {
@@ -87,6 +88,8 @@ struct Effect {
     }
     return done;
   }
+
+  api::Answer operator()(const Reconfigure& change) const { return reconfigure(state, change); }
 
   StoreState& state;
   BytesView owner;  // of a lease that is granted; empty: nobody

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "base/zookeeper_limits.h"
 #include "store/auth_codec.h"
 #include "store/command_codec.h"
 #include "store/request_codec.h"
@@ -37,6 +38,8 @@ constexpr std::uint8_t kImportVersion = 8;
 // What they ask for, with zk::Quotas; and a publication that says where they reach the member.
 constexpr std::uint8_t kQuotasVersion = 8;
 constexpr std::uint8_t kZooKeeperAddressVersion = 8;
+// Of changes of the members that ZooKeeper's clients ask for.
+constexpr std::uint8_t kReconfigVersion = 9;
 // version, epoch, stamp: of fixed size, so that it is filled in when the batch is closed.
 constexpr std::size_t kBatchHeaderBytes = 1 + 8 + 8;
 
@@ -64,7 +67,11 @@ enum class CommandKind : std::uint8_t {
   kExpireLeases = 20,
   kFoundMembers = 24,
   kMemberChange = 25,
+  kReconfigure = 26,
 };
+
+// Stored: values never change meaning.
+enum class ReconfigStage : std::uint8_t { kAsked = 0, kRefused = 1, kGranted = 2 };
 
 bool is_about_leases(CommandKind kind) {
   return kind == CommandKind::kLeaseGrant || kind == CommandKind::kLeaseRevoke ||
@@ -88,6 +95,7 @@ bool is_version_of(std::uint8_t version, CommandKind kind) {
   if (is_zookeepers(kind)) return version == kZooKeeperVersion;
   if (kind == CommandKind::kAuth) return version == kAskedVersion;
   if (kind == CommandKind::kImportZnodes) return version == kImportVersion;
+  if (kind == CommandKind::kReconfigure) return version == kReconfigVersion;
   if (version == kAskedVersion) return kind < CommandKind::kAuth;
   if (version == kOwnedVersion) return kind == CommandKind::kLeaseGrant;
   if (is_about_leases(kind)) return version == kLeaseVersion;
@@ -209,6 +217,9 @@ struct RequestEncoder {
     const bool raised = request.action == api::AlarmRequest::Action::kActivate;
     return encode_command(origin, SetAlarm{request.member, alarm, raised});
   }
+  Bytes operator()(const api::zk::ReconfigRequest& request) const {
+    return encode_command(origin, Reconfigure{request});
+  }
   template <class Other>
   Bytes operator()(const Other&) const {
     CHECK(false, "not a write");
@@ -295,6 +306,70 @@ MemberChange decode_change(Decoder& in) {
   change.is_learner = in.flags(1) != 0;
   change.peer_urls = decode_texts(in);
   return change;
+}
+
+void encode(Encoder& out, const MemberChange& change) {
+  out.u8(static_cast<std::uint8_t>(change.kind));
+  out.u8(static_cast<std::uint8_t>(change.verdict));
+  out.fixed64(change.id.value);
+  out.fixed64(change.replaces.value);
+  out.u8(change.is_learner ? 1 : 0);
+  encode(out, change.peer_urls);
+}
+
+struct StageEncoder {
+  void operator()(const api::zk::ReconfigRequest& asked) const {
+    stage(ReconfigStage::kAsked);
+    encode(out, asked);
+  }
+  void operator()(const Reconfigure::Refused& refused) const {
+    stage(ReconfigStage::kRefused);
+    out.varint(static_cast<std::uint32_t>(refused.why));
+  }
+  void operator()(const Reconfigure::Granted& granted) const {
+    stage(ReconfigStage::kGranted);
+    out.varint(granted.at.value);
+    out.varint(granted.steps.size());
+    for (const ReconfigStep& step : granted.steps) {
+      encode(out, step.change);
+      out.bytes(step.zookeeper);
+    }
+  }
+
+  void stage(ReconfigStage stage) const { out.u8(static_cast<std::uint8_t>(stage)); }
+
+  Encoder& out;
+};
+
+Reconfigure::Granted decode_granted(Decoder& in) {
+  Reconfigure::Granted granted;
+  granted.at = LogIndex{in.varint()};
+  const std::size_t count = in.count();
+  for (std::size_t i = 0; i < count && in.ok(); ++i) {
+    MemberChange change = decode_change(in);
+    const bool is_plain = change.verdict == MemberChange::Verdict::kGranted && !change.replaces;
+    std::string zookeeper(in.bytes());
+    if (!is_plain || zookeeper.size() > limits::kMaxServerAddressBytes) in.fail();
+    if (!zookeeper.empty() && change.kind != MemberChange::Kind::kAdd) in.fail();
+    granted.steps.push_back({std::move(change), std::move(zookeeper)});
+  }
+  return granted;
+}
+
+Reconfigure decode_reconfigure(Decoder& in) {
+  switch (in.enumerator(ReconfigStage::kGranted)) {
+    case ReconfigStage::kAsked:
+      return {decode_reconfig(in)};
+    case ReconfigStage::kRefused: {
+      const auto why = static_cast<api::zk::Code>(in.u32());
+      if (why == api::zk::Code::kOk) in.fail();
+      return {Reconfigure::Refused{why}};
+    }
+    case ReconfigStage::kGranted:
+      return {decode_granted(in)};
+  }
+  in.fail();
+  return {};
 }
 
 SetAlarm decode_alarm(Decoder& in) {
@@ -400,6 +475,9 @@ void decode_body(CommandKind kind, std::uint8_t version, Decoder& in, Command::B
     case CommandKind::kMemberChange:
       body = decode_change(in);
       return;
+    case CommandKind::kReconfigure:
+      body = decode_reconfigure(in);
+      return;
   }
   in.fail();
 }
@@ -474,21 +552,30 @@ Bytes encode_command(const Origin& origin, const MemberChange& change) {
   Bytes bytes;
   Encoder out(bytes);
   encode_head(out, CommandKind::kMemberChange, origin, std::nullopt, kMembersVersion);
-  out.u8(static_cast<std::uint8_t>(change.kind));
-  out.u8(static_cast<std::uint8_t>(change.verdict));
-  out.fixed64(change.id.value);
-  out.fixed64(change.replaces.value);
-  out.u8(change.is_learner ? 1 : 0);
-  encode(out, change.peer_urls);
+  encode(out, change);
   return bytes;
 }
 
-bool is_member_change(BytesView command) { return is_of_kind(command, CommandKind::kMemberChange); }
+Bytes encode_command(const Origin& origin, const Reconfigure& change) {
+  Bytes bytes;
+  Encoder out(bytes);
+  encode_head(out, CommandKind::kReconfigure, origin, std::nullopt, kReconfigVersion);
+  std::visit(StageEncoder{out}, change.stage);
+  return bytes;
+}
+
+bool is_member_change(BytesView command) {
+  return is_of_kind(command, CommandKind::kMemberChange) ||
+         is_of_kind(command, CommandKind::kReconfigure);
+}
 
 std::optional<AskedChange> decode_member_change(BytesView bytes) {
   if (!is_member_change(bytes)) return std::nullopt;
   Result<Command> command = decode_command(bytes);
   if (!command) return std::nullopt;
+  if (auto* several = std::get_if<Reconfigure>(&command->body)) {
+    return AskedChange{command->origin, std::move(*several)};
+  }
   return AskedChange{command->origin, std::get<MemberChange>(std::move(command->body))};
 }
 
@@ -648,7 +735,7 @@ Bytes witnessed_part(BytesView entry) {
     if (!in.ok()) return {};
     const bool about_members = is_of_kind(command, CommandKind::kPublishMember) ||
                                is_of_kind(command, CommandKind::kFoundMembers) ||
-                               is_of_kind(command, CommandKind::kMemberChange);
+                               is_member_change(command);
     if (about_members) kept.add(command);
   }
   return kept.finish(header->epoch, header->stamp);

@@ -69,6 +69,37 @@ struct MemberChange {
   bool operator==(const MemberChange&) const = default;
 };
 
+// One member's part in a Reconfigure.
+struct ReconfigStep {
+  MemberChange change;  // granted, and replaces nobody
+  std::string
+      zookeeper;  // kAdd: where ZooKeeper's clients reach it until it tells; empty: not said
+
+  bool operator==(const ReconfigStep&) const = default;
+};
+
+// A change of several members at once (ZooKeeper's reconfig): as a client asked for it, until the
+// leader has looked at it. What that says of sessions, rights and versions holds for one place in
+// the log, the one after all that it has applied: nobody asks again, as a witness, which keeps no
+// znodes, has to come to the same members.
+struct Reconfigure {
+  struct Refused {
+    api::zk::Code why = api::zk::Code::kBadArguments;
+
+    bool operator==(const Refused&) const = default;
+  };
+  struct Granted {
+    LogIndex at;  // the entry that it has to be in, or it has no effect
+    std::vector<ReconfigStep> steps;
+
+    bool operator==(const Granted&) const = default;
+  };
+
+  std::variant<api::zk::ReconfigRequest, Refused, Granted> stage;
+
+  bool operator==(const Reconfigure&) const = default;
+};
+
 enum class Alarm : std::uint8_t { kNoSpace = 1, kCorrupt = 2 };
 struct SetAlarm {
   NodeId member;
@@ -100,7 +131,8 @@ struct ReapZnodes {
   std::vector<Bytes> paths;
 };
 
-// Encodes one command, to be put into a batch. `request` must be a write (api::Route::kWrite).
+// Encodes one command, to be put into a batch. `request` must be a write
+// (api::Route::kWrite), or a zk::ReconfigRequest.
 Bytes encode_command(const Origin& origin, const api::Request& request);
 Bytes encode_command(const Origin& origin, const PublishMember& publish);
 Bytes encode_command(const Origin& origin, const SetAlarm& alarm);
@@ -110,12 +142,14 @@ Bytes encode_command(const Origin& origin, const TouchSessions& touched);
 Bytes encode_command(const Origin& origin, const ReapZnodes& reaped);
 Bytes encode_command(const Origin& origin, const FoundMembers& found);
 Bytes encode_command(const Origin& origin, const MemberChange& change);
+Bytes encode_command(const Origin& origin, const Reconfigure& change);
 
-// Whether `command` is a MemberChange: the leader looks at those before they enter the log.
+// Whether `command` is a MemberChange or a Reconfigure: the leader looks at those before they enter
+// the log.
 bool is_member_change(BytesView command);
 struct AskedChange {
   Origin origin;
-  MemberChange change;
+  std::variant<MemberChange, Reconfigure> change;
 };
 // nullopt: it is something else, or damaged.
 std::optional<AskedChange> decode_member_change(BytesView command);

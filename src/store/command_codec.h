@@ -30,7 +30,7 @@ struct Command {
                    api::AcquireRequest, api::ReleaseRequest, api::EnterRequest, api::LeaveRequest,
                    PublishMember, SetAlarm, CheckHash, ExpireLeases, FoundMembers, MemberChange,
                    api::AuthRequest, api::zk::WriteRequest, TouchSessions, ReapZnodes,
-                   api::zk::ImportRequest>;
+                   api::zk::ImportRequest, Reconfigure>;
 
   Origin origin;
   std::optional<RequestIdView> id;

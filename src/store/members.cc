@@ -178,6 +178,18 @@ std::optional<api::Error> ClusterFacts::change(const MemberChange& change) {
   return std::nullopt;
 }
 
+std::optional<api::Error> ClusterFacts::reconfigure(const std::vector<ReconfigStep>& steps) {
+  ClusterFacts next = *this;
+  for (const ReconfigStep& step : steps) {
+    if (auto refused = apply(next, step.change)) return refused;
+    if (step.zookeeper.empty()) continue;
+    next.zookeeper.insert_or_assign(step.change.id, step.zookeeper);
+  }
+  *this = std::move(next);
+  update_digest();
+  return std::nullopt;
+}
+
 void encode_founding(Encoder& out, const ClusterFacts& facts) {
   out.u8(facts.founded ? 1 : 0);
   out.varint(facts.removed.size());

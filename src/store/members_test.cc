@@ -217,7 +217,7 @@ TEST(Members, AChangeAsBytes) {
   const auto decoded = decode_member_change(bytes);
   ASSERT_TRUE(decoded.has_value());
   EXPECT_EQ(decoded->origin, origin);
-  EXPECT_EQ(decoded->change, change);
+  EXPECT_EQ(std::get<MemberChange>(decoded->change), change);
   for (std::size_t cut = 0; cut < bytes.size(); ++cut) {
     EXPECT_FALSE(is_valid_command(BytesView(bytes).substr(0, cut))) << cut;
   }

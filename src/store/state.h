@@ -41,6 +41,8 @@ struct ClusterFacts {
   void found(const FoundMembers& found);
   // What is wrong with it, or nullopt: done.
   std::optional<api::Error> change(const MemberChange& change);
+  // All of them or none.
+  std::optional<api::Error> reconfigure(const std::vector<ReconfigStep>& steps);
   // To be called after a change other than by those above.
   void update_digest();
 };

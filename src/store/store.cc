@@ -7,6 +7,7 @@
 #include "store/permissions.h"
 #include "store/snapshot.h"
 #include "store/state.h"
+#include "store/znode_reconfig.h"
 #include "store/znode_tree.h"
 #include "store/znodes.h"
 
@@ -64,6 +65,11 @@ bool Store::has_timed_znodes() const { return state_->mvcc.sizes(Keyspace::kZnod
 
 ReapZnodes Store::find_reapable(Stamp now, std::size_t max_looks, Bytes& from) const {
   return store::find_reapable(*state_, now, max_looks, from);
+}
+
+std::expected<std::vector<ReconfigStep>, api::zk::Code> Store::plan(
+    const api::zk::ReconfigRequest& request) const {
+  return plan_reconfig(*state_, request);
 }
 
 const Auth& Store::auth() const { return state_->auth; }

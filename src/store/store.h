@@ -126,6 +126,10 @@ class Store {
   api::zk::Counts znode_counts() const;
   api::zk::SessionDump dump_sessions() const;
   bool has_timed_znodes() const;  // containers and TTL nodes
+  // What a leader is to grant of it by this state, the one before the entry that brings the change
+  // (store/znode_reconfig.h); or why not.
+  std::expected<std::vector<ReconfigStep>, api::zk::Code> plan(
+      const api::zk::ReconfigRequest& request) const;
   ReapZnodes find_reapable(Stamp now, std::size_t max_looks, Bytes& from) const;
 
   const std::vector<api::Member>& members() const;  // sorted by id

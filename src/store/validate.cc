@@ -254,6 +254,10 @@ struct Validator {
     }
     return check_count(step.removed.size() + step.nodes.size());
   }
+  MaybeError operator()(const api::zk::ReconfigRequest& request) const {
+    if (is_bounded(request)) return std::nullopt;
+    return refuse(ErrorCode::kRequestTooLarge, "too many servers");
+  }
   template <class Other>
   MaybeError operator()(const Other&) const {
     return std::nullopt;

@@ -10,7 +10,7 @@
 namespace conclave::store {
 namespace {
 
-constexpr BytesView kConfigPath = "/zookeeper/config";
+constexpr BytesView kVersion = "version=";
 
 // What is behind the scheme of "http://10.0.0.1:2380", and the port of that; 0 if there is none.
 BytesView host_and_port(BytesView url) {
@@ -26,10 +26,9 @@ std::uint16_t port_of(BytesView address) {
 
 // "10.0.0.1:2380:2381:participant"; empty if it cannot be said.
 Bytes server_of(const api::Member& member) {
-  const BytesView peer =
-      member.peer_urls.empty() ? BytesView() : host_and_port(member.peer_urls.front());
-  const std::uint16_t port = peer.empty() ? std::uint16_t{0} : port_of(peer);
-  if (port == 0) return {};
+  const BytesView peer = peer_address(member);
+  if (peer.empty()) return {};
+  const std::uint16_t port = port_of(peer);
   const int other = port == UINT16_MAX ? port - 1 : port + 1;
   return fmt::format("{}:{}:{}", peer, other, member.is_learner ? "observer" : "participant");
 }
@@ -50,6 +49,23 @@ Bytes config_lines(const ClusterFacts& facts) {
 
 }  // namespace
 
+BytesView peer_address(const api::Member& member) {
+  if (member.peer_urls.empty()) return {};
+  const BytesView peer = host_and_port(member.peer_urls.front());
+  return peer.empty() || port_of(peer) == 0 ? BytesView() : peer;
+}
+
+std::optional<api::zk::Zxid> config_version(BytesView data) {
+  const BytesView line = data.substr(data.rfind('\n') + 1);
+  if (!line.starts_with(kVersion)) return std::nullopt;
+  const BytesView digits = line.substr(kVersion.size());
+  const char* const end = digits.data() + digits.size();
+  api::zk::Zxid version = 0;
+  const auto parsed = std::from_chars(digits.data(), end, version, 16);
+  const bool is_good = parsed.ec == std::errc() && parsed.ptr == end && version >= 0;
+  return is_good ? std::optional(version) : std::nullopt;
+}
+
 void refresh_config(StoreState& state) {
   Mvcc::Write write(state.mvcc);
   ZnodeTree tree(state, write.revision());
@@ -57,7 +73,7 @@ void refresh_config(StoreState& state) {
   if (node == nullptr) return;
   Bytes data;
   if (!state.facts.zookeeper.empty()) {
-    data = config_lines(state.facts) + "version=";
+    data = config_lines(state.facts) + Bytes(kVersion);
     if (node->znode.data.starts_with(data)) return;
     data += fmt::format("{:x}", write.revision());
   } else if (node->znode.data.empty()) {

@@ -14,8 +14,15 @@
 
 namespace conclave::store {
 
+inline constexpr BytesView kConfigPath = "/zookeeper/config";
+
 // Writes the node anew if the members are others than it says, at a revision of its own. Empty
 // while no member has said where it is reached. Without effect before the first session.
 void refresh_config(StoreState& state);
+
+// What a line says of where the other members reach it, "10.0.0.1:2380"; empty: it has no line.
+BytesView peer_address(const api::Member& member);
+// What the last line of the node's data says; nullopt if it is none.
+std::optional<api::zk::Zxid> config_version(BytesView data);
 
 }  // namespace conclave::store

@@ -38,6 +38,21 @@ void decode_id(Decoder& in, zk::Id& id) {
   id.id = in.bytes();
 }
 
+void encode(Encoder& out, const zk::Caller& caller) {
+  out.number(caller.session);
+  out.varint(caller.generation);
+  out.varint(caller.ids.size());
+  for (const zk::Id& id : caller.ids) encode(out, id);
+}
+
+void decode_caller(Decoder& in, zk::Caller& caller) {
+  caller.session = in.number();
+  caller.generation = in.varint();
+  const std::size_t ids = in.count();
+  for (std::size_t i = 0; i < ids && in.ok(); ++i) decode_id(in, caller.ids.emplace_back());
+  if (!is_bounded(caller)) in.fail();
+}
+
 void encode(Encoder& out, const std::vector<zk::Acl>& acl) {
   out.varint(acl.size());
   for (const zk::Acl& each : acl) {
@@ -266,23 +281,14 @@ bool is_bounded(const zk::Caller& caller) {
 }
 
 void encode(Encoder& out, const zk::WriteRequest& request) {
-  out.number(request.caller.session);
-  out.varint(request.caller.generation);
-  out.varint(request.caller.ids.size());
-  for (const zk::Id& id : request.caller.ids) encode(out, id);
+  encode(out, request.caller);
   out.number(request.time_ms);
   if (request.quotas != zk::Quotas::kNone) out.u8(static_cast<std::uint8_t>(request.quotas));
   std::visit(OpEncoder{out}, request.op);
 }
 
 void decode_zookeeper(Decoder& in, bool has_quotas, zk::WriteRequest& request) {
-  request.caller.session = in.number();
-  request.caller.generation = in.varint();
-  const std::size_t ids = in.count();
-  for (std::size_t i = 0; i < ids && in.ok(); ++i) {
-    decode_id(in, request.caller.ids.emplace_back());
-  }
-  if (!is_bounded(request.caller)) in.fail();
+  decode_caller(in, request.caller);
   request.time_ms = in.number();
   if (request.time_ms < 0 || request.time_ms > limits::kMaxZnodeTimeMs) in.fail();
   if (has_quotas) {
@@ -311,6 +317,52 @@ zk::ImportRequest decode_import(Decoder& in) {
   for (std::size_t i = 0; i < removed && in.ok(); ++i) request.removed.emplace_back(in.bytes());
   const std::size_t nodes = in.count();
   for (std::size_t i = 0; i < nodes && in.ok(); ++i) request.nodes.push_back(decode_tree_node(in));
+  return request;
+}
+
+bool is_bounded(const zk::ReconfigRequest& request) {
+  const auto fits = [](const zk::Server& server) {
+    return server.peer.size() <= limits::kMaxServerAddressBytes &&
+           server.client.size() <= limits::kMaxServerAddressBytes;
+  };
+  return request.leaving.size() + request.joining.size() <= limits::kMaxReconfiguredServers &&
+         std::ranges::all_of(request.joining, fits) && is_bounded(request.caller);
+}
+
+void encode(Encoder& out, const zk::ReconfigRequest& request) {
+  encode(out, request.caller);
+  out.number(request.from);
+  out.u8(request.is_whole ? 1 : 0);
+  out.varint(request.leaving.size());
+  for (const NodeId id : request.leaving) out.fixed64(id.value);
+  out.varint(request.joining.size());
+  for (const zk::Server& server : request.joining) {
+    out.fixed64(server.id.value);
+    out.bytes(server.peer);
+    out.u8(server.is_observer ? 1 : 0);
+    out.bytes(server.client);
+  }
+}
+
+zk::ReconfigRequest decode_reconfig(Decoder& in) {
+  zk::ReconfigRequest request;
+  decode_caller(in, request.caller);
+  request.from = in.number();
+  request.is_whole = in.flags(1) != 0;
+  const std::size_t leaving = in.count();
+  for (std::size_t i = 0; i < leaving && in.ok(); ++i) {
+    request.leaving.push_back(NodeId{in.fixed64()});
+  }
+  const std::size_t joining = in.count();
+  for (std::size_t i = 0; i < joining && in.ok(); ++i) {
+    zk::Server server;
+    server.id = NodeId{in.fixed64()};
+    server.peer = in.bytes();
+    server.is_observer = in.flags(1) != 0;
+    server.client = in.bytes();
+    request.joining.push_back(std::move(server));
+  }
+  if (!is_bounded(request)) in.fail();
   return request;
 }
 

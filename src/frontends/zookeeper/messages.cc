@@ -10,9 +10,6 @@ namespace {
 
 namespace zk = api::zk;
 
-// As a ZooKeeper answers that has not been told to allow it.
-constexpr auto kReconfigDisabled = static_cast<zk::Code>(-123);
-
 constexpr std::int32_t kMostMode = static_cast<std::int32_t>(zk::Mode::kPersistentSequentialTtl);
 
 // The fewest bytes of an element of a vector.
@@ -212,9 +209,12 @@ Asked read_auth(Reader& reader) {
 }
 
 Asked read_reconfig(Reader& reader) {
-  for (int i = 0; i < 3; ++i) reader.buffer();  // who joins, who leaves, or who all are to be
-  reader.int64();                               // the configuration that is to be replaced
-  return Refused{reader.ok() ? kReconfigDisabled : zk::Code::kMarshallingError};
+  Reconfig reconfig;
+  reconfig.joining = reader.buffer();
+  reconfig.leaving = reader.buffer();
+  reconfig.members = reader.buffer();
+  reconfig.from = reader.int64();
+  return reconfig;
 }
 
 Asked read_body(Opcode opcode, Reader& reader, std::vector<Opcode>& parts) {
@@ -312,6 +312,10 @@ struct ResultWriter {
   void operator()(const zk::Data& data) const {
     writer.buffer(data.data);
     write_stat(data.stat, writer);
+  }
+  void operator()(const zk::Configured& done) const {
+    writer.buffer(done.data);
+    write_stat(done.stat, writer);
   }
   void operator()(const zk::Acls& acls) const {
     writer.count(acls.acl.size());

@@ -8,6 +8,7 @@
 
 #include "api/zookeeper.h"
 #include "base/bytes.h"
+#include "frontends/zookeeper/reconfig.h"
 
 namespace conclave::zookeeper {
 
@@ -87,7 +88,8 @@ struct Refused {
 struct Request {
   std::int32_t xid = 0;
   std::int32_t opcode = 0;  // any number, of kUnimplemented
-  std::variant<Refused, Write, Read, Ping, Auth, WhoAmI> what;
+  // A Reconfig becomes a zk::ReconfigRequest where it is looked at.
+  std::variant<Refused, Write, Read, Ping, Auth, WhoAmI, Reconfig, api::zk::ReconfigRequest> what;
   // Of multi and multiRead: of each part, as which it is answered.
   std::vector<Opcode> parts;
   Bytes path;  // of sync, whose answer has it, too

@@ -354,7 +354,8 @@ class ZooKeeperSession final : public api::Session {
     pending.bytes = sizeof pending + bytes + identity_bytes_;
     pending.begun = now();
     const bool is_close = request.opcode == static_cast<std::int32_t>(Opcode::kCloseSession);
-    pending.is_write = std::holds_alternative<Write>(request.what);
+    if (const auto* text = std::get_if<Reconfig>(&request.what)) request.what = reconfig(*text);
+    pending.is_write = std::holds_alternative<Write>(request.what) || is_reconfig(request);
     if (const auto* refused = std::get_if<Refused>(&request.what)) {
       const bool is_end =
           refused->code == zk::Code::kUnimplemented || refused->code == zk::Code::kAuthFailed;
@@ -374,6 +375,17 @@ class ZooKeeperSession final : public api::Session {
     pending_.push_back(std::move(pending));
   }
 
+  decltype(Request::what) reconfig(const Reconfig& text) const {
+    if (!options_.reconfig) return Refused{zk::Code::kReconfigDisabled};
+    auto parsed = parse_reconfig(text);
+    if (!parsed) return Refused{parsed.error()};
+    return *std::move(parsed);
+  }
+
+  static bool is_reconfig(const Request& request) {
+    return std::holds_alternative<zk::ReconfigRequest>(request.what);
+  }
+
   // It is what brings a session that reads the member's own state up to date.
   static bool is_sync(const Request& request) {
     return request.opcode == static_cast<std::int32_t>(Opcode::kSync);
@@ -384,7 +396,10 @@ class ZooKeeperSession final : public api::Session {
     for (; asked_ < pending_.size(); ++asked_) {
       Pending& next = pending_[asked_];
       if (next.is_answered) continue;
+      const bool is_alone = is_reconfig(next.request);
+      if (is_reconfiguring_ || (is_alone && writes_ > 0)) return;
       if ((next.is_write ? reads_ : writes_) > 0) return;
+      is_reconfiguring_ = is_alone;
       ++(next.is_write ? writes_ : reads_);
       zk::Caller caller{caller_.session, caller_.generation, std::move(next.ids)};
       if (effects.calls.empty()) effects.calls.reserve(kUsualCalls);
@@ -395,6 +410,9 @@ class ZooKeeperSession final : public api::Session {
         body.caller = std::move(caller);
         body.op = std::move(*write);
         if (options_.enforce_quotas && zk::may_grow(body)) body.quotas = zk::Quotas::kEnforced;
+      } else if (auto* change = std::get_if<zk::ReconfigRequest>(&next.request.what)) {
+        change->caller = std::move(caller);
+        call.request.body = std::move(*change);
       } else {
         auto& body = call.request.body.emplace<zk::ReadRequest>();
         body.caller = std::move(caller);
@@ -408,6 +426,7 @@ class ZooKeeperSession final : public api::Session {
     const auto found = std::ranges::lower_bound(pending_, call, {}, &Pending::call);
     if (found == pending_.end() || found->call != call || found->is_answered) return;
     --(found->is_write ? writes_ : reads_);
+    if (is_reconfig(found->request)) is_reconfiguring_ = false;
     found->is_answered = true;
     if (reply.code == zk::Code::kQuotaExceeded) {
       // The member has refused it before its turn: that is of no state, and may wait for others'.
@@ -558,6 +577,7 @@ class ZooKeeperSession final : public api::Session {
   std::size_t asked_ = 0;        // of these, those at the front have been asked for
   std::size_t writes_ = 0;       // asked for and not answered
   std::size_t reads_ = 0;
+  bool is_reconfiguring_ = false;  // one of the writes is a reconfig, and there is no other
   std::size_t pending_bytes_ = 0;
   std::size_t held_bytes_ = 0;  // of answers in pending_
   std::deque<PendingPing> pings_;

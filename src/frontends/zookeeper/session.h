@@ -6,7 +6,8 @@
 // which they came, and each sees what those before it did, and nothing of those after it. So a read
 // is asked for when the writes before it have been answered, and a write when the reads before it
 // have; writes that follow each other go together, and so do reads. Pings and auth are answered
-// out of order, as there.
+// out of order, as there. A reconfig is asked for alone: it may enter the log later than what its
+// client sends after it would.
 //
 // A request that the member cannot answer (it has no leader, or too much to do) ends the
 // connection, as in ZooKeeper: its client comes back, here or elsewhere, with its session.
@@ -31,6 +32,8 @@ struct SessionOptions {
   bool local_reads = false;
   // Hard limits of quotas are held to.
   bool enforce_quotas = false;
+  // Clients may change who the members are, if they may write /zookeeper/config.
+  bool reconfig = false;
   // What digest_id() makes of the super user's name and password; empty: there is none.
   Bytes super_digest = {};
   // Connections of one address; one more is closed. 0: any number.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/zookeeper_limits.h"
 #include "frontends/zookeeper/messages.h"
 #include "frontends/zookeeper/session.h"
 
@@ -82,6 +83,10 @@ api::Answer answer_to(const api::Body& body) {
   if (const auto* read = std::get_if<zk::ReadRequest>(&body)) {
     return std::visit(CannedRead{}, read->op);
   }
+  if (const auto* change = std::get_if<zk::ReconfigRequest>(&body)) {
+    CHECK(change->joining.size() + change->leaving.size() <= limits::kMaxReconfiguredServers);
+    return zk::Reply{zk::Code::kOk, 7, zk::Configured{"version=7", kStat}};
+  }
   if (std::holds_alternative<zk::PingRequest>(body)) return zk::Reply{zk::Code::kOk, 7, {}};
   if (std::holds_alternative<api::StatusRequest>(body)) return api::StatusResponse{};
   if (std::holds_alternative<api::MemberListRequest>(body)) return api::MemberListResponse{};
@@ -96,6 +101,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size == 0) return 0;
   zookeeper::SessionOptions options;
   options.words.allowed = {"*"};
+  options.reconfig = true;
   options.connections = std::make_shared<zookeeper::Connections>();
   const auto session = zookeeper::make_session(options, "10.0.0.1:1234", {});
   api::Session::Effects effects;

@@ -68,6 +68,15 @@ Bytes simple_packet(std::int32_t xid, Opcode opcode) {
   return request_packet(xid, opcode, [](Writer&) {});
 }
 
+Bytes reconfig_packet(std::int32_t xid, BytesView joining, BytesView leaving = {}) {
+  return request_packet(xid, Opcode::kReconfig, [&](Writer& writer) {
+    writer.buffer(joining);
+    writer.buffer(leaving);
+    writer.null();
+    writer.int64(-1);
+  });
+}
+
 Bytes auth_packet(BytesView scheme, BytesView credentials) {
   return request_packet(kAuthXid, Opcode::kAuth, [&](Writer& writer) {
     writer.int32(0);
@@ -277,6 +286,66 @@ TEST_F(ZooKeeperSessionTest, WritesGoTogetherAndAReadWaitsForThem) {
   answer(fourth, zk::Data{});
   EXPECT_EQ(effects_.calls.size(), 1);
   EXPECT_THAT(take_answers(), ElementsAre("3", "4"));
+}
+
+TEST_F(ZooKeeperSessionTest, AReconfigIsAskedForAlone) {
+  options_.reconfig = true;
+  session_ = make_session(options_, "10.1.2.3:4567", {});
+  open();
+  receive(set_packet(1, "/a") + reconfig_packet(2, {}, "3") + reconfig_packet(3, {}, "4") +
+          set_packet(4, "/a") + get_packet(5, "/a"));
+  ASSERT_EQ(effects_.calls.size(), 1);
+  answer(take_call(), zk::Changed{});
+  for (const std::uint64_t leaves : {3u, 4u}) {
+    ASSERT_EQ(effects_.calls.size(), 1);
+    const auto call = take_call();
+    const auto& asked = std::get<zk::ReconfigRequest>(call.request.body);
+    EXPECT_THAT(asked.leaving, ElementsAre(NodeId{leaves}));
+    EXPECT_EQ(asked.caller.session, 77);
+    EXPECT_EQ(asked.caller.generation, 5);
+    EXPECT_THAT(asked.caller.ids, ElementsAre(zk::Id{"ip", "10.1.2.3"}));
+    answer(call, zk::Configured{"version=1", {}});
+  }
+  EXPECT_THAT(take_answers(), ElementsAre("1", "2", "3"));
+  ASSERT_EQ(effects_.calls.size(), 1);
+  answer(take_call(), zk::Changed{});
+  ASSERT_EQ(effects_.calls.size(), 1);
+  receive(reconfig_packet(6, {}, "5"));
+  EXPECT_EQ(effects_.calls.size(), 1) << "the read may not see what it does";
+  answer(take_call(), zk::Data{});
+  EXPECT_EQ(effects_.calls.size(), 1);
+}
+
+TEST_F(ZooKeeperSessionTest, TheAnswerToAReconfigIsANodesDataAndStat) {
+  options_.reconfig = true;
+  session_ = make_session(options_, "10.1.2.3:4567", {});
+  open();
+  receive(reconfig_packet(2, "server.4=h:1:2;3"));
+  zk::Stat stat;
+  stat.mzxid = 12;
+  answer(take_call(), zk::Configured{"version=c", stat}, 12);
+  Reader reader(effects_.send);
+  reader.int32();
+  EXPECT_EQ(reader.int32(), 2);
+  EXPECT_EQ(reader.int64(), 12);
+  EXPECT_EQ(reader.int32(), 0);
+  EXPECT_EQ(reader.buffer(), "version=c");
+  reader.int64();
+  EXPECT_EQ(reader.int64(), 12) << "mzxid";
+  EXPECT_EQ(reader.left(), 52);
+}
+
+TEST_F(ZooKeeperSessionTest, AReconfigIsRefusedUnlessItIsAllowed) {
+  open();
+  receive(reconfig_packet(2, "nonsense") + simple_packet(3, Opcode::kReconfig));
+  EXPECT_THAT(take_answers(), ElementsAre("2:-123", "3:-5"));
+  options_.reconfig = true;
+  session_ = make_session(options_, "10.1.2.3:4567", {});
+  open();
+  receive(reconfig_packet(2, "nonsense") + reconfig_packet(3, {}, "x"));
+  EXPECT_THAT(take_answers(), ElementsAre("2:-8", "3:-5"));
+  EXPECT_THAT(effects_.calls, IsEmpty());
+  EXPECT_FALSE(effects_.close);
 }
 
 TEST_F(ZooKeeperSessionTest, AnswersLeaveInOrder) {
