@@ -66,7 +66,7 @@ def server_command(binary):
 
 
 def port_range():
-    low, high = os.environ.get('CONCLAVE_TEST_PORTS', '20000-29999').split('-')
+    low, high = os.environ.get('CONCLAVE_TEST_PORTS', '10240-31999').split('-')
     return int(low), int(high)
 
 

@@ -149,7 +149,7 @@ class Reply:
     body: object = None
 
 
-class Closed(Exception):
+class Closed(ConnectionError):
     """The server has closed the connection."""
 
 

@@ -154,6 +154,10 @@ void Group::answer_when_settled(ClientCall client, api::Response response) {
 void Group::answer_settled() {
   if (changing_.empty() || !is_settled()) return;
   for (ChangingClient& waiting : std::exchange(changing_, {})) {
+    // Its connection may have been told of later changes meanwhile.
+    if (auto* reply = std::get_if<api::zk::Reply>(&waiting.response.answer)) {
+      reply->zxid = store_.revision();
+    }
     answer(waiting.client, std::move(waiting.response));
   }
 }
@@ -286,8 +290,8 @@ std::optional<Bytes> Group::judged(const store::AskedChange& asked) const {
     if (!knows_all_before()) return std::nullopt;
     const store::Reconfigure verdict = judge(*several);
     const auto* granted = std::get_if<store::Reconfigure::Granted>(&verdict.stage);
-    const bool is_early = granted != nullptr && engine_.status().last != store_.applied_index();
-    if (is_early) return std::nullopt;
+    const bool changes = granted != nullptr && !granted->steps.empty();
+    if (changes && engine_.status().last != store_.applied_index()) return std::nullopt;
     return store::encode_command(asked.origin, verdict);
   }
   auto change = std::get<store::MemberChange>(asked.change);
@@ -411,9 +415,15 @@ Verdict Group::judge(const std::vector<store::ReconfigStep>& steps) const {
   const consensus::Membership in_the_end = wanted(named(after), now, rule);
   if (!at_first.is_valid() || !in_the_end.is_valid()) return Verdict::kNotEnoughStarted;
   if (!shared_.options.strict_reconfig_check) return Verdict::kGranted;
+  // Nobody has reached a member yet at the address that it moves to.
+  const auto is_moved = [&](NodeId id) {
+    return now.voters.votes().size() > 1 && std::ranges::any_of(steps, [id](const auto& step) {
+             return step.change.kind == Kind::kUpdate && step.change.id == id;
+           });
+  };
   const auto is_there = [&](NodeId id) {
     const auto member = std::ranges::find(after, id, &api::Member::id);
-    return member != after.end() && !member->name.empty() && is_reachable(id);
+    return member != after.end() && !member->name.empty() && is_reachable(id) && !is_moved(id);
   };
   const auto suffice = [&](const consensus::Quorum& voters) {
     return voters.reached(is_there) && voters.elects(is_there);

@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/check.h"
 #include "base/log.h"
 #include "node/group.h"
 
@@ -73,7 +72,6 @@ bool Group::knows_all_before() const {
 std::optional<store::Reconfigure::Refused> Group::refused_at_once(
     const store::Reconfigure& asked) const {
   const auto* request = std::get_if<zk::ReconfigRequest>(&asked.stage);
-  // Nobody grants but the leader.
   if (request == nullptr) return store::Reconfigure::Refused{zk::Code::kReconfigInProgress};
   const auto steps = store_.plan(*request);
   if (steps) return std::nullopt;
@@ -82,9 +80,11 @@ std::optional<store::Reconfigure::Refused> Group::refused_at_once(
 
 // At the leader, by what it has applied.
 store::Reconfigure Group::judge(const store::Reconfigure& asked) const {
-  if (const auto refused = refused_at_once(asked)) return {*refused};
-  auto steps = store_.plan(std::get<zk::ReconfigRequest>(asked.stage));
-  CHECK(steps.has_value());
+  const auto* request = std::get_if<zk::ReconfigRequest>(&asked.stage);
+  // Nobody grants but the leader.
+  if (request == nullptr) return {store::Reconfigure::Refused{zk::Code::kReconfigInProgress}};
+  auto steps = store_.plan(*request);
+  if (!steps) return {store::Reconfigure::Refused{steps.error()}};
   if (!engine_.may_add(added_by(*steps))) {
     LOG(kWarn, "reconfig refused: members of these ids cannot be told apart, choose others");
     return {store::Reconfigure::Refused{zk::Code::kBadArguments}};

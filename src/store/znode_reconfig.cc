@@ -177,12 +177,10 @@ std::expected<std::vector<ReconfigStep>, Code> plan_reconfig(const StoreState& s
   if (!is_version(*node, request.from)) return Failed(Code::kBadVersion);
   auto steps = Plan(state.facts, request).make();
   if (!steps) return steps;
-  const bool is_allowed_to = is_allowed(node->znode.acl, zk::kWrite, request.caller.ids);
+  // Before what costs more than reading the request did: everybody can ask.
+  if (!is_allowed(node->znode.acl, zk::kWrite, request.caller.ids)) return Failed(Code::kNoAuth);
   ClusterFacts after = state.facts;
-  const auto wrong = after.reconfigure(*steps);
-  if (wrong && code_of(wrong->code) == Code::kBadArguments) return Failed(Code::kBadArguments);
-  if (!is_allowed_to) return Failed(Code::kNoAuth);
-  if (wrong) return Failed(code_of(wrong->code));
+  if (const auto wrong = after.reconfigure(*steps)) return Failed(code_of(wrong->code));
   return steps;
 }
 
@@ -191,7 +189,9 @@ api::Answer reconfigure(StoreState& state, const Reconfigure& change) {
     return refuse(state, refused->why);
   }
   const auto* granted = std::get_if<Reconfigure::Granted>(&change.stage);
-  if (granted == nullptr || granted->at != state.applied_index.next()) {
+  const bool is_in_place =
+      granted != nullptr && (granted->steps.empty() || granted->at == state.applied_index.next());
+  if (!is_in_place) {
     return refuse(state, Code::kReconfigInProgress);
   }
   if (const auto wrong = state.facts.reconfigure(granted->steps)) {
