@@ -15,7 +15,7 @@
 namespace {
 
 constexpr const char* kHelp =
-    R"(Conclave: agreement for distributed systems. It speaks the protocols of etcd v3 and ZooKeeper.
+    R"(Conclave: agreement for distributed systems, in the protocols of etcd v3 and ZooKeeper.
 
 usage: conclave <command> [flags]
 
