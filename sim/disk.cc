@@ -367,6 +367,7 @@ void Disk::lose_everything() {
   end_run();
   ++counts_.lost_disks;
   names_ = Names();
+  std::erase_if(scripted_, [](const Scripted& fault) { return fault.misdirect_by != 0; });
 }
 
 void Disk::fail_next(DiskCall call, const std::string& path_part, ErrorCode code) {

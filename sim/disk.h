@@ -142,8 +142,8 @@ class Disk final : public io::Disk {
   void fail_next(DiskCall call, const std::string& path_part, ErrorCode code);
   // The next write to such a path turns out to have landed `by` bytes further on, or before, once a
   // later one to the same file is synced: the newest write of a file is spared, since its loss
-  // cannot be told from a power cut. Nothing happens if there is no such write in this run, or no
-  // such place.
+  // cannot be told from a power cut. Nothing happens if the run ends between the two, if there is
+  // no such place, or if everything is lost first.
   void misdirect_write(const std::string& path_part, std::uint64_t by);
   // What fail_next and misdirect_write announced and has not happened yet never will.
   void forget_scripted() {

@@ -292,6 +292,28 @@ TEST_F(SimDisk, WritesAreMisdirectedToAnotherSector) {
   EXPECT_EQ(disk.fault_counts().misdirected, 200u);
 }
 
+TEST_F(SimDisk, AMisdirectionIsOfTheDiskThatWasThere) {
+  const auto write_twice = [&] {
+    ASSERT_TRUE(disk.create_directories("d").has_value());
+    const auto file = create("d/a");
+    ASSERT_TRUE(file->preallocate(16 * kSectorBytes).has_value());
+    for (const std::uint64_t sector : {1, 8}) {
+      ASSERT_TRUE(file->write(sector * kSectorBytes, "x").has_value());
+      ASSERT_TRUE(file->sync().has_value());
+    }
+  };
+  disk.misdirect_write("d/", kSectorBytes);
+  disk.lose_everything();
+  write_twice();
+  EXPECT_EQ(disk.fault_counts().misdirected, 0u);
+  EXPECT_EQ(content("d/a").find('x'), kSectorBytes);
+  disk.lose_everything();
+  disk.misdirect_write("d/", kSectorBytes);
+  write_twice();
+  EXPECT_EQ(disk.fault_counts().misdirected, 1u);
+  EXPECT_EQ(content("d/a").find('x'), 0u);
+}
+
 TEST_F(SimDisk, AFileThatGrewMayHaveAnySizeAfterAPowerCut) {
   std::set<std::size_t> sizes;
   for (std::uint64_t seed = 0; seed < 300; ++seed) {

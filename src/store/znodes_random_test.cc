@@ -256,6 +256,8 @@ TEST_P(RandomZnodes, AreAsInANaiveTree) {
   EXPECT_EQ(other.store.hash(), replica_.store.hash());
   EXPECT_EQ(other.store.size_bytes(), replica_.store.size_bytes())
       << "nothing that was kept for a snapshot is left";
+  EXPECT_EQ(replica_.elsewhere().hash(), replica_.store.hash());
+  EXPECT_EQ(replica_.elsewhere().size_bytes(), replica_.store.size_bytes());
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomZnodes, testing::Range<std::uint64_t>(1, 9));

@@ -114,14 +114,17 @@ class Znodes : public testing::Test {
 
   zk::Caller who(zk::SessionId session) { return {session, generations_[session], ids_}; }
 
-  // A store that applied the same log without ever writing a snapshot or reclaiming anything, and
-  // one that was loaded from a snapshot, are equal to this one.
+  // Stores that applied the same log without ever writing a snapshot or reclaiming anything, one of
+  // them without answers, and one that was loaded from a snapshot, are equal to this one.
   void expect_members_equal() {
     Replica other;
     for (const Bytes& entry : replica_.log) other.apply(entry);
     EXPECT_EQ(other.store.hash(), replica_.store.hash());
     EXPECT_EQ(other.store.key_count(), replica_.store.key_count());
     EXPECT_EQ(other.store.size_in_use_bytes(), replica_.store.size_in_use_bytes());
+    const Store elsewhere = replica_.elsewhere();
+    EXPECT_EQ(elsewhere.hash(), replica_.store.hash());
+    EXPECT_EQ(elsewhere.size_bytes(), other.store.size_bytes());
     SnapshotLoader loader(Limits{});
     const auto fed = loader.feed(write_snapshot(replica_.store));
     ASSERT_TRUE(fed.has_value()) << fed.error().message;
