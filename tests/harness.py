@@ -35,6 +35,10 @@ import urllib.request
 import grpc
 from etcd3 import etcdrpc as rpc
 
+# Read when the first channel is made. Our children run other programs at once, and what gRPC does before
+# a fork now and then waits for ever for its own threads.
+os.environ['GRPC_ENABLE_FORK_SUPPORT'] = '0'
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOG_TAIL_LINES = 25
 HEALTHY_SECONDS = 30
