@@ -10,7 +10,7 @@ endmacro()
 
 function(conclave_options target)
   target_compile_options(${target} PRIVATE
-    -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
+    -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Werror
     # Of GCC: sources that are compiled together are no headers; and what it takes for uninitialized in a variant that is
     # moved from is not.
     $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage> $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)

@@ -297,7 +297,7 @@ TEST_F(SimDisk, AMisdirectionIsOfTheDiskThatWasThere) {
     ASSERT_TRUE(disk.create_directories("d").has_value());
     const auto file = create("d/a");
     ASSERT_TRUE(file->preallocate(16 * kSectorBytes).has_value());
-    for (const std::uint64_t sector : {1, 8}) {
+    for (const std::uint64_t sector : {1u, 8u}) {
       ASSERT_TRUE(file->write(sector * kSectorBytes, "x").has_value());
       ASSERT_TRUE(file->sync().has_value());
     }

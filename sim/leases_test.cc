@@ -145,7 +145,7 @@ TEST_F(LeasesTest, ManyThatEndTogetherLetOthersInBetween) {
   for (std::size_t i = 0; i < kLeases; ++i) {
     cluster_.ask(*cluster_.leader(), api::LeaseGrantRequest{.ttl_s = 10, .id = 0},
                  [&](const api::Answer& answer) {
-                   granted += std::holds_alternative<api::LeaseGrantResponse>(answer) ? 1 : 0;
+                   granted += std::holds_alternative<api::LeaseGrantResponse>(answer) ? 1u : 0u;
                  });
   }
   ASSERT_TRUE(cluster_.run_until(seconds(5), [&] { return granted == kLeases; }));

@@ -212,7 +212,7 @@ bool Operator::settled() const {
   const store::Store* store = truth();
   if (store == nullptr || !damaged_.empty()) return false;
   std::size_t running = 0;
-  for (std::size_t i = 0; i < cluster_.size(); ++i) running += cluster_.running(i) ? 1 : 0;
+  for (std::size_t i = 0; i < cluster_.size(); ++i) running += cluster_.running(i) ? 1u : 0u;
   const consensus::Membership& membership =
       cluster_.node(*cluster_.leader()).group().engine().membership();
   return running == store->members().size() && membership.all().size() == running &&

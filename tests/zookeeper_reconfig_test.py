@@ -94,6 +94,9 @@ class ReconfigTest(unittest.TestCase):
         self.addCleanup(self.cluster.stop)
         self.opened = contextlib.ExitStack()
         self.addCleanup(self.opened.close)
+        self.wait_until_told()
+
+    def wait_until_told(self):
         wait_until(
             lambda: all(';' in line for line in self.config().lines.values())
             and len(self.config().lines) == self.members,
@@ -192,14 +195,8 @@ class ChangesTest(ReconfigTest):
             client.reconfig(f'server.4={line_of(late)}', None, None)  # an id never comes back
 
     def serves_znodes(self, late):
-        there = []
-
-        def asked():
-            there[:] = [self.kazoo(late)]
-            return there[0].get('/before')[0] == b'1'
-
-        wait_until(asked, LONG, 'it to serve')
-        there[0].create('/after', b'2')
+        wait_until(lambda: self.kazoo(late).get('/before')[0] == b'1', LONG, 'it to serve')
+        self.kazoo(late).create('/after', b'2')
 
     def test_a_voter_is_added_and_another_one_takes_its_place(self):
         client = self.kazoo(self.cluster.leader())
@@ -532,11 +529,8 @@ class WitnessTest(ReconfigTest):
 
     flags = FLAGS + ('--witnesses', 'm3')
 
-    def setUp(self):
-        self.cluster = zookeeper_cluster.AdvertisingCluster(self.members, flags=self.flags).start()
-        self.addCleanup(self.cluster.stop)
-        self.opened = contextlib.ExitStack()
-        self.addCleanup(self.opened.close)
+    def wait_until_told(self):
+        """A witness tells none."""
 
     def test_changes(self):
         client = self.connect()

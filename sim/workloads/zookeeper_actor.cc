@@ -5,19 +5,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "sim/finding.h"
-
 namespace conclave::sim {
-namespace {
-
-template <class... Values>
-[[noreturn]] void wrong(const char* check, fmt::format_string<Values...> format,
-                        Values&&... values) {
-  found(check, fmt::format(format, std::forward<Values>(values)...));
-}
-
-}  // namespace
-
 // --- the tree -----------------------------------------------------------------------
 
 std::string ZkTree::register_path(std::size_t number) {

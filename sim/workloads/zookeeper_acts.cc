@@ -7,7 +7,6 @@
 #include <memory>
 #include <utility>
 
-#include "sim/finding.h"
 #include "sim/workloads/zookeeper_actor.h"
 
 namespace conclave::sim {
@@ -15,12 +14,6 @@ namespace {
 
 constexpr std::int32_t kAnyVersion = -1;
 constexpr std::int32_t kNoVersion = 1'000'000'000;  // which no node ever has
-
-template <class... Values>
-[[noreturn]] void wrong(const char* check, fmt::format_string<Values...> format,
-                        Values&&... values) {
-  found(check, fmt::format(format, std::forward<Values>(values)...));
-}
 
 }  // namespace
 

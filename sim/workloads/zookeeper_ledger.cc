@@ -6,18 +6,10 @@
 #include <charconv>
 #include <iterator>
 
-#include "sim/finding.h"
-
 namespace conclave::sim {
 namespace {
 
 constexpr std::size_t kDigits = 10;
-
-template <class... Values>
-[[noreturn]] void wrong(const char* check, fmt::format_string<Values...> format,
-                        Values&&... values) {
-  found(check, fmt::format(format, std::forward<Values>(values)...));
-}
 
 std::string write_of(const std::string& data) { return data.substr(0, data.find('/')); }
 

@@ -10,17 +10,28 @@
 // Data is written once: `<id of the write>` or `<id>/<rest>`; a write with several nodes has one
 // id, so its changes have one zxid. Judges throw a Finding. Times are the world's.
 
+#include <fmt/core.h>
+
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "sim/finding.h"
 #include "sim/zookeeper_messages.h"
 
 namespace conclave::sim {
+
+// A judge's Finding.
+template <class... Values>
+[[noreturn]] void wrong(const char* check, fmt::format_string<Values...> format,
+                        Values&&... values) {
+  found(check, fmt::format(format, std::forward<Values>(values)...));
+}
 
 // How an answer stands to others: by its zxid, and in time.
 struct ZkMoment {

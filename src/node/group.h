@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <expected>
 #include <functional>
 #include <map>
 #include <memory>
@@ -260,6 +261,7 @@ class Group {
   void touch_sessions();
   void answer_pings(std::uint64_t number, const api::Response& response);
   void reap_znodes();
+  bool is_refused_after_failure(ClientCall client);
   bool is_answered_at_once(ClientCall client, const api::zk::WriteRequest& write);
   void refuse_znodes(ClientCall client, api::Error error);
   void fail_write(ClientCall client, api::ErrorCode code);
@@ -288,7 +290,8 @@ class Group {
   std::optional<Bytes> hold_change(BytesView command);
   store::MemberChange::Verdict judge(const store::MemberChange& change) const;
   store::MemberChange::Verdict judge(const std::vector<store::ReconfigStep>& steps) const;
-  std::optional<store::Reconfigure::Refused> refused_at_once(const store::Reconfigure& asked) const;
+  std::expected<std::vector<store::ReconfigStep>, api::zk::Code> plan(
+      const store::Reconfigure& asked) const;
   store::Reconfigure judge(const store::Reconfigure& asked) const;
   bool knows_all_before() const;
   std::optional<Bytes> judged(const store::AskedChange& asked) const;

@@ -123,6 +123,12 @@ struct ChangeOf {
   }
 };
 
+// Whether those can both decide and elect.
+template <class Has>
+bool suffice(const consensus::Quorum& voters, const Has& has) {
+  return voters.reached(has) && voters.elects(has);
+}
+
 }  // namespace
 
 // --- at the member that was asked ---------------------------------------------------
@@ -247,8 +253,9 @@ std::optional<Bytes> Group::hold_change(BytesView command) {
   CHECK(asked.has_value());
   const auto* several = std::get_if<store::Reconfigure>(&asked->change);
   if (several != nullptr && knows_all_before()) {
-    if (const auto refused = refused_at_once(*several)) {
-      return store::encode_command(asked->origin, store::Reconfigure{*refused});
+    if (const auto steps = plan(*several); !steps) {
+      const store::Reconfigure::Refused refused{steps.error()};
+      return store::encode_command(asked->origin, store::Reconfigure{refused});
     }
   }
   // Beyond that its client times out.
@@ -374,16 +381,13 @@ Verdict Group::judge_removal(NodeId id) const {
   }
   const consensus::Quorum quorum =
       rule_of(shared_.options, engine_.membership()).with_votes(std::move(staying));
-  const auto suffice = [&quorum](const auto& has) {
-    return quorum.reached(has) && quorum.elects(has);
-  };
-  if (!suffice([&](NodeId voter) { return started.contains(voter); })) {
+  if (!suffice(quorum, [&](NodeId voter) { return started.contains(voter); })) {
     return Verdict::kNotEnoughStarted;
   }
   if (!is_known) return Verdict::kGranted;  // the store says what is wrong
   // Where those that stay suffice without it, one that cannot be reached may go. (etcd grants that
   // without looking, also to a leader that has just lost its quorum.)
-  const bool safe = suffice([this](NodeId voter) { return is_reachable(voter); });
+  const bool safe = suffice(quorum, [this](NodeId voter) { return is_reachable(voter); });
   return safe ? Verdict::kGranted : Verdict::kUnhealthy;
 }
 
@@ -415,7 +419,8 @@ Verdict Group::judge(const std::vector<store::ReconfigStep>& steps) const {
   const consensus::Membership in_the_end = wanted(named(after), now, rule);
   if (!at_first.is_valid() || !in_the_end.is_valid()) return Verdict::kNotEnoughStarted;
   if (!shared_.options.strict_reconfig_check) return Verdict::kGranted;
-  // Nobody has reached a member yet at the address that it moves to.
+  // Nobody has reached a member yet at the address that it moves to. (Who votes alone is reached by
+  // nobody.)
   const auto is_moved = [&](NodeId id) {
     return now.voters.votes().size() > 1 && std::ranges::any_of(steps, [id](const auto& step) {
              return step.change.kind == Kind::kUpdate && step.change.id == id;
@@ -425,12 +430,10 @@ Verdict Group::judge(const std::vector<store::ReconfigStep>& steps) const {
     const auto member = std::ranges::find(after, id, &api::Member::id);
     return member != after.end() && !member->name.empty() && is_reachable(id) && !is_moved(id);
   };
-  const auto suffice = [&](const consensus::Quorum& voters) {
-    return voters.reached(is_there) && voters.elects(is_there);
-  };
   const bool is_second_of_two =
       now.voters.votes().size() == 1 && in_the_end.voters.votes().size() == 2;
-  const bool is_safe = suffice(at_first.voters) && (is_second_of_two || suffice(in_the_end.voters));
+  const bool is_safe = suffice(at_first.voters, is_there) &&
+                       (is_second_of_two || suffice(in_the_end.voters, is_there));
   return is_safe ? Verdict::kGranted : Verdict::kUnhealthy;
 }
 

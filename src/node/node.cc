@@ -404,13 +404,21 @@ bool Node::is_refused_by_witness(const api::Request& request) const {
   return api::route_of(request) != api::Route::kMember;
 }
 
-// Its addresses in the form that members have them in, as far as the scheme. False: one is none.
+// False: one is no URL.
+bool Node::bring_into_form(std::vector<std::string>& urls) const {
+  auto parsed = options_.parse_peer_urls(urls);
+  if (!parsed) return false;
+  urls = std::move(parsed->urls);
+  return true;
+}
+
+// Its addresses, as what stands behind the scheme in members' URLs. False: one is none.
 bool Node::bring_into_form(api::zk::ReconfigRequest& asked) const {
   constexpr std::string_view kScheme = "http://";
   return std::ranges::all_of(asked.joining, [&](api::zk::Server& server) {
-    auto parsed = options_.parse_peer_urls({std::string(kScheme) + server.peer});
-    if (!parsed) return false;
-    server.peer = parsed->urls.front().substr(kScheme.size());
+    std::vector<std::string> urls{std::string(kScheme) + server.peer};
+    if (!bring_into_form(urls)) return false;
+    server.peer = urls.front().substr(kScheme.size());
     return true;
   });
 }
@@ -423,12 +431,6 @@ void Node::change_members(ClientCall client, api::Request request) {
     const api::zk::Reply wrong{api::zk::Code::kBadArguments, group_->store().revision(), {}};
     return reply(client, api::Response{group_->header(), wrong});
   }
-  const auto bring_into_form = [this](std::vector<std::string>& urls) {
-    auto parsed = options_.parse_peer_urls(urls);
-    if (!parsed) return false;
-    urls = std::move(parsed->urls);
-    return true;
-  };
   bool good = true;
   bool is_known = true;
   if (auto* add = std::get_if<api::MemberAddRequest>(&request.body)) {

@@ -84,6 +84,7 @@ class Node : private PeerHandler {
   Room room_for(std::uint64_t connection);
   void reply(ClientCall client, api::Response&& response);
   void watch(ClientCall feed, api::WatchRequest request);
+  bool bring_into_form(std::vector<std::string>& urls) const;
   bool bring_into_form(api::zk::ReconfigRequest& asked) const;
   void change_members(ClientCall client, api::Request request);
   bool is_learner() const;

@@ -42,10 +42,7 @@ std::string_view text_of(Verdict verdict) {
 void Group::reconfigure(ClientCall client, const api::Request& request) {
   ++counters_.writes_received;
   client.user = user_of(request);
-  if (failed_connections_.contains(client.connection)) {
-    return answer(client,
-                  api::Error{api::ErrorCode::kTimeout, "an earlier request was not carried out"});
-  }
+  if (is_refused_after_failure(client)) return;
   if (std::optional<api::Error> error = refusal(client, request)) {
     ++counters_.writes_failed;
     return refuse_znodes(client, std::move(*error));
@@ -68,22 +65,18 @@ bool Group::knows_all_before() const {
   return engine_.is_leader() && store_.applied_epoch() == engine_.epoch();
 }
 
-// What is wrong with it by what is applied, whoever is there.
-std::optional<store::Reconfigure::Refused> Group::refused_at_once(
+// What it comes to by what is applied, whoever is there; or what is wrong with it.
+std::expected<std::vector<store::ReconfigStep>, zk::Code> Group::plan(
     const store::Reconfigure& asked) const {
   const auto* request = std::get_if<zk::ReconfigRequest>(&asked.stage);
-  if (request == nullptr) return store::Reconfigure::Refused{zk::Code::kReconfigInProgress};
-  const auto steps = store_.plan(*request);
-  if (steps) return std::nullopt;
-  return store::Reconfigure::Refused{steps.error()};
+  // Nobody grants but the leader.
+  if (request == nullptr) return std::unexpected(zk::Code::kReconfigInProgress);
+  return store_.plan(*request);
 }
 
 // At the leader, by what it has applied.
 store::Reconfigure Group::judge(const store::Reconfigure& asked) const {
-  const auto* request = std::get_if<zk::ReconfigRequest>(&asked.stage);
-  // Nobody grants but the leader.
-  if (request == nullptr) return {store::Reconfigure::Refused{zk::Code::kReconfigInProgress}};
-  auto steps = store_.plan(*request);
+  auto steps = plan(asked);
   if (!steps) return {store::Reconfigure::Refused{steps.error()}};
   if (!engine_.may_add(added_by(*steps))) {
     LOG(kWarn, "reconfig refused: members of these ids cannot be told apart, choose others");

@@ -92,12 +92,15 @@ void Group::complete(zk::WriteRequest& write) {
   }
 }
 
+bool Group::is_refused_after_failure(ClientCall client) {
+  if (!failed_connections_.contains(client.connection)) return false;
+  answer(client, api::Error{api::ErrorCode::kTimeout, "an earlier request was not carried out"});
+  return true;
+}
+
 // What needs no log, or must not get into it.
 bool Group::is_answered_at_once(ClientCall client, const zk::WriteRequest& write) {
-  if (failed_connections_.contains(client.connection)) {
-    answer(client, api::Error{api::ErrorCode::kTimeout, "an earlier request was not carried out"});
-    return true;
-  }
+  if (is_refused_after_failure(client)) return true;
   const auto* reconnect = std::get_if<zk::Reconnect>(&write.op);
   if (reconnect == nullptr || reconnect->password.size() == zk::kPasswordBytes) return false;
   answer(client, zk::Reply{zk::Code::kSessionExpired, store_.revision(), {}});

@@ -27,8 +27,8 @@ class DialedConnection : public std::enable_shared_from_this<DialedConnection> {
   DialedConnection(const DialedConnection&) = delete;
   DialedConnection& operator=(const DialedConnection&) = delete;
 
-  // Resolves, connects and shakes hands. `protocols`: what is offered by ALPN, as it writes them;
-  // outlives the call. Failures end in lose().
+  // Resolves, connects and shakes hands. `protocols`: what is offered by ALPN, as it writes them.
+  // Failures end in lose().
   void begin(const ClientTls& tls, std::span<const unsigned char> protocols = {});
 
   // Sends what output() has, now or when the connection is up.

@@ -8,17 +8,13 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "base/text.h"
 #include "base/time.h"
 
 namespace conclave::server {
 
-// Without the spaces at both ends.
-std::string_view trim(std::string_view text);
-
 // The pieces between separators, each trimmed; none for an empty text.
 std::vector<std::string_view> split(std::string_view text, char separator);
-
-std::string lower_case(std::string_view text);
 
 // Two digits for each byte, "0a".
 std::string in_hex(BytesView bytes);

@@ -214,6 +214,7 @@ class BatchApplication {
     }
     const bool is_owned = command.is_owned && state_.auth.is_enabled();
     const BytesView owner = is_owned ? BytesView(command.identity.user) : BytesView();
+    // As respond(), without moving the answer.
     api::Response response{
         .header = {},
         .answer =
@@ -261,7 +262,7 @@ Result<ApplyResult> Store::apply(LogIndex index, BytesView entry, NodeId self,
     state.applied_epoch = batch.header().epoch;
     state.stamp = std::max(state.stamp, batch.header().stamp);
     while (!batch.at_end()) {
-      const Result<Command> command = batch.next();
+      const Result<Command> command = batch.next();  // not TRY, which moves it
       if (!command) return Failure(command.error());
       TRY(application.apply(*command));
     }

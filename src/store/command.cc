@@ -408,6 +408,7 @@ CheckHash decode_check(Decoder& in) {
   return check;
 }
 
+// Into `body`: what most writes of ZooKeeper's clients are is not moved on its way.
 void decode_body(CommandKind kind, std::uint8_t version, Decoder& in, Command::Body& body) {
   switch (kind) {
     case CommandKind::kPut:
@@ -679,6 +680,7 @@ Result<Command> decode_command(BytesView bytes) {
                             "it was written by a newer build, or is damaged",
                             kind, version));
   }
+  // Decoded where it is returned: it is large, and each write's.
   Result<Command> decoded(std::in_place);
   Command& command = *decoded;
   command.origin.member = NodeId{in.fixed64()};

@@ -72,8 +72,8 @@ struct MemberChange {
 // One member's part in a Reconfigure.
 struct ReconfigStep {
   MemberChange change;  // granted, and replaces nobody
-  std::string
-      zookeeper;  // kAdd: where ZooKeeper's clients reach it until it tells; empty: not said
+  // kAdd: where ZooKeeper's clients reach it until it tells; empty: not said.
+  std::string zookeeper;
 
   bool operator==(const ReconfigStep&) const = default;
 };

@@ -145,14 +145,14 @@ class Mvcc {
     void put(Keyspace keyspace, BytesView key, BytesView value, LeaseId lease) {
       put(keyspace, key, Pieces(&value, 1), lease, {});
     }
-    // `place`: locate(key) of before, or none; of no account if it is not good any more.
+    // `known`: locate(key) of before, or Place{}; of no account if it is not good any more.
     void put(Keyspace keyspace, BytesView key, Pieces value, LeaseId lease,
-             const KeyIndex::Place& place);
+             const KeyIndex::Place& known);
     // Deletes what exists in `range`; how many keys that were. REQUIRES: one key, where there is
     // no history.
     std::int64_t erase(Keyspace keyspace, const KeyRange& range);
     // The same for one key, where there is no history. False: there is no such key.
-    bool erase(Keyspace keyspace, BytesView key, const KeyIndex::Place& place);
+    bool erase(Keyspace keyspace, BytesView key, const KeyIndex::Place& known);
     // That of the changes.
     Revision revision() const { return begin_ + 1; }
 

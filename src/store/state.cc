@@ -60,7 +60,7 @@ std::uint64_t StoreState::compute_hash() const {
   std::size_t words = row.size();
   if (!mvcc.has_current()) {
     --words;
-    if (auth.is_blank()) words -= leases.count() == 0 ? 2 : 1;
+    if (auth.is_blank()) words -= leases.count() == 0 ? 2u : 1u;
   }
   return hash_words(std::span(row).first(words));
 }

@@ -30,7 +30,8 @@ struct ClusterFacts {
   std::vector<NodeId> removed;  // the newest last, limits::kMaxRemovedMembers of them
   // Of each member that told: the id of its data directory. Sorted.
   absl::btree_map<NodeId, std::uint64_t> directories;
-  // Where ZooKeeper's clients reach those that told: "host:port". Sorted.
+  // Where ZooKeeper's clients reach each member that told, or of which a reconfig said it until it
+  // does: "host:port". Sorted.
   absl::btree_map<NodeId, std::string> zookeeper;
   absl::btree_set<std::pair<NodeId, Alarm>> alarms;
   std::uint64_t digest = 0;

@@ -7,8 +7,8 @@
 //
 // Ids are Java's numbers, with a sign. There is no election port, and ZooKeeper's clients insist on
 // one that is not the peer port: it is the number after it. A learner is an observer. The node is
-// empty as long as no member tells an address for ZooKeeper's clients (PublishMember): builds that
-// do not know of it apply the same log alike.
+// empty as long as neither a member (PublishMember) nor a reconfig has told an address for
+// ZooKeeper's clients: builds that do not know of it apply the same log alike.
 
 #include "store/state.h"
 
@@ -17,7 +17,7 @@ namespace conclave::store {
 inline constexpr BytesView kConfigPath = "/zookeeper/config";
 
 // Writes the node anew if the members are others than it says, at a revision of its own. Empty
-// while no member has said where it is reached. Without effect before the first session.
+// while nobody has said where a member is reached. Without effect before the first session.
 void refresh_config(StoreState& state);
 
 // What a line says of where the other members reach it, "10.0.0.1:2380"; empty: it has no line.

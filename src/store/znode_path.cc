@@ -81,6 +81,7 @@ std::optional<BytesView> znode_key(BytesView path, std::span<char> room) {
   if (path.empty()) path = kRootPath;
   if (path.front() != '/' || path.find(kSeparator) != BytesView::npos) return std::nullopt;
   if (path == kRootPath) return BytesView(room.data(), path.copy(room.data(), path.size()));
+  // One pass: no two slashes together, and where the last one is.
   std::size_t slash = 0;
   for (std::size_t next; (next = path.find('/', slash + 1)) != BytesView::npos; slash = next) {
     if (next == slash + 1) return std::nullopt;

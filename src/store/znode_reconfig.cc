@@ -1,7 +1,6 @@
 #include "store/znode_reconfig.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "store/znode_acl.h"
 #include "store/znode_config.h"

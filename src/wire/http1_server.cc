@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/text.h"
 
 namespace conclave::wire {
 namespace {
@@ -18,14 +19,6 @@ namespace {
 namespace http = boost::beast::http;
 
 BytesView view(boost::beast::string_view text) { return {text.data(), text.size()}; }
-
-Bytes lower(BytesView text) {
-  Bytes out(text);
-  for (char& c : out) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return out;
-}
 
 int status_of(boost::beast::error_code error) {
   if (error == http::error::body_limit) return 413;
@@ -119,7 +112,7 @@ void Http1Server::step(Bytes& out) {
   if (parser.is_done()) return complete();
   if (parser.is_header_done() && !parser_->continued) {
     parser_->continued = true;
-    if (lower(view(parser.get()[http::field::expect])) == "100-continue") {
+    if (lower_case(view(parser.get()[http::field::expect])) == "100-continue") {
       out += "HTTP/1.1 100 Continue\r\n\r\n";
     }
   }
@@ -134,7 +127,7 @@ void Http1Server::complete() {
   request.path = target.substr(0, question);
   if (question < target.size()) request.query = target.substr(question + 1);
   for (const auto& field : message) {
-    request.headers.add(lower(view(field.name_string())), view(field.value()));
+    request.headers.add(lower_case(view(field.name_string())), view(field.value()));
   }
   request.keep_alive = message.keep_alive();
   request.takes_chunks = message.version() >= 11;

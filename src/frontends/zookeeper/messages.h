@@ -88,7 +88,7 @@ struct Refused {
 struct Request {
   std::int32_t xid = 0;
   std::int32_t opcode = 0;  // any number, of kUnimplemented
-  // A Reconfig becomes a zk::ReconfigRequest where it is looked at.
+  // The session makes of a Reconfig a zk::ReconfigRequest, or Refused.
   std::variant<Refused, Write, Read, Ping, Auth, WhoAmI, Reconfig, api::zk::ReconfigRequest> what;
   // Of multi and multiRead: of each part, as which it is answered.
   std::vector<Opcode> parts;

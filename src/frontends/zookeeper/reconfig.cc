@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/text.h"
 #include "base/zookeeper_limits.h"
 
 namespace conclave::zookeeper {
@@ -18,19 +19,12 @@ using Parts = std::vector<BytesView>;
 
 constexpr BytesView kServer = "server.";
 
-BytesView trimmed(BytesView text) {
-  constexpr BytesView kSpace = " \t\r\n";
-  const std::size_t begin = text.find_first_not_of(kSpace);
-  if (begin == BytesView::npos) return {};
-  return text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
-}
-
 // Without those that are empty.
 Parts split(BytesView text, BytesView separators) {
   Parts parts;
   while (!text.empty()) {
     const std::size_t end = std::min(text.find_first_of(separators), text.size());
-    const BytesView part = trimmed(text.substr(0, end));
+    const BytesView part = trim(text.substr(0, end));
     if (!part.empty()) parts.push_back(part);
     text.remove_prefix(std::min(end + 1, text.size()));
   }
@@ -53,11 +47,12 @@ std::expected<NodeId, Code> id_in(BytesView digits) {
   return NodeId{static_cast<std::uint64_t>(*id)};
 }
 
-bool is_port(BytesView text) {
+std::optional<std::uint16_t> port_in(BytesView text) {
   const auto port = number_in<std::uint16_t>(text);
-  return port.has_value() && *port != 0;
+  return port && *port != 0 ? port : std::nullopt;
 }
 
+// As server/url.cc has it: this becomes part of a member's URL.
 bool is_host(BytesView host) {
   const bool is_bracketed = host.size() > 2 && host.starts_with('[') && host.ends_with(']');
   if (is_bracketed) host = host.substr(1, host.size() - 2);
@@ -87,10 +82,7 @@ std::string joined(BytesView host, BytesView port) { return Bytes(host) + ":" + 
 
 // Whether it is an observer; nullopt: nobody can be that.
 std::optional<bool> role_in(BytesView text) {
-  Bytes lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
+  const Bytes lower = lower_case(text);
   if (lower == "observer") return true;
   if (lower == "participant") return false;
   return std::nullopt;
@@ -98,8 +90,8 @@ std::optional<bool> role_in(BytesView text) {
 
 std::optional<std::string> client_in(BytesView text) {
   const Parts parts = host_and_rest(text);
-  if (parts.size() == 1 && is_port(parts[0])) return joined("0.0.0.0", parts[0]);
-  if (parts.size() != 2 || !is_host(parts[0]) || !is_port(parts[1])) return std::nullopt;
+  if (parts.size() == 1 && port_in(parts[0])) return joined("0.0.0.0", parts[0]);
+  if (parts.size() != 2 || !is_host(parts[0]) || !port_in(parts[1])) return std::nullopt;
   return joined(parts[0], parts[1]);
 }
 
@@ -107,19 +99,18 @@ std::optional<std::string> client_in(BytesView text) {
 std::optional<zk::Server> server_in(NodeId id, BytesView text) {
   zk::Server server{.id = id, .peer = {}, .is_observer = false, .client = {}};
   const std::size_t semicolon = std::min(text.find(';'), text.size());
-  const Parts parts = host_and_rest(trimmed(text.substr(0, semicolon)));
+  const Parts parts = host_and_rest(trim(text.substr(0, semicolon)));
   if (parts.size() < 3 || parts.size() > 4 || !is_host(parts[0])) return std::nullopt;
-  if (!is_port(parts[1]) || !is_port(parts[2])) return std::nullopt;
-  if (number_in<std::uint16_t>(parts[1]) == number_in<std::uint16_t>(parts[2])) {
-    return std::nullopt;
-  }
+  const auto port = port_in(parts[1]);
+  const auto election_port = port_in(parts[2]);
+  if (!port || !election_port || *port == *election_port) return std::nullopt;
   server.peer = joined(parts[0], parts[1]);
   if (parts.size() == 4) {
-    const auto is_observer = role_in(trimmed(parts[3]));
+    const auto is_observer = role_in(trim(parts[3]));
     if (!is_observer) return std::nullopt;
     server.is_observer = *is_observer;
   }
-  const BytesView client = trimmed(text.substr(std::min(semicolon + 1, text.size())));
+  const BytesView client = trim(text.substr(std::min(semicolon + 1, text.size())));
   if (!client.empty()) {
     auto address = client_in(client);
     if (!address) return std::nullopt;
@@ -142,22 +133,22 @@ void put(std::vector<zk::Server>& servers, zk::Server server) {
 
 using Parsed = std::expected<void, Code>;
 
-Parsed read_server(BytesView key, BytesView value, zk::ReconfigRequest& request) {
+std::expected<zk::Server, Code> read_server(BytesView key, BytesView value) {
   const auto id = id_in(key.substr(key.rfind('.') + 1));
   if (!id) return Failed(id.error());
   auto server = server_in(*id, value);
   if (!server) return Failed(Code::kBadArguments);
-  put(request.joining, *std::move(server));
-  return {};
+  return *std::move(server);
 }
 
 Parsed read_joining(BytesView text, zk::ReconfigRequest& request) {
   for (const BytesView each : split(text, ",")) {
     const Parts parts = split(each, "=");
     if (parts.size() != 2) return Failed(Code::kBadArguments);
-    if (const Parsed read = read_server(parts[0], parts[1], request); !read) return read;
-    const bool has_client = parts[1].find(';') != BytesView::npos && !parts[1].ends_with(';');
-    if (!has_client) return Failed(Code::kBadArguments);
+    auto server = read_server(parts[0], parts[1]);
+    if (!server) return Failed(server.error());
+    if (server->client.empty()) return Failed(Code::kBadArguments);
+    put(request.joining, *std::move(server));
   }
   return {};
 }
@@ -177,11 +168,13 @@ Parsed read_members(BytesView text, zk::ReconfigRequest& request) {
   for (const BytesView line : split(text, ",\n")) {
     if (line.starts_with('#') || line.starts_with('!')) continue;
     const std::size_t equals = std::min(line.find('='), line.size());
-    const BytesView key = trimmed(line.substr(0, equals));
-    const BytesView value = trimmed(line.substr(std::min(equals + 1, line.size())));
+    const BytesView key = trim(line.substr(0, equals));
+    const BytesView value = trim(line.substr(std::min(equals + 1, line.size())));
     if (key == "version") continue;
     if (!key.starts_with(kServer)) return Failed(Code::kBadArguments);
-    if (const Parsed read = read_server(key, value, request); !read) return read;
+    auto server = read_server(key, value);
+    if (!server) return Failed(server.error());
+    put(request.joining, *std::move(server));
   }
   if (request.joining.empty()) return Failed(Code::kBadArguments);
   return {};
