@@ -348,6 +348,31 @@ TEST(ClusterTest, ASnapshotIsDueBeforeTheLogOutgrowsTheStore) {
       cluster.run_until(seconds(5), [&] { return cluster.node(0).stats().snapshots_taken >= 3; }));
 }
 
+// Two that are written in the same moment take the processor and the disk from each other.
+TEST(ClusterTest, MembersThatBeganTogetherTakeTheirSnapshotsApart) {
+  constexpr std::uint64_t kEntries = 300;
+  Cluster cluster(10, {.snapshot_entries = kEntries});
+  for (std::size_t i = 0; i < 3; ++i) start(cluster, i);
+  Registers workload(cluster, 10, 4, 100'000);
+  std::vector<std::set<std::uint64_t>> taken(3);
+  const auto many = [&] {
+    for (std::size_t i = 0; i < 3; ++i) {
+      const LogIndex newest = cluster.node(i).stats().snapshot;
+      if (newest) taken[i].insert(newest.value);
+    }
+    return std::ranges::all_of(taken, [](const auto& each) { return each.size() >= 6; });
+  };
+  ASSERT_TRUE(cluster.run_until(seconds(300), many));
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_LE(*taken[i].begin(), kEntries) << "the first is early, not late";
+    for (const std::uint64_t index : taken[i]) {
+      const auto next = taken[(i + 1) % 3].lower_bound(index - std::min(index, kEntries / 4));
+      if (next == taken[(i + 1) % 3].end()) continue;
+      EXPECT_GT(*next, index + kEntries / 4) << "members " << i << " and " << (i + 1) % 3;
+    }
+  }
+}
+
 TEST(ClusterTest, ASnapshotThatFailsIsTriedAgain) {
   Cluster cluster(9, {.members = 1, .snapshot_log_bytes = 100'000});
   start(cluster, 0);

@@ -90,6 +90,7 @@ Group::Group(GroupId id, GroupState state, Shared shared)
       auto_compaction_(shared_.options.compact_period, shared_.options.compact_keep_revisions),
       snapshot_(store_.applied_index()),
       cut_at_(snapshot_),
+      is_first_snapshot_(engine_.status().last <= snapshot_),
       alive_(std::make_shared<char>()) {
   Snapshots::Hooks hooks{
       .taken = [this](const consensus::SnapshotMeta& meta) { snapshot_taken(meta); },

@@ -310,6 +310,8 @@ class Group {
   void compact_by_itself();
   void raise_corrupt_alarm(LogIndex index);
   std::uint64_t bytes_between_snapshots() const;
+  std::int64_t snapshot_percent(std::uint64_t bytes, LogIndex since) const;
+  std::int64_t percent_of_next_snapshot() const;
   void maybe_take_snapshot();
   std::int64_t percent_to_next_snapshot(LogIndex begun) const;
   void begin_snapshot(std::uint64_t needs_free_bytes);
@@ -454,6 +456,7 @@ class Group {
   std::deque<std::pair<LogIndex, std::size_t>> recent_entries_;
   LogIndex snapshot_;
   LogIndex cut_at_;  // of the last snapshot after which the log was cut
+  bool is_first_snapshot_;  // the next one is, since the log begins at cut_at_
   std::uint64_t bytes_since_snapshot_ = 0;
   std::uint64_t bytes_before_snapshot_ = 0;  // of them, those that the one being written covers
 

@@ -199,13 +199,27 @@ std::uint64_t Group::bytes_between_snapshots() const {
   return options.is_witness ? std::min(bytes, limits::kWitnessLogBytes) : bytes;
 }
 
+// Of what makes a snapshot due, in percent: what has been applied since `since`, `bytes` of it.
+std::int64_t Group::snapshot_percent(std::uint64_t bytes, LogIndex since) const {
+  const std::uint64_t entries = store_.applied_index().value - since.value;
+  const std::uint64_t max_entries = shared_.options.snapshot_entries;
+  const std::uint64_t by_entries = max_entries == 0 ? 0 : entries * 100 / max_entries;
+  return static_cast<std::int64_t>(std::max(bytes * 100 / bytes_between_snapshots(), by_entries));
+}
+
+// Of that, when the next one is taken. Members whose log begins at the same place would take all
+// of theirs in the same moment, again and again: the first comes earlier, on each at another time.
+std::int64_t Group::percent_of_next_snapshot() const {
+  if (!is_first_snapshot_) return 100;
+  const std::vector<NodeId> all = applied_membership_.all();
+  const auto before =
+      std::ranges::count_if(all, [&](NodeId id) { return id < shared_.options.self; });
+  return 50 * (2 * before + 1) / std::max<std::int64_t>(std::ssize(all), before + 1);
+}
+
 void Group::maybe_take_snapshot() {
-  const Options& options = shared_.options;
-  const LogIndex applied = store_.applied_index();
-  const std::uint64_t entries = applied.value - cut_at_.value;
-  const bool due = bytes_since_snapshot_ >= bytes_between_snapshots() ||
-                   (options.snapshot_entries != 0 && entries >= options.snapshot_entries);
-  const bool is_there = applied == snapshot_;  // for clients
+  const bool due = snapshot_percent(bytes_since_snapshot_, cut_at_) >= percent_of_next_snapshot();
+  const bool is_there = store_.applied_index() == snapshot_;  // for clients
   if (!due || is_there || snapshots_->writing() || snapshots_->failed_lately()) return;
   begin_snapshot(0);
 }
@@ -213,12 +227,8 @@ void Group::maybe_take_snapshot() {
 // For Snapshots::Hooks. `begun`: the index of the one being written.
 std::int64_t Group::percent_to_next_snapshot(LogIndex begun) const {
   // One for clients does not let go of the log: what came before it counts for the next.
-  const bool cuts_log = !is_backup_being_written_;
-  const std::uint64_t bytes = bytes_since_snapshot_ - (cuts_log ? bytes_before_snapshot_ : 0);
-  const std::uint64_t entries = store_.applied_index().value - (cuts_log ? begun : cut_at_).value;
-  const std::uint64_t max_entries = shared_.options.snapshot_entries;
-  const std::uint64_t by_entries = max_entries == 0 ? 0 : entries * 100 / max_entries;
-  return static_cast<std::int64_t>(std::max(bytes * 100 / bytes_between_snapshots(), by_entries));
+  if (is_backup_being_written_) return snapshot_percent(bytes_since_snapshot_, cut_at_);
+  return snapshot_percent(bytes_since_snapshot_ - bytes_before_snapshot_, begun);
 }
 
 // REQUIRES: none is being written, and something has been applied since the last one.
@@ -244,6 +254,7 @@ void Group::snapshot_taken(const consensus::SnapshotMeta& meta) {
 void Group::cut_log(LogIndex snapshot) {
   cut_at_ = snapshot;
   bytes_since_snapshot_ -= std::exchange(bytes_before_snapshot_, 0);
+  is_first_snapshot_ = false;
   const LogIndex keep = keep_from(snapshot);
   std::erase_if(recent_entries_, [&](const auto& entry) { return entry.first < keep; });
   engine_.snapshot_taken(snapshot, keep);
@@ -287,6 +298,7 @@ void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store
   recent_entries_.clear();
   bytes_since_snapshot_ = 0;
   bytes_before_snapshot_ = 0;
+  is_first_snapshot_ = true;
   // Some of what we sent may be inside of it, with answers we did not see.
   for (const ClientCall& client : writes_.forget_sent()) {
     ++counters_.writes_failed;

@@ -193,9 +193,9 @@ std::string holder(const Descriptor& fd) {
 }  // namespace
 
 PosixDisk::PosixDisk(Loop& loop)
-    : log_lane_(loop, "disk-log"),
-      snapshot_lane_(loop, "disk-snapshot"),
-      password_lane_(loop, "passwords") {}
+    : log_lane_(loop, "disk-log", LaneThread::Share::kEqual),
+      snapshot_lane_(loop, "disk-snapshot", LaneThread::Share::kTenth),
+      password_lane_(loop, "passwords", LaneThread::Share::kTenth) {}
 
 PosixDisk::~PosixDisk() = default;
 

@@ -10,6 +10,8 @@
 #include <csignal>
 #include <filesystem>
 #include <future>
+#include <map>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,6 +24,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Pair;
 
 class DiskTest : public testing::Test {
  protected:
@@ -53,6 +56,28 @@ TEST_F(DiskTest, WrittenBytesAreReadBack) {
   EXPECT_EQ(*file->read(6, 100), "there");
   EXPECT_EQ(*file->read(11, 5), "");
   EXPECT_EQ(*file->size(), 11U);
+}
+
+TEST_F(DiskTest, SnapshotsAndPasswordsTakeLessOfTheProcessorThanTheLog) {
+  std::map<Lane, int> niceness;
+  for (const Lane lane : {Lane::kLog, Lane::kSnapshot, Lane::kPasswords}) {
+    auto seen = std::make_shared<int>();
+    disk_.run(
+        lane,
+        [seen]() -> Result<void> {
+          *seen = ::getpriority(PRIO_PROCESS, 0);  // of this thread
+          return {};
+        },
+        [&, lane, seen](const Result<void>&) {
+          niceness[lane] = *seen;
+          if (niceness.size() == 3) loop_.stop();
+        });
+  }
+  loop_.run();
+  const int own = ::getpriority(PRIO_PROCESS, 0);
+  const int nicer = std::min(own + 10, 19);
+  EXPECT_THAT(niceness, ElementsAre(Pair(Lane::kLog, own), Pair(Lane::kSnapshot, nicer),
+                                    Pair(Lane::kPasswords, nicer)));
 }
 
 TEST_F(DiskTest, CreateEmptiesAnExistingFileAndReadWriteKeepsIt) {

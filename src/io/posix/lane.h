@@ -2,6 +2,7 @@
 // One thread that runs jobs in order. Internal to io/posix.
 
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
@@ -14,8 +15,14 @@ namespace conclave::io {
 
 class LaneThread {
  public:
+  // What a lane's jobs get of a processor that others want as well.
+  enum class Share : std::uint8_t {
+    kEqual,
+    kTenth,  // about: nobody waits for them who could not wait longer
+  };
+
   // `name` is the thread's, at most 15 characters. REQUIRES: `loop` outlives the lane.
-  LaneThread(Loop& loop, const char* name);
+  LaneThread(Loop& loop, const char* name, Share share);
   // Waits for the job that runs; the queued ones are dropped.
   ~LaneThread();
 
@@ -29,7 +36,7 @@ class LaneThread {
     std::move_only_function<void(Result<void>)> done;
   };
 
-  void work(const std::stop_token& stop);
+  void work(const std::stop_token& stop, Share share);
 
   Loop& loop_;
   std::mutex mutex_;
