@@ -27,8 +27,8 @@ Bytes key_of(std::uint64_t n) {
 }
 const Bytes kValue(256, 'v');
 
-api::Request put_request(std::uint64_t n) {
-  return {.body = api::PutRequest{.key = key_of(n), .value = kValue}, .id = {}, .timeout_ms = {}};
+api::Request put_request(std::uint64_t n, const Bytes& value = kValue) {
+  return {.body = api::PutRequest{.key = key_of(n), .value = value}, .id = {}, .timeout_ms = {}};
 }
 
 void apply_entry(Store& store, BytesView entry) {
@@ -36,15 +36,18 @@ void apply_entry(Store& store, BytesView entry) {
   benchmark::DoNotOptimize(result);
 }
 
-// Entries of kBatch puts each, over random keys below `keys`.
-Bytes random_puts(Rng& rng, std::uint64_t keys) {
-  BatchEncoder batch;
-  for (std::size_t i = 0; i < kBatch; ++i)
-    batch.add(encode_command({kSelf, kIncarnation, i}, put_request(rng.below(keys))));
-  return batch.finish(Epoch{1}, Stamp{1});
+// `puts` of them over random keys below `keys`, in entries of `batch` each.
+std::vector<Bytes> random_puts(Rng& rng, std::uint64_t keys, std::size_t puts, std::size_t batch) {
+  std::vector<Bytes> entries;
+  BatchEncoder encoder;
+  for (std::size_t i = 1; i <= puts; ++i) {
+    encoder.add(encode_command({kSelf, kIncarnation, i}, put_request(rng.below(keys))));
+    if (i % batch == 0) entries.push_back(encoder.finish(Epoch{1}, Stamp{1}));
+  }
+  return entries;
 }
 
-Store filled(std::uint64_t keys) {
+Store filled(std::uint64_t keys, const Bytes& value = kValue) {
   Store store{Limits{}};
   // A permutation of the keys: an odd multiplier modulo a power of two, and those below `keys` of
   // it.
@@ -53,7 +56,7 @@ Store filled(std::uint64_t keys) {
   BatchEncoder batch;
   for (std::uint64_t i = 0; i < power; ++i) {
     const std::uint64_t n = (i * 0x9e3779b1) % power;
-    if (n < keys) batch.add(encode_command({}, put_request(n)));
+    if (n < keys) batch.add(encode_command({}, put_request(n, value)));
     if (batch.size_bytes() > 100'000) apply_entry(store, batch.finish(Epoch{1}, Stamp{1}));
   }
   apply_entry(store, batch.finish(Epoch{1}, Stamp{1}));
@@ -65,38 +68,88 @@ Store& million() {
   return store;
 }
 
+// More than caches hold, with short values, as they all have to be put first.
+Store& ten_million() {
+  static Store store = filled(10 * kKeys, Bytes(16, 'v'));
+  return store;
+}
+
+// Makes room for the versions to come.
+void compact(Store& store) {
+  BatchEncoder batch;
+  batch.add(encode_command(
+      {}, {.body = api::CompactRequest{.revision = store.revision()}, .id = {}, .timeout_ms = {}}));
+  apply_entry(store, batch.finish(Epoch{1}, Stamp{1}));
+}
+
+void reclaim_all(Store& store) {
+  while (store.reclaim(100'000)) {
+  }
+}
+
 void encode_put(benchmark::State& state) {
   const api::Request request = put_request(5);
   for (auto _ : state) benchmark::DoNotOptimize(encode_command({kSelf, kIncarnation, 1}, request));
 }
 BENCHMARK(encode_put);
 
-// Decode, apply and answer, per put over an existing key; old versions are compacted and reclaimed
-// on the way.
-void apply_put(benchmark::State& state) {
-  Store& store = million();
+// Decode, apply and answer, per put over one of the first `keys` of a store; old versions are
+// compacted and reclaimed on the way.
+void apply_puts(benchmark::State& state, Store& store, std::uint64_t keys, std::size_t batch) {
   Rng rng(2);
   std::uint64_t rounds = 0;
   for (auto _ : state) {
     state.PauseTiming();
-    const Bytes entry = random_puts(rng, kKeys);
+    const std::vector<Bytes> entries = random_puts(rng, keys, kBatch, batch);
     state.ResumeTiming();
-    apply_entry(store, entry);
+    for (const Bytes& entry : entries) apply_entry(store, entry);
     state.PauseTiming();
     if (++rounds % 100 == 0) {
-      BatchEncoder batch;
-      batch.add(encode_command(
-          {},
-          {.body = api::CompactRequest{.revision = store.revision()}, .id = {}, .timeout_ms = {}}));
-      apply_entry(store, batch.finish(Epoch{1}, Stamp{1}));
-      while (store.reclaim(100'000)) {
-      }
+      compact(store);
+      reclaim_all(store);
     }
     state.ResumeTiming();
   }
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kBatch));
 }
+
+void apply_put(benchmark::State& state) { apply_puts(state, million(), kKeys, kBatch); }
 BENCHMARK(apply_put);
+
+void apply_put_alone(benchmark::State& state) { apply_puts(state, million(), kKeys, 1); }
+BENCHMARK(apply_put_alone);
+
+void apply_put_of_one_key(benchmark::State& state) { apply_puts(state, million(), 1, kBatch); }
+BENCHMARK(apply_put_of_one_key);
+
+void apply_put_of_ten_million(benchmark::State& state) {
+  apply_puts(state, ten_million(), 10 * kKeys, kBatch);
+}
+BENCHMARK(apply_put_of_ten_million);
+
+// A store with few keys.
+void apply_put_of_few(benchmark::State& state) {
+  const auto keys = static_cast<std::uint64_t>(state.range(0));
+  Store store = filled(keys);
+  apply_puts(state, store, keys, kBatch);
+}
+BENCHMARK(apply_put_of_few)->Arg(100)->Arg(1000)->Arg(10'000);
+
+// Per version that is freed.
+void reclaim(benchmark::State& state) {
+  constexpr std::size_t kPuts = 100'000;
+  Store& store = million();
+  Rng rng(8);
+  for (auto _ : state) {
+    state.PauseTiming();
+    for (const Bytes& entry : random_puts(rng, kKeys, kPuts, kBatch)) apply_entry(store, entry);
+    compact(store);
+    state.ResumeTiming();
+    reclaim_all(store);
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kPuts));
+}
+BENCHMARK(reclaim)->Unit(benchmark::kMillisecond);
 
 void apply_put_with_request_id(benchmark::State& state) {
   Store& store = million();

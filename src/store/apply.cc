@@ -1,6 +1,9 @@
 // Applying committed entries (Store::apply in store.h).
 
 #include <algorithm>
+#include <array>
+#include <span>
+#include <vector>
 
 #include "base/check.h"
 #include "store/command_codec.h"
@@ -132,6 +135,70 @@ bool is_there(const Mvcc& mvcc, const api::AcquireResponse& acquired) {
   return record != nullptr && record->create == acquired.token;
 }
 
+// The key of etcd's that a command looks for first; empty: none.
+struct FirstKey {
+  BytesView operator()(const PutOp& op) const { return op.key; }
+  BytesView operator()(const api::DeleteRangeRequest& op) const { return op.key; }
+  BytesView operator()(const api::TxnRequest& op) const {
+    return op.compare.empty() ? BytesView() : op.compare.front().key;
+  }
+  template <class Other>
+  BytesView operator()(const Other&) const {
+    return {};
+  }
+};
+
+// A few commands of a batch. The keys that they look for first are looked for together before any
+// is applied, and that one by one is told what was found: it has no effect but on the time it
+// takes.
+class Group {
+ public:
+  explicit Group(const Mvcc& mvcc) : index_(mvcc.index(Keyspace::kEtcd)) {
+    commands_.reserve(KeyIndex::kTogether);
+  }
+
+  // The next ones. REQUIRES: !batch.at_end().
+  Result<void> read(BatchReader& batch) {
+    commands_.clear();
+    while (!batch.at_end() && commands_.size() < KeyIndex::kTogether) {
+      TRY(batch.next(commands_.emplace_back()));
+    }
+    look_ahead();
+    return {};
+  }
+  const std::vector<Command>& commands() const { return commands_; }
+  // For each command, just before it is applied.
+  void recall(const Command& command) {
+    if (next_ < found_ && of_[next_] == &command) index_.recall(places_[next_++]);
+  }
+
+ private:
+  // With fewer keys, index and records are in the caches anyway.
+  static constexpr std::size_t kManyKeys = 4096;
+
+  void look_ahead() {
+    found_ = next_ = 0;
+    if (index_.size() < kManyKeys) return;
+    std::array<BytesView, KeyIndex::kTogether> keys;
+    for (const Command& command : commands_) {
+      const BytesView key = std::visit(FirstKey{}, command.body);
+      // One that repeats is found at once.
+      if (key.empty() || (found_ > 0 && key == keys[found_ - 1])) continue;
+      keys[found_] = key;
+      of_[found_++] = &command;
+    }
+    if (found_ < 2) found_ = 0;  // there is nothing to do meanwhile
+    index_.locate(std::span(keys).first(found_), places_);
+  }
+
+  const KeyIndex& index_;
+  std::vector<Command> commands_;
+  std::array<KeyIndex::Place, KeyIndex::kTogether> places_;
+  std::array<const Command*, KeyIndex::kTogether> of_;  // whose places they are
+  std::size_t found_ = 0;
+  std::size_t next_ = 0;
+};
+
 // To grow to as many would mean to move each several times.
 constexpr std::size_t kUsualOutcomes = 64;
 
@@ -261,10 +328,13 @@ Result<ApplyResult> Store::apply(LogIndex index, BytesView entry, NodeId self,
   if (batch.header().epoch >= state.applied_epoch) {
     state.applied_epoch = batch.header().epoch;
     state.stamp = std::max(state.stamp, batch.header().stamp);
+    Group group(state.mvcc);
     while (!batch.at_end()) {
-      const Result<Command> command = batch.next();  // not TRY, which moves it
-      if (!command) return Failure(command.error());
-      TRY(application.apply(*command));
+      TRY(group.read(batch));
+      for (const Command& command : group.commands()) {
+        group.recall(command);
+        TRY(application.apply(command));
+      }
     }
   }
   state.advance(index);

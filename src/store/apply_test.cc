@@ -1,9 +1,14 @@
 // Applying entries: the epoch fence, the stamp, request ids, and what members tell each other
 // through the log.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
 #include "base/limits.h"
+#include "base/rng.h"
 #include "store/hash.h"
 #include "store/replica.h"
 
@@ -159,6 +164,66 @@ TEST(Apply, MembersAndAlarmsAreReplicated) {
             (Alarms{{NodeId{4}, Alarm::kCorrupt}, {NodeId{9}, Alarm::kNoSpace}}));
   store.commit(encode_command({NodeId{7}, 3, 1}, SetAlarm{NodeId{4}, Alarm::kCorrupt, false}));
   EXPECT_EQ(store.store.alarms(), (Alarms{{NodeId{9}, Alarm::kNoSpace}}));
+}
+
+// Commands of a batch are looked at together, and yet have the effect and the answers that they
+// have one by one.
+TEST(Apply, ABatchIsItsCommandsOneAfterTheOther) {
+  constexpr std::uint64_t kKeys = 6000;
+  Rng rng(11);
+  const auto key = [&] { return fmt::format("key/{:06}", rng.below(kKeys + 20)); };
+  const auto line = [&]() -> std::string {
+    switch (rng.below(8)) {
+      case 0:
+        return fmt::format("del {} prev", key());
+      case 1:
+        return fmt::format("del {} {}", key(), key());
+      case 2: {
+        const std::string same = key();
+        return fmt::format("txn [ version {} > 0 ] [ put {} in ; del {} ] [ put {} else ]", same,
+                           same, key(), same);
+      }
+      case 3:
+        return fmt::format("put {} kept prev", key());
+      case 4:
+        return fmt::format("put key/{:06} often", rng.below(3));
+      default:
+        return fmt::format("put {} {}", key(), rng.below(1000));
+    }
+  };
+  Replica together;
+  Replica alone;
+  for (std::uint64_t i = 0; i < kKeys; ++i) {
+    for (Replica* each : {&together, &alone}) each->run(fmt::format("put key/{:06} 0", i));
+  }
+  for (int round = 0; round < 60; ++round) {
+    BatchEncoder batch;
+    std::vector<std::string> answers;
+    for (std::uint64_t i = rng.between(1, 60); i > 0; --i) {
+      api::Request request = parse_request(line());
+      if (rng.below(4) == 0) request.id = api::RequestId{Bytes("client"), rng.below(500)};
+      const Bytes command = encode_command({Replica::kSelf, Replica::kIncarnation, i}, request);
+      batch.add(command);
+      for (const Outcome& outcome : alone.commit(command)) {
+        answers.push_back(to_text(outcome.response));
+      }
+    }
+    const ApplyResult result = together.apply(batch.finish(together.epoch, together.stamp));
+    ASSERT_EQ(result.outcomes.size(), answers.size());
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      ASSERT_EQ(to_text(result.outcomes[i].response), answers[i]) << "round " << round;
+    }
+    while (together.store.applied_index() < alone.store.applied_index()) {
+      together.store.apply_empty(together.store.applied_index().next(), together.epoch);
+    }
+    ASSERT_EQ(together.store.hash(), alone.store.hash()) << "round " << round;
+    if (round % 20 != 9) continue;
+    for (Replica* each : {&together, &alone}) {
+      each->run(fmt::format("compact {}", each->store.revision()));
+      while (each->store.reclaim(1000)) {
+      }
+    }
+  }
 }
 
 TEST(Apply, TheHashTellsStatesApart) {

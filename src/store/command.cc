@@ -483,6 +483,40 @@ void decode_body(CommandKind kind, std::uint8_t version, Decoder& in, Command::B
   in.fail();
 }
 
+// `command` is a new one: decoded where it stays, as it is large, and each write's.
+Result<void> decode_command(BytesView bytes, Command& command) {
+  Decoder in(bytes);
+  const std::uint8_t version = in.u8();
+  const std::uint8_t kind = in.u8();
+  if (in.ok() && !is_version_of(version, static_cast<CommandKind>(kind))) {
+    return fail(ErrorCode::kCorrupt,
+                fmt::format("a command of kind {} has version {}, which this build does not know: "
+                            "it was written by a newer build, or is damaged",
+                            kind, version));
+  }
+  command.origin.member = NodeId{in.fixed64()};
+  command.origin.incarnation = in.fixed64();
+  command.origin.call = in.varint();
+  command.is_owned = version == kOwnedVersion;
+  const bool is_import = static_cast<CommandKind>(kind) == CommandKind::kImportZnodes;
+  const bool is_asked = version == kAskedVersion || command.is_owned || is_import;
+  const std::uint8_t has = in.flags(is_asked ? kHasId | kHasIdentity | kHasFence : kHasId);
+  if ((has & kHasId) != 0) command.id = decode_id(in);
+  if ((has & kHasIdentity) != 0) command.identity = decode_identity(in);
+  // Changes of users and the members' own commands have no answers to keep.
+  if (command.id && kind >= static_cast<std::uint8_t>(CommandKind::kAuth)) in.fail();
+  if ((has & kHasFence) != 0) command.fence = decode_fence(in);
+  const bool may_be_plain = static_cast<CommandKind>(kind) == CommandKind::kAuth || is_import;
+  if (is_asked && (has & (kHasIdentity | kHasFence)) == 0 && !may_be_plain) in.fail();
+  if (command.is_owned && command.identity.user.empty()) in.fail();
+  if (command.fence && !may_be_fenced(static_cast<CommandKind>(kind))) in.fail();
+  if (in.ok()) decode_body(static_cast<CommandKind>(kind), version, in, command.body);
+  if (!in.finished()) {
+    return fail(ErrorCode::kCorrupt, fmt::format("a command of kind {} cannot be decoded", kind));
+  }
+  return {};
+}
+
 }  // namespace
 
 void encode(Encoder& out, const api::Member& member) {
@@ -663,47 +697,17 @@ Result<BatchReader> BatchReader::open(BytesView entry) {
   return BatchReader(header, in);
 }
 
-Result<Command> BatchReader::next() {
-  CHECK(!at_end());
-  const BytesView command = in_.bytes();
-  if (!in_.ok()) return fail(ErrorCode::kCorrupt, "a log entry ends inside a command");
-  return decode_command(command);
+Result<Command> decode_command(BytesView bytes) {
+  Result<Command> decoded(std::in_place);
+  TRY(decode_command(bytes, *decoded));
+  return decoded;
 }
 
-Result<Command> decode_command(BytesView bytes) {
-  Decoder in(bytes);
-  const std::uint8_t version = in.u8();
-  const std::uint8_t kind = in.u8();
-  if (in.ok() && !is_version_of(version, static_cast<CommandKind>(kind))) {
-    return fail(ErrorCode::kCorrupt,
-                fmt::format("a command of kind {} has version {}, which this build does not know: "
-                            "it was written by a newer build, or is damaged",
-                            kind, version));
-  }
-  // Decoded where it is returned: it is large, and each write's.
-  Result<Command> decoded(std::in_place);
-  Command& command = *decoded;
-  command.origin.member = NodeId{in.fixed64()};
-  command.origin.incarnation = in.fixed64();
-  command.origin.call = in.varint();
-  command.is_owned = version == kOwnedVersion;
-  const bool is_import = static_cast<CommandKind>(kind) == CommandKind::kImportZnodes;
-  const bool is_asked = version == kAskedVersion || command.is_owned || is_import;
-  const std::uint8_t has = in.flags(is_asked ? kHasId | kHasIdentity | kHasFence : kHasId);
-  if ((has & kHasId) != 0) command.id = decode_id(in);
-  if ((has & kHasIdentity) != 0) command.identity = decode_identity(in);
-  // Changes of users and the members' own commands have no answers to keep.
-  if (command.id && kind >= static_cast<std::uint8_t>(CommandKind::kAuth)) in.fail();
-  if ((has & kHasFence) != 0) command.fence = decode_fence(in);
-  const bool may_be_plain = static_cast<CommandKind>(kind) == CommandKind::kAuth || is_import;
-  if (is_asked && (has & (kHasIdentity | kHasFence)) == 0 && !may_be_plain) in.fail();
-  if (command.is_owned && command.identity.user.empty()) in.fail();
-  if (command.fence && !may_be_fenced(static_cast<CommandKind>(kind))) in.fail();
-  if (in.ok()) decode_body(static_cast<CommandKind>(kind), version, in, command.body);
-  if (!in.finished()) {
-    return fail(ErrorCode::kCorrupt, fmt::format("a command of kind {} cannot be decoded", kind));
-  }
-  return decoded;
+Result<void> BatchReader::next(Command& command) {
+  CHECK(!at_end());
+  const BytesView bytes = in_.bytes();
+  if (!in_.ok()) return fail(ErrorCode::kCorrupt, "a log entry ends inside a command");
+  return decode_command(bytes, command);
 }
 
 Result<BatchHeader> decode_batch_header(BytesView entry) {

@@ -50,8 +50,9 @@ class BatchReader {
 
   const BatchHeader& header() const { return header_; }
   bool at_end() const { return in_.at_end(); }
-  // REQUIRES: !at_end(). kCorrupt as soon as one command is; do not go on then.
-  Result<Command> next();
+  // The next one, into `command`, which is a new one. REQUIRES: !at_end(). kCorrupt as soon as one
+  // command is; do not go on then.
+  Result<void> next(Command& command);
 
  private:
   BatchReader(BatchHeader header, Decoder in) : header_(header), in_(in) {}

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "base/check.h"
+#include "base/prefetch.h"
 
 namespace conclave::store {
 namespace {
@@ -114,6 +115,11 @@ void KeyIndex::Leaf::refresh() {
   refresh(common_bytes(records[0]->key(), records[count - 1]->key()));
 }
 
+const Record* KeyIndex::Leaf::near(BytesView key) const {
+  const std::size_t low = heads.match(head_of(key, common), count).low;
+  return records[std::min<std::size_t>(low, count - 1)];
+}
+
 void KeyIndex::Leaf::refresh(std::size_t of_all) {
   common = static_cast<std::uint32_t>(of_all);
   heads.values.fill(kUnused);
@@ -163,9 +169,14 @@ KeyIndex::Place KeyIndex::locate(BytesView key) const {
     found_.changes_ = changes_;
     return found_;
   }
+  const Place place = place_in(leaf_for(key), key);
+  if (place.is_known()) found_ = place;
+  return place;
+}
+
+KeyIndex::Place KeyIndex::place_in(Leaf* leaf, BytesView key) const {
   Place place;
   place.changes_ = changes_;
-  Leaf* leaf = leaf_for(key);
   place.leaf_ = leaf;
   if (leaf->count == 0) return place;
   const auto [low, high] = leaf->heads.match(head_of(key, leaf->common), leaf->count);
@@ -179,8 +190,26 @@ KeyIndex::Place KeyIndex::locate(BytesView key) const {
   const auto found = std::ranges::lower_bound(same, key, {}, &Record::key);
   place.at_ = low + static_cast<std::size_t>(found - same.begin());
   place.is_known_ = found != same.end() && (*found)->key() == key;
-  if (place.is_known_) found_ = place;
   return place;
+}
+
+void KeyIndex::locate(std::span<const BytesView> keys, std::span<Place> places) const {
+  CHECK(keys.size() <= kTogether);
+  std::array<void*, kTogether> nodes;
+  nodes.fill(root_);
+  for (std::size_t height = height_; height > 0; --height) {
+    const auto inner = [&](std::size_t i) { return static_cast<const Inner*>(nodes[i]); };
+    for (std::size_t i = 0; i < keys.size(); ++i) prefetch(inner(i)->common.data(), 1);
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      nodes[i] = inner(i)->children[inner(i)->child_for(keys[i])];
+      prefetch(nodes[i], height > 1 ? offsetof(Inner, separators) : offsetof(Leaf, before));
+    }
+  }
+  const auto leaf = [&](std::size_t i) { return static_cast<Leaf*>(nodes[i]); };
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (leaf(i)->count > 0) prefetch(leaf(i)->near(keys[i]), sizeof(Record) + keys[i].size());
+  }
+  for (std::size_t i = 0; i < keys.size(); ++i) places[i] = place_in(leaf(i), keys[i]);
 }
 
 KeyIndex::Position KeyIndex::begin() const {

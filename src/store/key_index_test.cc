@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <memory>
 #include <vector>
@@ -127,6 +128,63 @@ TEST(KeyIndex, IsLikeAMapThroughRandomChanges) {
     while (!both.model.empty()) both.erase(Bytes(both.model.begin()->first));
     both.check();
     both.put("again");
+    both.check();
+  }
+}
+
+// Some that are there, and some that may not be.
+std::vector<Bytes> random_keys(Rng& rng, const Both& both) {
+  std::vector<Bytes> keys;
+  for (std::uint64_t i = rng.between(1, KeyIndex::kTogether); i > 0; --i) {
+    Bytes key = random_key(rng, rng.below(6));
+    const auto near = both.model.lower_bound(key);
+    if (rng.below(3) > 0 && near != both.model.end()) key = near->first;
+    keys.push_back(std::move(key));
+    if (rng.below(5) == 0) keys.back() = keys.front();
+  }
+  return keys;
+}
+
+TEST(KeyIndex, FindsKeysTogetherAsOneByOne) {
+  Rng rng(7);
+  for (const int size : {0, 1, 30, 1'000, 30'000}) {
+    SCOPED_TRACE(size);
+    Both both;
+    for (int i = 0; i < size; ++i) both.put(random_key(rng, rng.below(6)));
+    for (int round = 0; round < 300; ++round) {
+      const std::vector<Bytes> keys = random_keys(rng, both);
+      const std::vector<BytesView> views(keys.begin(), keys.end());
+      std::array<KeyIndex::Place, KeyIndex::kTogether> places;
+      both.index.locate(views, places);
+      for (std::size_t i = 0; i < keys.size(); ++i) {
+        const auto expected = both.model.find(keys[i]);
+        ASSERT_TRUE(both.index.is_good(places[i]));
+        ASSERT_EQ(places[i].is_known(), expected != both.model.end()) << keys[i];
+        if (!places[i].is_known()) continue;
+        ASSERT_EQ(places[i].position(), both.index.find(keys[i])) << keys[i];
+        ASSERT_EQ(places[i].position().newest(), expected->second.get());
+      }
+      // What is done at the places is done where it belongs; the first change of the keys makes all
+      // of them bad, and then to recall them has no effect.
+      for (std::size_t i = 0; i < keys.size(); ++i) {
+        both.index.recall(places[i]);
+        both.check_search(keys[rng.below(keys.size())]);
+        if (!both.index.is_good(places[i])) continue;
+        OwnedRecord record = record_of(keys[i]);
+        if (!places[i].is_known()) {
+          both.index.add(places[i], record.get());
+        } else if (rng.below(10) == 0) {
+          both.index.erase(places[i]);
+          both.model.erase(keys[i]);
+          continue;
+        } else {
+          both.index.replace(places[i].position(), record.get());
+        }
+        both.model.insert_or_assign(keys[i], std::move(record));
+      }
+      for (const Bytes& key : keys) both.check_search(key);
+      if (testing::Test::HasFatalFailure()) return;
+    }
     both.check();
   }
 }

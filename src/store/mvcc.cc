@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/prefetch.h"
 
 namespace conclave::store {
 namespace {
@@ -69,6 +70,7 @@ bool Mvcc::reclaim(std::size_t max_changes, Revision newest) {
   for (; max_changes > 0; --max_changes) {
     if (!can_drop()) {
       if (!can_clear(limit)) break;
+      fetch_change(cleared_);
       Record* change = history_[cleared_++];
       release_before(change, change->mod);
     }
@@ -89,6 +91,16 @@ void Mvcc::release_before(Record* change, Revision revision) {
     change->older = hidden->older;
     release(hidden);
   }
+}
+
+// Old versions are in no cache: those that reclaim() comes to soon after the change `at` are
+// fetched meanwhile, first the changes and then the versions before them.
+void Mvcc::fetch_change(std::size_t at) const {
+  constexpr std::size_t kAhead = 8;
+  if (at + 2 * kAhead >= history_.size()) return;
+  prefetch(history_[at + 2 * kAhead], sizeof(Record));
+  const Record* hidden = history_[at + kAhead]->older;
+  if (hidden != nullptr) prefetch(hidden, 4 * sizeof(Record));
 }
 
 void Mvcc::drop_oldest() {

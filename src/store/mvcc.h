@@ -180,6 +180,7 @@ class Mvcc {
   void begin_newest(const Record& record);
   void end_newest(const Record& record);
   void release_before(Record* change, Revision revision);
+  void fetch_change(std::size_t at) const;
   void drop_oldest();
   void release(Record* record);
   void forget_deleted(Record* tombstone);
