@@ -108,7 +108,7 @@ class Trio {
   void cut(std::size_t i) {
     if (applied_[i].value < cut_[i].value + kCutEvery) return;
     cut_[i] = applied_[i];
-    members_[i].snapshot_taken(cut_[i], cut_[i]);
+    members_[i].snapshot_taken(members_[i].snapshot_meta(cut_[i]), cut_[i]);
   }
 
   std::deque<E> members_;

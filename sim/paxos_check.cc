@@ -279,8 +279,10 @@ void PaxosCheck::note_writes(Member& member, const paxos::State& state) {
       note_record(member.id, place, value);
     }
   }
-  member.accepted.erase(member.accepted.begin(),
-                        member.accepted.upper_bound(state.log.base().index));
+  // The others stay on the disk, though they may have left the memory.
+  member.accepted.erase(
+      member.accepted.begin(),
+      member.accepted.upper_bound(std::min(state.log.base().index, state.snapshot.index)));
 }
 
 // A witness has no data, and nobody else lacks any.
@@ -353,6 +355,8 @@ void PaxosCheck::check_phase_one(std::size_t number, const paxos::State& state) 
 
 void PaxosCheck::check_commit(Member& member, const paxos::State& state) {
   if (state.log.base().index > member.committed) {  // a snapshot came
+    CHECK(state.log.base().index <= state.snapshot.index,
+          "slots have left the memory before they were looked at");
     member.committed = state.log.base().index;
     member.settled = state.log.base().epoch;
   }

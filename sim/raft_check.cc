@@ -280,6 +280,8 @@ void RaftCheck::check_log(Member& member, const raft::State& state) {
 
 void RaftCheck::check_commit(Member& member, const raft::State& state) {
   if (state.commit == member.committed) return;
+  CHECK(state.log.base().index <= std::max(member.committed, state.snapshot.index),
+        "entries have left the memory before they were looked at");
   // What only a snapshot holds was committed by somebody who had the entries.
   if (state.log.base().index.value > committed_.size()) {
     found("state machine safety",

@@ -63,7 +63,7 @@ struct EngineStatus {
   NodeId leader;  // none if unknown
   Epoch epoch;
   LogIndex commit;
-  LogIndex first;  // first index still in the engine's log
+  LogIndex first;  // first index that the engine still has in memory
   LogIndex last;   // of the log; at a leader of all that it has proposed: the next one comes behind
   std::vector<PeerStatus> peers;  // the leader's view; empty elsewhere
 };
@@ -83,8 +83,8 @@ template <class E>
 concept Engine = requires(E engine, const E& same, const EngineConfig& config, Saved saved,
                           Entry entry, std::uint64_t seed, const Envelope& envelope, Bytes command,
                           Ticket ticket, ReadId read, NodeId node, LogIndex index,
-                          const Membership& membership, const SnapshotRead& wanted,
-                          std::uint64_t offset, bool ok) {
+                          const Membership& membership, const SnapshotMeta& meta,
+                          const SnapshotRead& wanted, std::uint64_t offset, bool ok) {
   // Starts from what survived the last run. REQUIRES: `saved` was collected with absorb().
   E(config, std::move(saved), seed);
   // Adds one replayed log record (in the order written) to `saved`.
@@ -108,10 +108,19 @@ concept Engine = requires(E engine, const E& same, const EngineConfig& config, S
   // later.
   { engine.peer_lost(node) } -> std::same_as<void>;
 
-  // A durable snapshot covers everything up to `index`; the engine may drop its log up to
+  // What came before `keep_from` may leave the memory without there being a snapshot of it: as far
+  // as it was handed out to be applied, is on this member's disk, and no peer needs it. The owner
+  // keeps some, so that followers slightly behind need no snapshot, and all of it on the disk until
+  // there is a snapshot.
+  { engine.release(index) } -> std::same_as<void>;
+  // A peer needs what has left the memory, and the newest snapshot is too old to be sent instead:
+  // one of a state that is applied by now is to be taken, at once.
+  { same.wants_snapshot() } -> std::same_as<bool>;
+
+  // The snapshot of `meta`, which snapshot_meta() gave, is durable; the engine drops its log up to
   // `keep_from` (exclusive), which the owner sets lower so that followers slightly behind need no
-  // snapshot.
-  { engine.snapshot_taken(index, index) } -> std::same_as<void>;
+  // snapshot. keep_from 0: nothing.
+  { engine.snapshot_taken(meta, index) } -> std::same_as<void>;
   // What a snapshot of the state at `index` must carry. REQUIRES: first - 1 <= index <= commit.
   { same.snapshot_meta(index) } -> std::same_as<SnapshotMeta>;
   {

@@ -87,8 +87,16 @@ void Engine::peer_lost(NodeId node) {
   std::visit([&](auto& engine) { engine.peer_lost(node); }, engine_);
 }
 
-void Engine::snapshot_taken(LogIndex index, LogIndex keep_from) {
-  std::visit([&](auto& engine) { engine.snapshot_taken(index, keep_from); }, engine_);
+void Engine::release(LogIndex keep_from) {
+  std::visit([&](auto& engine) { engine.release(keep_from); }, engine_);
+}
+
+bool Engine::wants_snapshot() const {
+  return std::visit([](const auto& engine) { return engine.wants_snapshot(); }, engine_);
+}
+
+void Engine::snapshot_taken(const consensus::SnapshotMeta& meta, LogIndex keep_from) {
+  std::visit([&](auto& engine) { engine.snapshot_taken(meta, keep_from); }, engine_);
 }
 
 consensus::SnapshotMeta Engine::snapshot_meta(LogIndex index) const {

@@ -34,7 +34,9 @@ class Engine {
       const consensus::Membership& target);
   bool transfer(NodeId target);
   void peer_lost(NodeId node);
-  void snapshot_taken(LogIndex index, LogIndex keep_from);
+  void release(LogIndex keep_from);
+  bool wants_snapshot() const;
+  void snapshot_taken(const consensus::SnapshotMeta& meta, LogIndex keep_from);
   consensus::SnapshotMeta snapshot_meta(LogIndex index) const;
   void snapshot_chunk(const consensus::SnapshotRead& wanted, Bytes data, bool last);
   void snapshot_unavailable(const consensus::SnapshotRead& wanted);

@@ -26,6 +26,8 @@ consensus::EngineConfig engine_config(GroupId id, const Options& options) {
   };
 }
 
+// Of entries kept in memory (Options::keep_entries), at most.
+constexpr std::size_t kKeepBytes = 16 * limits::kMiB;
 // A disk that takes one so soon is not one that hangs now and then.
 constexpr Duration kQuickAppend = milliseconds(250);
 
@@ -149,6 +151,7 @@ void Group::turn() {
   keep_time();
   begin_barrier();
   consensus::Output out = engine_.take_output();
+  if (engine_.wants_snapshot()) maybe_take_snapshot();
   if (out.empty()) {
     serve_reads();
     go_on_with_history_hashes();
@@ -229,6 +232,7 @@ void Group::apply(const std::vector<consensus::Entry>& committed) {
     after_apply(entry.index, bytes_in_log(entry));
   }
   if (committed.empty()) return;
+  engine_.release(keep_from());
   follow_members();
   answer_settled();
   maybe_take_snapshot();
@@ -273,8 +277,13 @@ bool Group::apply_commands(const consensus::Entry& entry) {
 // A witness's entries have little more than their places in memory.
 void Group::after_apply(LogIndex index, std::size_t bytes) {
   if (shared_.options.is_witness) bytes += limits::kEntryPlaceBytes;
-  recent_entries_.emplace_back(index, bytes);
   bytes_since_snapshot_ += bytes;
+  recent_bytes_ += bytes;
+  recent_entries_.emplace_back(index, bytes);
+  while (recent_bytes_ > kKeepBytes || recent_entries_.size() > shared_.options.keep_entries) {
+    recent_bytes_ -= recent_entries_.front().second;
+    recent_entries_.pop_front();
+  }
 }
 
 bool Group::is_corrupt() const { return corrupt_ || store_.is_raised(store::Alarm::kCorrupt); }

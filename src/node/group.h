@@ -317,8 +317,8 @@ class Group {
   void begin_snapshot(std::uint64_t needs_free_bytes);
   void snapshot_taken(const consensus::SnapshotMeta& meta);
   void snapshot_installed(const consensus::SnapshotMeta& meta, store::Store store);
-  void cut_log(LogIndex snapshot);
-  LogIndex keep_from(LogIndex snapshot) const;
+  void cut_log(const consensus::SnapshotMeta& meta);
+  LogIndex keep_from() const;
   void expire();
   void resend_forwards();
   void leave_leadership_without_disk();
@@ -451,12 +451,14 @@ class Group {
   std::deque<Held> held_;
   std::deque<Instant> appends_since_;  // of each append that is under way, when it was handed over
 
-  // Log entries since the last snapshot, for deciding when the next one is due and what to keep for
-  // followers.
+  // The newest log entries that were applied, and their sizes: those that stay in memory for
+  // followers that are a little behind (keep_from).
   std::deque<std::pair<LogIndex, std::size_t>> recent_entries_;
+  std::size_t recent_bytes_ = 0;
   LogIndex snapshot_;
-  LogIndex cut_at_;  // of the last snapshot after which the log was cut
-  bool is_first_snapshot_;  // the next one is, since the log begins at cut_at_
+  LogIndex keep_at_snapshot_;  // keep_from() when the one that is being written was begun
+  LogIndex cut_at_;            // of the last snapshot after which the log was cut
+  bool is_first_snapshot_;     // the next one is, since the log begins at cut_at_
   std::uint64_t bytes_since_snapshot_ = 0;
   std::uint64_t bytes_before_snapshot_ = 0;  // of them, those that the one being written covers
 

@@ -11,8 +11,6 @@
 namespace conclave::node {
 namespace {
 
-// Of entries kept in memory below a snapshot (Options::keep_entries), at most.
-constexpr std::size_t kKeepBytes = 16 * limits::kMiB;
 // Of the log since the last snapshot, beyond which a snapshot is due however large the store is.
 constexpr std::uint64_t kMaxLogBytes = 512 * limits::kMiB;
 // A minute, with an election timeout of one second.
@@ -37,6 +35,7 @@ void Group::tick() {
     propose_hash_check();
     compact_by_itself();
     publish_self();
+    engine_.release(keep_from());  // what a follower has caught up with since
     maybe_take_snapshot();
     lift_no_space_alarms();
     reap_znodes();
@@ -191,7 +190,8 @@ void Group::raise_corrupt_alarm(LogIndex index) {
 // --- snapshots ----------------------------------------------------------------------
 
 // How much is applied between two. The larger the store, the longer a snapshot may wait; but all
-// that came since the last one is in memory a second time, as log, and is read again at a restart.
+// that came since the last one is on the disk, is read again at a restart, and is in memory a
+// second time, as log, while a follower that is away may need it.
 std::uint64_t Group::bytes_between_snapshots() const {
   const Options& options = shared_.options;
   const std::uint64_t bytes =
@@ -218,7 +218,8 @@ std::int64_t Group::percent_of_next_snapshot() const {
 }
 
 void Group::maybe_take_snapshot() {
-  const bool due = snapshot_percent(bytes_since_snapshot_, cut_at_) >= percent_of_next_snapshot();
+  const bool due = engine_.wants_snapshot() ||
+                   snapshot_percent(bytes_since_snapshot_, cut_at_) >= percent_of_next_snapshot();
   const bool is_there = store_.applied_index() == snapshot_;  // for clients
   if (!due || is_there || snapshots_->writing() || snapshots_->failed_lately()) return;
   begin_snapshot(0);
@@ -226,6 +227,7 @@ void Group::maybe_take_snapshot() {
 
 // For Snapshots::Hooks. `begun`: the index of the one being written.
 std::int64_t Group::percent_to_next_snapshot(LogIndex begun) const {
+  if (engine_.wants_snapshot()) return 100;  // somebody waits for it
   // One for clients does not let go of the log: what came before it counts for the next.
   if (is_backup_being_written_) return snapshot_percent(bytes_since_snapshot_, cut_at_);
   return snapshot_percent(bytes_since_snapshot_ - bytes_before_snapshot_, begun);
@@ -235,15 +237,16 @@ std::int64_t Group::percent_to_next_snapshot(LogIndex begun) const {
 void Group::begin_snapshot(std::uint64_t needs_free_bytes) {
   snapshots_->begin(store_, engine_.snapshot_meta(store_.applied_index()), needs_free_bytes);
   bytes_before_snapshot_ = bytes_since_snapshot_;
+  keep_at_snapshot_ = keep_from();
 }
 
 void Group::snapshot_taken(const consensus::SnapshotMeta& meta) {
   ++counters_.snapshots_taken;
   snapshot_ = meta.index;
   if (end_backup()) {
-    engine_.snapshot_taken(meta.index, LogIndex{});
+    engine_.snapshot_taken(meta, LogIndex{});
   } else {
-    cut_log(meta.index);
+    cut_log(meta);
   }
   shared_.log.release(id_, meta.index);
   serve_backups();
@@ -251,27 +254,16 @@ void Group::snapshot_taken(const consensus::SnapshotMeta& meta) {
 }
 
 // Lets go of what followers need no more, now that there is a snapshot.
-void Group::cut_log(LogIndex snapshot) {
-  cut_at_ = snapshot;
+void Group::cut_log(const consensus::SnapshotMeta& meta) {
+  cut_at_ = meta.index;
   bytes_since_snapshot_ -= std::exchange(bytes_before_snapshot_, 0);
   is_first_snapshot_ = false;
-  const LogIndex keep = keep_from(snapshot);
-  std::erase_if(recent_entries_, [&](const auto& entry) { return entry.first < keep; });
-  engine_.snapshot_taken(snapshot, keep);
+  engine_.snapshot_taken(meta, keep_at_snapshot_);
 }
 
-// The first index to keep in memory once `snapshot` is durable.
-LogIndex Group::keep_from(LogIndex snapshot) const {
-  std::size_t entries = 0;
-  std::size_t bytes = 0;
-  LogIndex keep = snapshot.next();
-  for (auto it = recent_entries_.rbegin(); it != recent_entries_.rend(); ++it) {
-    if (it->first > snapshot) continue;
-    bytes += it->second;
-    if (++entries > shared_.options.keep_entries || bytes > kKeepBytes) break;
-    keep = it->first;
-  }
-  return keep;
+// The first index that is to stay in memory, whoever needs it.
+LogIndex Group::keep_from() const {
+  return recent_entries_.empty() ? store_.applied_index().next() : recent_entries_.front().first;
 }
 
 void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store store) {
@@ -296,6 +288,7 @@ void Group::snapshot_installed(const consensus::SnapshotMeta& meta, store::Store
   cut_at_ = meta.index;
   is_backup_being_written_ = false;
   recent_entries_.clear();
+  recent_bytes_ = 0;
   bytes_since_snapshot_ = 0;
   bytes_before_snapshot_ = 0;
   is_first_snapshot_ = true;

@@ -8,7 +8,8 @@
 //   > propose ID TEXT...      > read ID       > transfer ID TARGET    > lost ID PEER
 //   > members ID 1,2 [learners 3]
 //   > persist ID [N]       > crash ID [N writes survive]           > restart ID
-//   > compact ID KEEP      > job ID [fail]  (of the snapshot lane)
+//   > compact ID KEEP      > release ID KEEP
+//   > job ID [fail]        (of the snapshot lane)
 //   > deliver 1->2 [N]     > again 1->2    (a copy stays)          > last 1->2    (out of order)
 //   > drop 1->2 [N]        > clear         (everything undelivered is lost)
 //   > settle               persists, runs jobs and delivers until nothing is left to do
@@ -157,6 +158,7 @@ class Script {
     if (verb == "crash") return cluster_->crash(id, count(0));
     if (verb == "restart") return cluster_->restart(id);
     if (verb == "compact") return cluster_->compact(id, count(0));
+    if (verb == "release") return cluster_->release(id, count(0));
     if (verb == "job" && cluster_->member(id).jobs.empty()) {
       return happened_.push_back("nothing to do");
     }

@@ -14,7 +14,6 @@ namespace {
 void check_indices(const State& s) {
   const LogIndex base = s.log.base().index;
   CHECK(base <= s.commit);
-  CHECK(base <= s.snapshot.index, "compacted further than any snapshot");
   CHECK(s.delivered <= s.commit);
   CHECK(base <= s.delivered);
   CHECK(base <= s.durable);
@@ -65,6 +64,10 @@ void check_peer(const State& s, const Peer& peer) {
   if (!peer.snapshot) return;
   CHECK(peer.snapshot->meta.index <= s.snapshot.index);
   CHECK(!(peer.snapshot->reading && peer.snapshot->wanted));
+  if (peer.snapshot->meta.index >= s.log.base().index) return;
+  // What follows the snapshot is gone: it waits for the next one.
+  CHECK(peer.snapshot->meta.index == s.snapshot.index, "waits though there is a newer snapshot");
+  CHECK(!peer.snapshot->begun, "a snapshot on its way, and what follows it is gone");
 }
 
 void check_proposals(const State& s, const Leader& leader) {

@@ -1,7 +1,7 @@
 #pragma once
 // The slots that a replica keeps in memory: at most one accepted value in each, with holes where
-// nothing was accepted yet, and the position before them, at which a snapshot (or the beginning of
-// time) stands in for everything older.
+// nothing was accepted yet, and the position before them. What is older is in a snapshot, or on the
+// disk until there is one.
 //
 // Invariants: every slot is after base; up to the commit (which the log does not know) there are no
 // holes.

@@ -229,8 +229,12 @@ void Paxos::peer_lost(NodeId node) {
   }
 }
 
-void Paxos::snapshot_taken(LogIndex index, LogIndex keep_from) {
-  paxos::snapshot_taken(s_, index, keep_from);
+void Paxos::release(LogIndex keep_from) { paxos::release(s_, keep_from); }
+
+bool Paxos::wants_snapshot() const { return paxos::wants_snapshot(s_); }
+
+void Paxos::snapshot_taken(const SnapshotMeta& meta, LogIndex keep_from) {
+  paxos::snapshot_taken(s_, meta, keep_from);
 }
 
 SnapshotMeta Paxos::snapshot_meta(LogIndex index) const { return paxos::snapshot_meta(s_, index); }

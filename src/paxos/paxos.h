@@ -60,7 +60,9 @@ class Paxos {
   // a follower: what was on its way to it is sent again.
   void peer_lost(NodeId node);
 
-  void snapshot_taken(LogIndex index, LogIndex keep_from);
+  void release(LogIndex keep_from);
+  bool wants_snapshot() const;
+  void snapshot_taken(const SnapshotMeta& meta, LogIndex keep_from);
   consensus::SnapshotMeta snapshot_meta(LogIndex index) const;
   void snapshot_chunk(const consensus::SnapshotRead& wanted, Bytes data, bool last);
   void snapshot_unavailable(const consensus::SnapshotRead& wanted);

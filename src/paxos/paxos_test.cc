@@ -458,11 +458,67 @@ TEST(PaxosInterface, CompactionKeepsWhatItIsTold) {
   ASSERT_TRUE(paxos.step(from(2, ballot(3, 2), learn)).has_value());
   ASSERT_TRUE(paxos.step(from(2, ballot(3, 2), CommitNotice{LogIndex{3}})).has_value());
   EXPECT_EQ(paxos.take_output().committed.size(), 2u);
-  paxos.snapshot_taken(LogIndex{2}, LogIndex{2});
+  paxos.snapshot_taken(paxos.snapshot_meta(LogIndex{2}), LogIndex{2});
   EXPECT_EQ(paxos.status().first, LogIndex{2});
-  paxos.snapshot_taken(LogIndex{3}, LogIndex{4});
+  paxos.snapshot_taken(paxos.snapshot_meta(LogIndex{3}), LogIndex{4});
   EXPECT_EQ(paxos.status().first, LogIndex{4});
   EXPECT_EQ(paxos.status().last, LogIndex{4}) << "slot 4 is accepted";
+  check_state(paxos.state());
+}
+
+TEST(PaxosInterface, ReleaseLetsGoOfWhatIsHandedOutAndOnTheDisk) {
+  Paxos paxos = follower();
+  paxos.release(LogIndex{});
+  EXPECT_EQ(paxos.status().first, LogIndex{1});
+  paxos.release(LogIndex{5});
+  EXPECT_EQ(paxos.status().first, LogIndex{2}) << "the first is committed";
+  ASSERT_TRUE(paxos.step(from(2, ballot(3, 2), CommitNotice{LogIndex{2}})).has_value());
+  paxos.release(LogIndex{5});
+  EXPECT_EQ(paxos.status().first, LogIndex{2}) << "committed, and not handed out";
+  const Learn learn{{{ballot(3, 2), value(3, ballot(3, 2))}}};
+  ASSERT_TRUE(paxos.step(from(2, ballot(3, 2), learn)).has_value());
+  const Output out = paxos.take_output();
+  EXPECT_EQ(out.committed.size(), 2u);
+  paxos.release(LogIndex{5});
+  EXPECT_EQ(paxos.status().first, LogIndex{3}) << "the third is not on the disk";
+  EXPECT_EQ(paxos.state().durable, LogIndex{2});
+  check_state(paxos.state());
+  paxos.persisted(out.ticket);
+  paxos.release(LogIndex{3});
+  EXPECT_EQ(paxos.status().first, LogIndex{3}) << "the owner keeps it";
+  paxos.release(LogIndex{5});
+  EXPECT_EQ(paxos.status().first, LogIndex{4});
+  EXPECT_EQ(paxos.status().last, LogIndex{4}) << "slot 4 is accepted";
+  EXPECT_FALSE(paxos.wants_snapshot());
+  check_state(paxos.state());
+}
+
+TEST(PaxosInterface, AWitnessReleasesNothing) {
+  Saved saved = fresh();
+  saved.snapshot.membership.merge_witnesses({kSelf});
+  consensus::EngineConfig keeps_no_data = config();
+  keeps_no_data.is_witness = true;
+  Paxos paxos(keeps_no_data, saved, 1);
+  Entry noop = value(1, ballot(3, 2));
+  noop.kind = EntryKind::kNoop;
+  noop.data.clear();
+  ASSERT_TRUE(paxos.step(from(2, ballot(3, 2), Accept{LogIndex{1}, {noop}})).has_value());
+  const Output out = paxos.take_output();
+  EXPECT_EQ(out.committed.size(), 1u);
+  paxos.persisted(out.ticket);
+  paxos.release(LogIndex{2});
+  EXPECT_EQ(paxos.status().first, LogIndex{1});
+}
+
+TEST(PaxosInterface, ASnapshotMayBeDoneWhenTheLogBeginsLater) {
+  Paxos paxos = follower();
+  ASSERT_TRUE(paxos.step(from(2, ballot(3, 2), CommitNotice{LogIndex{2}})).has_value());
+  (void)paxos.take_output();
+  const SnapshotMeta begun = paxos.snapshot_meta(LogIndex{1});
+  paxos.release(LogIndex{3});
+  paxos.snapshot_taken(begun, LogIndex{2});
+  EXPECT_EQ(paxos.state().snapshot, begun);
+  EXPECT_EQ(paxos.status().first, LogIndex{3});
   check_state(paxos.state());
 }
 

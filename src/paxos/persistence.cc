@@ -127,6 +127,12 @@ void compact_log(State& s, LogIndex index) {
   advance_durable(s);
 }
 
+void release_log(State& s, LogIndex index) {
+  CHECK(index <= s.durable, "{} is not on the disk yet", index.value);
+  CHECK(index <= s.delivered, "{} was never handed out", index.value);
+  compact_log(s, index);
+}
+
 void restart_log(State& s, const SnapshotMeta& meta) {
   CHECK(meta.index > s.commit);
   drop_slots(s, {meta.index, meta.epoch});

@@ -25,6 +25,8 @@ Epoch settled_epoch(const State& s, LogIndex index);
 
 // Drops everything up to `index`, which a durable snapshot covers. REQUIRES: index <= commit.
 void compact_log(State& s, LogIndex index);
+// The same of what stays on the disk. REQUIRES: index <= durable, index <= delivered.
+void release_log(State& s, LogIndex index);
 // A durable snapshot takes the place of everything up to meta.index; what was accepted after it
 // stays. REQUIRES: meta.index > commit.
 void restart_log(State& s, const SnapshotMeta& meta);

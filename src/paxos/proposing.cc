@@ -426,7 +426,11 @@ void handle(State& s, NodeId from, const Accepted& message) {
   if (!peer) return;
   peer->recently_active = true;
   peer->commit = std::max(peer->commit, message.commit);
-  if (peer->snapshot && peer->commit >= peer->snapshot->meta.index) peer->snapshot.reset();
+  // It may also be waiting for one that is newer than what is gone.
+  const auto& snapshot = peer->snapshot;
+  const bool is_over =
+      snapshot && peer->commit >= std::max(snapshot->meta.index, s.log.base().index);
+  if (is_over) peer->snapshot.reset();
   const auto arrived = take_acknowledged(s, from, *peer, message.commit, message.slots);
   peer->pace.acknowledged(peer->commit, s.leader()->beat_commit, s.now);
   note_passed_by(*peer, arrived);

@@ -70,6 +70,7 @@ class Storm {
  public:
   explicit Storm(std::uint64_t seed)
       : rng_(seed),
+        releases_(seed ^ 0x72656c65617365),
         witnesses_(some_witnesses(seed)),
         // Braces: in this order, as each draws from the same generator.
         cluster_{kMembers, start_members(rng_, seed), small_config(rng_),
@@ -113,7 +114,19 @@ class Storm {
     return leaders[rng_.below(leaders.size())];
   }
 
+  // Drawn apart, so that it changes no other draw.
+  void something_is_released() {
+    const NodeId id{releases_.between(1, kMembers)};
+    const std::uint64_t keep = releases_.below(4);
+    if (!releases_.one_in(8) || !cluster_.is_up(id)) return;
+    if (releases_.one_in(4)) return cluster_.begin_snapshot(id);
+    if (releases_.one_in(4)) return cluster_.finish_snapshot(id, keep);
+    if (!cluster_.member(id).wants_snapshot) return cluster_.release(id, keep);
+    if (releases_.one_in(4)) cluster_.compact(id, keep);
+  }
+
   void something_happens() {
+    something_is_released();
     const std::uint64_t dice = rng_.below(1000);
     const NodeId id = anybody();
     if (dice < 480) return some_message();
@@ -280,6 +293,7 @@ class Storm {
   void everybody_ticks() {
     for (auto& [id, member] : cluster_.members()) {
       if (member.engine) cluster_.act(id, [](Paxos& paxos) { paxos.tick(); });
+      if (member.wants_snapshot) cluster_.compact(id, releases_.below(4));
     }
     settle();
   }
@@ -337,6 +351,7 @@ class Storm {
   }
 
   Rng rng_;
+  Rng releases_;
   std::vector<NodeId> witnesses_;
   TestCluster cluster_;
   std::uint64_t loss_;     // percent

@@ -28,6 +28,21 @@ std::size_t bytes_of(const State& s, LogIndex first, LogIndex last) {
   return bytes;
 }
 
+// What follows the snapshot is gone: it is of no use.
+bool is_outdated(const State& s, const SnapshotTransfer& transfer) {
+  return transfer.meta.index < s.log.base().index;
+}
+
+// Those that were waiting for a newer snapshot.
+void renew_transfers(State& s) {
+  Leader* leader = s.leader();
+  if (!leader) return;
+  for (auto& [id, peer] : leader->peers) {
+    if (!peer.snapshot || !is_outdated(s, *peer.snapshot)) continue;
+    peer.snapshot = SnapshotTransfer{.meta = s.snapshot};
+  }
+}
+
 // How far the log may be dropped: the slots after a snapshot on its way to a peer stay, unless
 // there are too many of them. A transfer slower than the next snapshots would never end.
 LogIndex spare_transfers(State& s, LogIndex drop) {
@@ -47,13 +62,35 @@ LogIndex spare_transfers(State& s, LogIndex drop) {
 
 }  // namespace
 
-void snapshot_taken(State& s, LogIndex index, LogIndex keep_from) {
+void snapshot_taken(State& s, const SnapshotMeta& meta, LogIndex keep_from) {
+  const LogIndex index = meta.index;
   CHECK(index <= s.delivered, "a snapshot of {}, which was never handed out", index.value);
   if (index <= s.snapshot.index) return;  // one that came from the leader is newer
-  s.snapshot = snapshot_meta(s, index);
+  s.snapshot = meta;
+  renew_transfers(s);
   if (!keep_from) return;
   const LogIndex drop = spare_transfers(s, std::min(keep_from.prev(), index));
   if (drop > s.log.base().index) compact_log(s, drop);
+}
+
+// A witness keeps all: it may have to tell the only copy that is left what that one has accepted
+// and cannot know to be chosen, and cannot lead in its place. It is little.
+void release(State& s, LogIndex keep_from) {
+  if (!keep_from || s.config.is_witness) return;
+  LogIndex drop = std::min({keep_from.prev(), s.delivered, s.durable});
+  if (const Leader* leader = s.leader()) {
+    for (const auto& [id, peer] : leader->peers) {
+      drop = std::min(drop, peer.snapshot ? peer.snapshot->meta.index : peer.commit);
+    }
+  }
+  if (drop > s.log.base().index) release_log(s, drop);
+}
+
+bool wants_snapshot(const State& s) {
+  const Leader* leader = s.leader();
+  return leader && std::ranges::any_of(leader->peers, [&s](const auto& peer) {
+           return peer.second.snapshot && is_outdated(s, *peer.second.snapshot);
+         });
 }
 
 // --- sending -------------------------------------------------------------------------------------
@@ -80,7 +117,7 @@ SnapshotTransfer* transfer_reading(State& s, const SnapshotRead& wanted) {
 
 void send_snapshot(State& s, NodeId id, Peer& peer) {
   SnapshotTransfer& transfer = *peer.snapshot;
-  CHECK(s.snapshot.index >= s.log.base().index, "compacted without a snapshot");
+  if (is_outdated(s, transfer)) return;
   // A silent peer is not worth reading a file for.
   if (!transfer.wanted || transfer.reading || !peer.recently_active) return;
   if (transfer.meta.index > commit_for(s, id, peer)) return;

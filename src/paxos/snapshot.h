@@ -1,6 +1,6 @@
 #pragma once
-// Snapshots: compacting the own log, and sending the newest one to a peer that needs what was
-// compacted ("Paxos Made Live", section 5.1). It goes in chunks, each sent when the one before is
+// Snapshots: letting go of the own log, and sending the newest one to a peer that needs what is
+// gone ("Paxos Made Live", section 5.1). It goes in chunks, each sent when the one before is
 // stored, so a lost, repeated or late message costs time and nothing else: the receiver says what
 // it has, and the sender goes on from there. Meanwhile the receiver accepts new slots like
 // everybody else.
@@ -11,10 +11,13 @@ namespace conclave::paxos {
 
 SnapshotMeta snapshot_meta(const State& s, LogIndex index);
 // See Engine.
-void snapshot_taken(State& s, LogIndex index, LogIndex keep_from);
+void snapshot_taken(State& s, const SnapshotMeta& meta, LogIndex keep_from);
+void release(State& s, LogIndex keep_from);
+bool wants_snapshot(const State& s);
 
 // --- sending (the leader) ------------------------------------------------------------------------
-// Asks the owner for the chunk that is due. REQUIRES: peer.snapshot is set.
+// Asks the owner for the chunk that is due, unless a newer snapshot has to be taken first.
+// REQUIRES: peer.snapshot is set.
 void send_snapshot(State& s, NodeId id, Peer& peer);
 void tick_snapshots(State& s);
 void chunk_read(State& s, const consensus::SnapshotRead& wanted, Bytes data, bool last);

@@ -74,6 +74,7 @@ struct PhaseOne {
 
 // --- a leader's view of one peer -----------------------------------------------------------------
 
+// One that ends before the log begins is not sent: it waits for the next to be taken.
 struct SnapshotTransfer {
   SnapshotMeta meta;
   std::uint64_t offset = 0;  // stored by the peer up to here
@@ -198,7 +199,7 @@ struct State {
   LogIndex commit;  // everything up to here is chosen, and known
   MembershipLog memberships;
   Membership announced;   // which decided the last committed slot, with its successor
-  SnapshotMeta snapshot;  // the newest durable one; index 0 if none
+  SnapshotMeta snapshot;  // the newest durable one; index 0 if none; may end before the log begins
   std::variant<Follower, Candidate, Leader> role;
   std::optional<Install> install;
   std::map<NodeId, Tick> heard_at;  // when each was heard last, unless its connection broke since

@@ -97,6 +97,11 @@ void TestCluster::act(NodeId id, const std::function<void(Paxos&)>& action) {
   Output out;
   act_quietly(id, [&out](Paxos& paxos) { out = paxos.take_output(); });
   carry_out(id, std::move(out));
+  const bool wants = members_.at(id).engine->wants_snapshot();
+  if (wants && !members_.at(id).wants_snapshot) {
+    note(fmt::format("{} wants to take a snapshot", id.value));
+  }
+  members_.at(id).wants_snapshot = wants;
 }
 
 void TestCluster::read(NodeId id, ReadId read) {
@@ -337,6 +342,7 @@ void TestCluster::write_snapshot(NodeId id, const SnapshotWrite& write, bool ok)
     CHECK(member.receiving == snapshot_file(write.meta.index, hash), "a damaged snapshot");
     CHECK(member.applied < write.meta.index, "the store goes back to a snapshot");
     store_snapshot(member, write.meta, std::exchange(member.receiving, {}));
+    member.writing.reset();
     member.applied = write.meta.index;
     member.hash = hash;
   }
@@ -349,16 +355,42 @@ void TestCluster::store_snapshot(Member& member, const SnapshotMeta& meta, Bytes
   if (member.snapshots.size() > 2) member.snapshots.erase(member.snapshots.begin());
 }
 
+namespace {
+
+LogIndex keep_from(LogIndex index, std::uint64_t keep) {
+  return LogIndex{index.value >= keep ? index.value - keep + 1 : 1};
+}
+
+}  // namespace
+
 void TestCluster::compact(NodeId id, std::uint64_t keep) {
+  members_.at(id).writing.reset();
+  begin_snapshot(id);
+  finish_snapshot(id, keep);
+}
+
+void TestCluster::begin_snapshot(NodeId id) {
   Member& member = members_.at(id);
   const LogIndex index = member.applied;
-  if (member.snapshots.contains(index)) return;
+  if (member.writing || member.snapshots.contains(index)) return;
   // A snapshot on its way into the store has the last word.
   const auto& install = member.engine->state().install;
   if (install && install->finishing) return;
-  store_snapshot(member, member.engine->snapshot_meta(index), snapshot_file(index, member.hash));
-  const LogIndex keep_from{index.value >= keep ? index.value - keep + 1 : 1};
-  act(id, [=](Paxos& paxos) { paxos.snapshot_taken(index, keep_from); });
+  member.writing = {member.engine->snapshot_meta(index), snapshot_file(index, member.hash)};
+}
+
+void TestCluster::finish_snapshot(NodeId id, std::uint64_t keep) {
+  Member& member = members_.at(id);
+  if (!member.writing) return;
+  const StoredSnapshot written = *std::exchange(member.writing, std::nullopt);
+  store_snapshot(member, written.meta, written.file);
+  const LogIndex from = keep_from(written.meta.index, keep);
+  act(id, [&](Paxos& paxos) { paxos.snapshot_taken(written.meta, from); });
+}
+
+void TestCluster::release(NodeId id, std::uint64_t keep) {
+  const LogIndex from = keep_from(members_.at(id).applied, keep);
+  act(id, [from](Paxos& paxos) { paxos.release(from); });
 }
 
 void TestCluster::crash(NodeId id, std::size_t survive) {
@@ -373,6 +405,8 @@ void TestCluster::crash(NodeId id, std::size_t survive) {
   member.held.clear();
   member.jobs.clear();
   member.receiving.clear();
+  member.writing.reset();
+  member.wants_snapshot = false;
   member.reads.clear();
 }
 

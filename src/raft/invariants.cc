@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "raft/snapshot.h"
 
 namespace conclave::raft {
 
@@ -13,7 +14,6 @@ void check_indices(const State& s) {
   const LogIndex last = s.log.last();
   CHECK(base <= s.commit);
   CHECK(s.commit <= last);
-  CHECK(base <= s.snapshot.index, "compacted further than any snapshot");
   CHECK(s.delivered <= s.commit);
   CHECK(base <= s.delivered);
   CHECK(s.appended <= last);
@@ -51,7 +51,11 @@ void check_peer(const State& s, const Progress& peer) {
   }
   if (const auto* mode = std::get_if<SendSnapshot>(&peer.mode)) {
     CHECK(mode->meta.index <= s.snapshot.index);
-    CHECK(mode->meta.index >= s.log.base().index, "what follows the snapshot is gone");
+    // What follows the snapshot is gone: it waits for the next one.
+    if (mode->meta.index < s.log.base().index) {
+      CHECK(mode->meta.index == s.snapshot.index, "waits though there is a newer snapshot");
+      CHECK(!snapshot_on_its_way(peer), "a snapshot on its way, and what follows it is gone");
+    }
     CHECK(mode->offset <= mode->next);
     CHECK(!(mode->reading && (mode->pausing || mode->ended)));
   }

@@ -1,6 +1,6 @@
 #pragma once
 // The part of the log that a replica keeps in memory: entries [first, last], and the position just
-// before them, at which a snapshot (or the beginning of time) stands in for everything older.
+// before them. What is older is in a snapshot, or on the disk until there is one.
 //
 // Invariants: indices follow each other without a gap; epochs never fall.
 

@@ -45,9 +45,8 @@ void MembershipLog::truncate_from(LogIndex index) {
 }
 
 void MembershipLog::compact_to(LogIndex index) {
-  Change first{index, at(index)};
-  std::erase_if(changes_, [index](const Change& change) { return change.index <= index; });
-  changes_.insert(changes_.begin(), std::move(first));
+  changes_.erase(changes_.begin(), find(index));
+  changes_.front().index = index;
 }
 
 }  // namespace conclave::raft

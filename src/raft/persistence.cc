@@ -50,6 +50,12 @@ void compact_log(State& s, LogIndex index) {
   s.durable = std::max(s.durable, index);
 }
 
+void release_log(State& s, LogIndex index) {
+  CHECK(index <= s.durable, "{} is not on the disk yet", index.value);
+  CHECK(index <= s.delivered, "{} was never handed out", index.value);
+  compact_log(s, index);
+}
+
 void restart_log(State& s, const SnapshotMeta& meta) {
   s.log.restart_at({meta.index, meta.epoch});
   s.memberships = MembershipLog(meta.index, meta.membership);

@@ -15,6 +15,8 @@ void append_to_log(State& s, consensus::Entry entry);
 void truncate_log(State& s, LogIndex index);
 // Drops everything up to `index`, which a durable snapshot covers.
 void compact_log(State& s, LogIndex index);
+// The same of what stays on the disk. REQUIRES: index <= durable, index <= delivered.
+void release_log(State& s, LogIndex index);
 // The log becomes empty after `meta`, a durable snapshot.
 void restart_log(State& s, const SnapshotMeta& meta);
 

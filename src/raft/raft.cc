@@ -203,8 +203,12 @@ void Raft::peer_lost(NodeId node) {
   }
 }
 
-void Raft::snapshot_taken(LogIndex index, LogIndex keep_from) {
-  raft::snapshot_taken(s_, index, keep_from);
+void Raft::release(LogIndex keep_from) { raft::release(s_, keep_from); }
+
+bool Raft::wants_snapshot() const { return raft::wants_snapshot(s_); }
+
+void Raft::snapshot_taken(const SnapshotMeta& meta, LogIndex keep_from) {
+  raft::snapshot_taken(s_, meta, keep_from);
 }
 
 SnapshotMeta Raft::snapshot_meta(LogIndex index) const { return raft::snapshot_meta(s_, index); }

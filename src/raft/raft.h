@@ -54,7 +54,9 @@ class Raft {
   // a follower: the leader finds out anew what it has.
   void peer_lost(NodeId node);
 
-  void snapshot_taken(LogIndex index, LogIndex keep_from);
+  void release(LogIndex keep_from);
+  bool wants_snapshot() const;
+  void snapshot_taken(const SnapshotMeta& meta, LogIndex keep_from);
   consensus::SnapshotMeta snapshot_meta(LogIndex index) const;
   void snapshot_chunk(const consensus::SnapshotRead& wanted, Bytes data, bool last);
   void snapshot_unavailable(const consensus::SnapshotRead& wanted);

@@ -419,11 +419,50 @@ TEST(RaftInterface, CompactionKeepsWhatItIsTold) {
   Raft raft = follower();
   ASSERT_TRUE(raft.step(from(2, Epoch{3}, CommitNotice{LogIndex{3}})).has_value());
   (void)raft.take_output();
-  raft.snapshot_taken(LogIndex{2}, LogIndex{2});
+  raft.snapshot_taken(raft.snapshot_meta(LogIndex{2}), LogIndex{2});
   EXPECT_EQ(raft.status().first, LogIndex{2});
-  raft.snapshot_taken(LogIndex{3}, LogIndex{4});
+  raft.snapshot_taken(raft.snapshot_meta(LogIndex{3}), LogIndex{4});
   EXPECT_EQ(raft.status().first, LogIndex{4});
   EXPECT_EQ(raft.status().last, LogIndex{3});
+  check_state(raft.state());
+}
+
+TEST(RaftInterface, ReleaseLetsGoOfWhatIsHandedOutAndOnTheDisk) {
+  Raft raft = follower();
+  raft.release(LogIndex{});
+  EXPECT_EQ(raft.status().first, LogIndex{1});
+  raft.release(LogIndex{4});
+  EXPECT_EQ(raft.status().first, LogIndex{2}) << "the first is committed";
+  ASSERT_TRUE(raft.step(from(2, Epoch{3}, CommitNotice{LogIndex{3}})).has_value());
+  raft.release(LogIndex{4});
+  EXPECT_EQ(raft.status().first, LogIndex{2}) << "committed, and not handed out";
+  const Append append{at(3, 3), LogIndex{4}, {entry(4, 3)}};
+  ASSERT_TRUE(raft.step(from(2, Epoch{3}, append)).has_value());
+  const Output out = raft.take_output();
+  EXPECT_EQ(out.committed.size(), 3u);
+  raft.release(LogIndex{5});
+  EXPECT_EQ(raft.status().first, LogIndex{4}) << "the fourth is not on the disk";
+  EXPECT_EQ(raft.state().durable, LogIndex{3});
+  check_state(raft.state());
+  raft.persisted(out.ticket);
+  raft.release(LogIndex{4});
+  EXPECT_EQ(raft.status().first, LogIndex{4}) << "the owner keeps it";
+  raft.release(LogIndex{5});
+  EXPECT_EQ(raft.status().first, LogIndex{5});
+  EXPECT_EQ(raft.status().last, LogIndex{4});
+  EXPECT_FALSE(raft.wants_snapshot());
+  check_state(raft.state());
+}
+
+TEST(RaftInterface, ASnapshotMayBeDoneWhenTheLogBeginsLater) {
+  Raft raft = follower();
+  ASSERT_TRUE(raft.step(from(2, Epoch{3}, CommitNotice{LogIndex{3}})).has_value());
+  (void)raft.take_output();
+  const SnapshotMeta begun = raft.snapshot_meta(LogIndex{1});
+  raft.release(LogIndex{4});
+  raft.snapshot_taken(begun, LogIndex{2});
+  EXPECT_EQ(raft.state().snapshot, begun);
+  EXPECT_EQ(raft.status().first, LogIndex{4});
   check_state(raft.state());
 }
 

@@ -19,6 +19,21 @@ SnapshotMeta snapshot_meta(const State& s, LogIndex index) {
 
 namespace {
 
+// What follows the snapshot is gone: it is of no use.
+bool is_outdated(const State& s, const SendSnapshot& transfer) {
+  return transfer.meta.index < s.log.base().index;
+}
+
+// Those that were waiting for a newer snapshot.
+void renew_transfers(State& s) {
+  Leader* leader = s.leader();
+  if (!leader) return;
+  for (auto& [id, peer] : leader->peers) {
+    auto* transfer = std::get_if<SendSnapshot>(&peer.mode);
+    if (transfer && is_outdated(s, *transfer)) *transfer = SendSnapshot{.meta = s.snapshot};
+  }
+}
+
 // How far the log may be dropped: the entries after a snapshot on its way to a peer stay, unless
 // there are too many of them.
 LogIndex spare_transfers(State& s, LogIndex drop) {
@@ -40,13 +55,42 @@ LogIndex spare_transfers(State& s, LogIndex drop) {
 
 }  // namespace
 
-void snapshot_taken(State& s, LogIndex index, LogIndex keep_from) {
+void snapshot_taken(State& s, const SnapshotMeta& meta, LogIndex keep_from) {
+  const LogIndex index = meta.index;
   CHECK(index <= s.delivered, "a snapshot of {}, which was never handed out", index.value);
   if (index <= s.snapshot.index) return;  // one that came from the leader is newer
-  s.snapshot = snapshot_meta(s, index);
+  s.snapshot = meta;
+  renew_transfers(s);
   if (!keep_from) return;
   const LogIndex drop = spare_transfers(s, std::min(keep_from.prev(), index));
   if (drop > s.log.base().index) compact_log(s, drop);
+}
+
+namespace {
+
+// The peer needs nothing up to here.
+LogIndex has_up_to(const Progress& peer) {
+  const auto* transfer = std::get_if<SendSnapshot>(&peer.mode);
+  return transfer ? transfer->meta.index : peer.match;
+}
+
+}  // namespace
+
+void release(State& s, LogIndex keep_from) {
+  if (!keep_from) return;
+  LogIndex drop = std::min({keep_from.prev(), s.delivered, s.durable});
+  if (const Leader* leader = s.leader()) {
+    for (const auto& [id, peer] : leader->peers) drop = std::min(drop, has_up_to(peer));
+  }
+  if (drop > s.log.base().index) release_log(s, drop);
+}
+
+bool wants_snapshot(const State& s) {
+  const Leader* leader = s.leader();
+  return leader && std::ranges::any_of(leader->peers, [&s](const auto& peer) {
+           const auto* transfer = std::get_if<SendSnapshot>(&peer.second.mode);
+           return transfer && is_outdated(s, *transfer);
+         });
 }
 
 // --- sending -------------------------------------------------------------------------------------
@@ -90,7 +134,7 @@ void go_back(SendSnapshot& transfer) {
 
 void send_snapshot(State& s, NodeId id, Progress& peer) {
   auto& transfer = std::get<SendSnapshot>(peer.mode);
-  CHECK(s.snapshot.index >= s.log.base().index, "compacted without a snapshot");
+  if (is_outdated(s, transfer)) return;
   const std::uint64_t window = s.config.snapshot_window * s.config.snapshot_chunk_bytes;
   const bool full = transfer.ended || transfer.next - transfer.offset >= window;
   // A silent peer is not worth reading a file for.
@@ -136,6 +180,7 @@ void handle(State& s, NodeId from, const SnapshotProgress& message) {
   SendSnapshot* transfer = transfer_to(s, from);
   if (!transfer || transfer->meta.index != message.index) return;
   s.leader()->peers.at(from).recently_active = true;
+  if (is_outdated(s, *transfer)) return;  // late, and about an earlier one
   if (message.refused) return start_over(s, *transfer);
   // A repeated answer. Sending again here would double every later message too.
   if (message.next_offset == transfer->offset) return;

@@ -68,8 +68,9 @@ struct Replicate {
   bool nudge = false;  // nothing moved for a heartbeat: ask whether the end arrived
 };
 
-// The peer needs entries that are compacted: it gets a snapshot, chunk by chunk, a few of them
-// ahead of what it has stored.
+// The peer needs entries that are not in memory any more: it gets a snapshot, chunk by chunk, a few
+// of them ahead of what it has stored. One that ends before the log begins is not sent: it waits
+// for the next to be taken.
 struct SendSnapshot {
   SnapshotMeta meta;
   std::uint64_t offset = 0;  // stored by the peer up to here
@@ -164,7 +165,7 @@ struct State {
   LogIndex commit;
   Log log;
   MembershipLog memberships;
-  SnapshotMeta snapshot;  // the newest durable one; index 0 if none
+  SnapshotMeta snapshot;  // the newest durable one; index 0 if none; may end before the log begins
   std::variant<Follower, Candidate, Leader> role;
   std::optional<Install> install;
   std::map<NodeId, Tick> heard_at;  // when each was heard last, unless its connection broke since

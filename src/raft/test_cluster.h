@@ -56,8 +56,10 @@ class TestCluster {
     Ticket handed_out;
     Ticket durable;
     std::deque<Held> held;
-    std::deque<Job> jobs;  // of the snapshot lane
-    Bytes receiving;       // the temporary file
+    std::deque<Job> jobs;                   // of the snapshot lane
+    Bytes receiving;                        // the temporary file
+    std::optional<StoredSnapshot> writing;  // its own
+    bool wants_snapshot = false;
 
     // The store: a hash over all entries applied; a witness's, over what it keeps of them.
     LogIndex applied;
@@ -93,8 +95,13 @@ class TestCluster {
   void persist(NodeId id, std::size_t count = SIZE_MAX);
   // Carries out the oldest job of the snapshot lane. !ok: reads find nothing, writes fail.
   void run_job(NodeId id, bool ok = true);
-  // Snapshots what was applied, keeping `keep` entries before it in memory.
+  // Snapshots what was applied, keeping `keep` entries before it in memory; what may have happened
+  // in between, in two steps.
   void compact(NodeId id, std::uint64_t keep);
+  void begin_snapshot(NodeId id);
+  void finish_snapshot(NodeId id, std::uint64_t keep);
+  // All but `keep` entries of what was applied may leave the memory.
+  void release(NodeId id, std::uint64_t keep);
   // Stops; of the writes under way the oldest `survive` got to the disk without being reported.
   void crash(NodeId id, std::size_t survive);
   void restart(NodeId id);
