@@ -149,18 +149,19 @@ struct FirstKey {
 };
 
 // A few commands of a batch. The keys that they look for first are looked for together before any
-// is applied, and that one by one is told what was found: it has no effect but on the time it
-// takes.
+// is applied, and each one's search is told what was found. The outcome is the same, only sooner.
 class Group {
  public:
-  explicit Group(const Mvcc& mvcc) : index_(mvcc.index(Keyspace::kEtcd)) {
-    commands_.reserve(KeyIndex::kTogether);
+  explicit Group(const Mvcc& mvcc)
+      : index_(mvcc.index(Keyspace::kEtcd)),
+        most_(index_.size() < kManyKeys ? 1 : KeyIndex::kTogether) {
+    commands_.reserve(most_);
   }
 
   // The next ones. REQUIRES: !batch.at_end().
   Result<void> read(BatchReader& batch) {
     commands_.clear();
-    while (!batch.at_end() && commands_.size() < KeyIndex::kTogether) {
+    while (!batch.at_end() && commands_.size() < most_) {
       TRY(batch.next(commands_.emplace_back()));
     }
     look_ahead();
@@ -173,12 +174,12 @@ class Group {
   }
 
  private:
-  // With fewer keys, index and records are in the caches anyway.
+  // With fewer keys, index and records are in the caches anyway, and commands go one by one.
   static constexpr std::size_t kManyKeys = 4096;
 
   void look_ahead() {
     found_ = next_ = 0;
-    if (index_.size() < kManyKeys) return;
+    if (commands_.size() < 2) return;  // there is nothing to do meanwhile
     std::array<BytesView, KeyIndex::kTogether> keys;
     for (const Command& command : commands_) {
       const BytesView key = std::visit(FirstKey{}, command.body);
@@ -187,11 +188,12 @@ class Group {
       keys[found_] = key;
       of_[found_++] = &command;
     }
-    if (found_ < 2) found_ = 0;  // there is nothing to do meanwhile
+    if (found_ < 2) found_ = 0;
     index_.locate(std::span(keys).first(found_), places_);
   }
 
   const KeyIndex& index_;
+  std::size_t most_;
   std::vector<Command> commands_;
   std::array<KeyIndex::Place, KeyIndex::kTogether> places_;
   std::array<const Command*, KeyIndex::kTogether> of_;  // whose places they are
