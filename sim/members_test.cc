@@ -142,6 +142,33 @@ TEST(MembersTest, OneThatWasDownWhenItWasRemovedIsTold) {
   EXPECT_EQ(cluster.stopped_because(gone)->code, ErrorCode::kRemoved);
 }
 
+TEST(MembersTest, OneThatWasRemovedIsToldByWhoCameInTheOthersPlaces) {
+  Cluster cluster(18, {});
+  elect(cluster);
+  const std::size_t gone = a_follower(cluster);
+  const std::set<std::size_t> founders{0, 1, 2};
+  const std::size_t stays = cluster.add_host();
+  const NodeId id = id_of(cluster, gone);
+  cluster.kill(gone);
+  change(cluster, add_of(stays, false));
+  join(cluster, stays);
+  cluster.run_for(seconds(2));
+  change(cluster, api::MemberRemoveRequest{id});
+  for (const std::size_t founder : founders) {
+    if (founder == gone) continue;
+    api::MemberAddRequest replacement = add_of(founder, false);
+    replacement.replaces = id_of(cluster, founder);
+    cluster.lose_disk(founder);
+    ASSERT_TRUE(change(cluster, replacement).member.has_value());
+    join(cluster, founder);
+    cluster.run_for(seconds(2));
+  }
+  start(cluster, gone);  // and knows nobody any more
+  EXPECT_TRUE(cluster.run_until(seconds(10), [&] { return !cluster.running(gone); }));
+  ASSERT_TRUE(cluster.stopped_because(gone).has_value());
+  EXPECT_EQ(cluster.stopped_because(gone)->code, ErrorCode::kRemoved);
+}
+
 TEST(MembersTest, RemovingOneWhileAnotherIsDownIsRefused) {
   Cluster cluster(14, {});
   elect(cluster);

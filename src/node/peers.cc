@@ -282,13 +282,14 @@ std::expected<NodeId, Peers::Refusal> Peers::accept_hello(const Frame& frame) {
     return refuse(fmt::format("member {:x} is of cluster {:x}, this member of cluster {:x}",
                               hello.from(), hello.cluster(), options_.cluster.value));
   }
-  if (hello.to() != options_.self.value) {
-    return refuse(fmt::format("this is member {:x}, not {:x}", options_.self.value, hello.to()));
-  }
+  // Whomever it looks for: at all the addresses that it knows others may be by now.
   const NodeId from{hello.from()};
   if (table_.removed.contains(from)) {
     return refuse(fmt::format("member {:x} was removed from the cluster", hello.from()),
                   HelloReply::REMOVED);
+  }
+  if (hello.to() != options_.self.value) {
+    return refuse(fmt::format("this is member {:x}, not {:x}", options_.self.value, hello.to()));
   }
   if (from == options_.self || !from) return refuse("a member does not call itself");
   const auto peer = table_.peers.find(from);
