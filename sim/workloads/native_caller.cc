@@ -166,6 +166,8 @@ void NativeCaller::release(bool altogether, const Done& done) {
                                          reply.as<v3lockpb::UnlockResponse>().header().revision());
                           drop();
                         }
+                        // It names no token: done late, it ends whatever the key is by then.
+                        if (reply.unknown()) ++records_.unknown[place.key];
                         done(reply);
                       },
                       {});
