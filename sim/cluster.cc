@@ -1,5 +1,7 @@
 #include "sim/cluster.h"
 
+#include <fmt/core.h>
+
 #include <utility>
 
 #include "base/check.h"
@@ -102,6 +104,7 @@ node::Options Cluster::options_for(std::size_t member) {
   options.initial_membership = first_membership(options_);
   options.parse_peer_urls = parse_peer_urls;
   options.client_listen = {io::Address{host(member), kClientPort}};
+  options.zookeeper_address = fmt::format("{}:{}", host(member), kZooKeeperPort);
   options.peer_listen = {io::Address{host(member), kPeerPort}};
   options.snapshot_entries = options_.snapshot_entries;
   options.snapshot_log_bytes = options_.snapshot_log_bytes;
@@ -224,6 +227,8 @@ Result<void> Cluster::start_with(std::size_t member, node::Options options) {
 std::vector<node::ClientPort> Cluster::zookeeper_ports(std::size_t member) const {
   zookeeper::SessionOptions sessions;
   sessions.local_reads = options_.local_zookeeper_reads;
+  sessions.reconfig = true;
+  sessions.super_digest = "super:lK75jTNcA+U9vtVEw5vB51mj/w4=";  // of kZooKeeperSuper
   std::vector<node::ClientPort> ports(1);
   ports[0].listen = {io::Address{host(member), kZooKeeperPort}};
   ports[0].make_session = zookeeper::make_sessions(std::move(sessions));

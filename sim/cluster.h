@@ -91,6 +91,7 @@ class Cluster {
   static std::string host(std::size_t member) { return "m" + std::to_string(member); }
   static constexpr std::uint16_t kClientPort = 2379;
   static constexpr std::uint16_t kZooKeeperPort = 2181;
+  static constexpr const char* kZooKeeperSuper = "super:secret";  // who may do anything there
   // nullopt: no member's.
   std::optional<std::size_t> member_at(const std::string& host) const;
 

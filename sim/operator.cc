@@ -13,6 +13,8 @@ namespace {
 constexpr std::size_t kMostHosts = 6;
 // After this a change that was asked for has been answered. It may still wait in somebody's log.
 constexpr Duration kChangeEnds = seconds(12);
+// What a client asks for may take so long until a member reads it.
+constexpr Duration kFindsItsWay = seconds(16);
 // A new cluster has settled who its members are.
 constexpr Duration kFounded = seconds(4);
 
@@ -57,7 +59,7 @@ void Operator::ask(std::size_t host, const std::string& what, api::Body body) {
 }
 
 void Operator::ask_for_change(std::size_t host, const std::string& what, api::Body body) {
-  changed_at_ = cluster_.clock().now();
+  changed_at_ = std::max(changed_at_, cluster_.clock().now());
   ask(host, what, std::move(body));
 }
 
@@ -66,6 +68,66 @@ bool Operator::move_leader(Rng& rng) {
   const auto leader = cluster_.leader();
   if (!leader || cluster_.paused(*leader)) return false;
   ask(*leader, "another leader", api::MoveLeaderRequest{target});
+  return true;
+}
+
+bool Operator::may_change_members() {
+  if (founders_ < 3 || !damaged_.empty() || truth() == nullptr) return false;
+  changed_at_ = cluster_.clock().now() + kFindsItsWay;
+  ++counts_["a reconfig"];
+  return true;
+}
+
+std::size_t Operator::provide_hosts() {
+  while (cluster_.size() < kMostHosts) cluster_.add_host();
+  return kMostHosts;
+}
+
+void Operator::let_go(const std::vector<NodeId>& members) {
+  for (std::size_t host = 0; host < cluster_.size(); ++host) {
+    if (!cluster_.running(host)) continue;
+    if (std::ranges::find(members, self_of(host)) != members.end()) take_away(host);
+  }
+}
+
+std::optional<Tenants> Operator::members_now() const {
+  constexpr std::string_view kScheme = "http://";
+  const store::Store* store = truth();
+  if (store == nullptr) return std::nullopt;
+  const auto node = store->find_znode("/zookeeper/config");
+  if (!node) return std::nullopt;
+  Tenants now{.version = node->version, .members = {}};
+  for (const api::Member& member : store->members()) {
+    const std::string peer = member.peer_urls.empty() ? "" : member.peer_urls.front();
+    now.members.push_back(
+        {member.id, peer.substr(std::min(peer.size(), kScheme.size())), member.is_learner});
+  }
+  return now;
+}
+
+NodeId Operator::self_of(std::size_t host) const {
+  return cluster_.node(host).group().engine().status().self;
+}
+
+void Operator::take_away(std::size_t host) {
+  trace_.note(Trace::Kind::kFault, Cluster::host(host), "is no member, and its machine goes");
+  check_.forgive(host);
+  cluster_.lose_disk(host);
+}
+
+// Removed, and where it knows others nobody is who could tell it.
+bool Operator::is_forgotten(std::size_t host) const {
+  const store::Store* store = truth();
+  if (store == nullptr || !cluster_.running(host) || !store->was_removed(self_of(host))) {
+    return false;
+  }
+  const std::vector<api::Member>& known = cluster_.node(host).group().store().members();
+  for (std::size_t other = 0; other < cluster_.size(); ++other) {
+    const auto is_there = [url = Cluster::peer_url(other)](const api::Member& member) {
+      return member.peer_urls == std::vector{url};
+    };
+    if (other != host && id_of(other) && std::ranges::any_of(known, is_there)) return false;
+  }
   return true;
 }
 
@@ -81,6 +143,7 @@ bool Operator::change_members(Rng& rng) {
   if (!id) {
     ask_for_change(asked, as_learner ? "a new learner" : "a new member", add_of(host, as_learner));
   } else if (what == 0) {
+    asked_to_go_.insert(id);
     ask_for_change(asked, "a removal", api::MemberRemoveRequest{id});
   } else {
     ask_for_change(asked, "a promotion", api::MemberPromoteRequest{id});
@@ -164,6 +227,7 @@ std::optional<Result<void>> Operator::start(std::size_t host) {
 
 void Operator::tend() {
   for (std::size_t host = 0; host < cluster_.size(); ++host) {
+    if (is_forgotten(host)) take_away(host);
     if (cluster_.running(host) || cluster_.joining(host)) continue;
     const std::optional<Error>& stopped = cluster_.stopped_because(host);
     const auto damage = damaged_.find(host);
@@ -194,6 +258,7 @@ void Operator::replace(std::size_t host, Damage& damage) {
   damage.lost = true;
   api::MemberAddRequest replacement = add_of(host, false);
   replacement.replaces = lost;
+  asked_to_go_.insert(lost);
   ask_for_change(*cluster_.leader(), "a replacement", std::move(replacement));
 }
 

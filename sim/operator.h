@@ -15,11 +15,12 @@
 #include "base/rng.h"
 #include "sim/cluster.h"
 #include "sim/cluster_check.h"
+#include "sim/landlord.h"
 #include "sim/trace.h"
 
 namespace conclave::sim {
 
-class Operator {
+class Operator final : public Landlord {
  public:
   // All outlive it.
   Operator(Cluster& cluster, ClusterCheck& check, Trace& trace);
@@ -27,6 +28,11 @@ class Operator {
   // Asks somebody for some change; how it ends is seen in what the members know later. False: not
   // now.
   bool change_members(Rng& rng);
+  bool may_change_members() override;
+  std::size_t provide_hosts() override;
+  void let_go(const std::vector<NodeId>& members) override;
+  std::optional<Tenants> members_now() const override;
+  bool has_asked_to_remove(NodeId member) const override { return asked_to_go_.contains(member); }
   // Asks the leader that another member lead, which may be nobody. False: no leader can be
   // asked now.
   bool move_leader(Rng& rng);
@@ -69,6 +75,10 @@ class Operator {
   NodeId id_of(std::size_t host) const;
   void ask(std::size_t host, const std::string& what, api::Body body);
   void ask_for_change(std::size_t host, const std::string& what, api::Body body);
+  // REQUIRES: it runs.
+  NodeId self_of(std::size_t host) const;
+  void take_away(std::size_t host);
+  bool is_forgotten(std::size_t host) const;
   void empty_disk(std::size_t host);
   void replace(std::size_t host, Damage& damage);
 
@@ -78,7 +88,8 @@ class Operator {
   const std::size_t founders_;
   std::map<std::size_t, Damage> damaged_;  // by host
   std::set<std::size_t> had_data_;         // hosts that were members once
-  Instant changed_at_;                     // a change was asked for; it may still be under way
+  std::set<NodeId> asked_to_go_;
+  Instant changed_at_;  // a change was asked for; it may still be under way
   std::map<std::string, std::uint64_t> counts_;
 };
 

@@ -51,6 +51,7 @@ struct World {
     };
     const bool has_locks = std::ranges::any_of(plan.workloads, is_locks);
     if (has_locks) site.lock_keys = &lock_keys;
+    site.landlord = &storm.landlord();
     site.local_zookeeper_reads = plan.cluster.local_zookeeper_reads;
     cluster.after_step = [this, has_locks] {
       check.after_step();

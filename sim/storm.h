@@ -32,6 +32,8 @@ class Storm {
   // All is as an operator wants it to be: see Operator::settled().
   bool settled() const { return operator_.settled(); }
 
+  Landlord& landlord() { return operator_; }
+
   // How often each kind of fault struck somebody.
   const std::map<std::string, std::uint64_t>& counts() const { return counts_; }
   const std::map<std::string, std::uint64_t>& operations() const { return operator_.counts(); }

@@ -24,6 +24,7 @@
 namespace conclave::sim {
 
 class KeyHistory;  // sim/key_history.h
+class Landlord;    // sim/landlord.h
 
 // Where workloads run. Outlives them.
 struct Site {
@@ -37,6 +38,8 @@ struct Site {
   std::optional<Instant> healed_at = {};  // since then no fault strikes anybody
   bool local_zookeeper_reads = false;     // see ClusterOptions
   bool has_znodes = false;                // some revisions are theirs, and change no key
+  // Whom clients that change the members have to ask; null: nobody may.
+  Landlord* landlord = nullptr;
 };
 
 // No member's clock runs faster against the world's (storm.cc).

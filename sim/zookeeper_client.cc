@@ -16,6 +16,7 @@ namespace {
 constexpr Duration kReconnectAfter = milliseconds(20);
 constexpr std::int32_t kEventXid = -1;
 constexpr std::int32_t kPingXid = -2;
+constexpr std::int32_t kAuthXid = -4;
 constexpr std::int64_t kLeastTimeoutMs = 4'000;
 constexpr std::int64_t kMostTimeoutMs = 40'000;
 
@@ -48,10 +49,10 @@ std::int64_t ZooKeeperClient::Session::safe_until_ns() const {
 }
 
 ZooKeeperClient::ZooKeeperClient(Options options, io::Clock& clock, io::Network& network, Told told)
-    : options_(options),
+    : options_(std::move(options)),
       clock_(clock),
       network_(network),
-      rng_(options.seed),
+      rng_(options_.seed),
       told_(std::move(told)) {}
 
 ZooKeeperClient::~ZooKeeperClient() {
@@ -165,8 +166,16 @@ void ZooKeeperClient::welcome(std::string_view packet) {
   is_connected_ = true;
   ++answered_;
   look_after();
+  say_who_it_is();
   told_.kept_alive();
   told_.connected(is_new);
+}
+
+void ZooKeeperClient::say_who_it_is() {
+  if (options_.credentials.empty()) return;
+  JuteWriter auth;
+  auth.number(kAuthXid).number(ZkOp::kAuth).raw(zk_auth("digest", options_.credentials));
+  line_->connection->send(auth.packet());
 }
 
 void ZooKeeperClient::expire() {
@@ -237,6 +246,12 @@ void ZooKeeperClient::take_packet(std::string_view packet) {
     event.path = reader.bytes();
     reader.end();
     return told_.event(event);
+  }
+  if (xid == kAuthXid) {
+    reader.large();
+    const std::int32_t code = reader.number();
+    if (code != ZkCode::kOk) wrong("who it is is answered {}", code);
+    return;
   }
   if (xid != kPingXid) return answer(reader, xid, packet);
   const std::int64_t zxid = reader.large();

@@ -32,6 +32,8 @@ class ZooKeeperClient {
     std::uint64_t seed = 0;
     const std::vector<io::Address>* members = nullptr;  // any ports; outlives us
     std::int32_t timeout_ms = 4'000;                    // asked for
+    // "name:password", told on each connection before anything is asked; empty: none.
+    Bytes credentials = {};
   };
 
   // What it knows of its session.
@@ -99,6 +101,7 @@ class ZooKeeperClient {
   void received(BytesView bytes);
   void take_packet(std::string_view packet);
   void welcome(std::string_view packet);
+  void say_who_it_is();
   void expire();
   void answer(JuteReader& header, std::int32_t xid, std::string_view packet);
   void closed();

@@ -145,6 +145,15 @@ Bytes zk_add_watch(std::string_view path, bool recursive) {
   return JuteWriter().bytes(path).number(recursive ? 1 : 0).written();
 }
 
+Bytes zk_auth(std::string_view scheme, std::string_view credentials) {
+  return JuteWriter().number(0).bytes(scheme).bytes(credentials).written();
+}
+
+Bytes zk_reconfig(std::string_view joining, std::string_view leaving, std::string_view members,
+                  std::int64_t from) {
+  return JuteWriter().bytes(joining).bytes(leaving).bytes(members).large(from).written();
+}
+
 Bytes zk_multi(const std::vector<std::pair<std::int32_t, Bytes>>& parts) {
   JuteWriter out;
   for (const auto& [opcode, body] : parts) out.number(opcode).flag(false).number(-1).raw(body);

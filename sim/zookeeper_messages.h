@@ -28,7 +28,9 @@ struct ZkOp {
   static constexpr std::int32_t kCheck = 13;
   static constexpr std::int32_t kMulti = 14;
   static constexpr std::int32_t kCreate2 = 15;
+  static constexpr std::int32_t kReconfig = 16;
   static constexpr std::int32_t kMultiRead = 22;
+  static constexpr std::int32_t kAuth = 100;
   static constexpr std::int32_t kSetWatches = 101;
   static constexpr std::int32_t kSetWatches2 = 105;
   static constexpr std::int32_t kAddWatch = 106;
@@ -38,7 +40,11 @@ struct ZkOp {
 struct ZkCode {
   static constexpr std::int32_t kOk = 0;
   static constexpr std::int32_t kInconsistency = -2;  // of a multi, after the part that failed
+  static constexpr std::int32_t kBadArguments = -8;
+  static constexpr std::int32_t kNewConfigNoQuorum = -13;
+  static constexpr std::int32_t kReconfigInProgress = -14;
   static constexpr std::int32_t kNoNode = -101;
+  static constexpr std::int32_t kNoAuth = -102;
   static constexpr std::int32_t kBadVersion = -103;
   static constexpr std::int32_t kNodeExists = -110;
   static constexpr std::int32_t kQuotaExceeded = -125;  // or the disk is full
@@ -114,6 +120,10 @@ Bytes zk_set(std::string_view path, std::string_view data, std::int32_t version)
 Bytes zk_watched(std::string_view path, bool watch);  // exists and reads
 Bytes zk_sync(std::string_view path);
 Bytes zk_add_watch(std::string_view path, bool recursive);
+Bytes zk_auth(std::string_view scheme, std::string_view credentials);
+// Texts as reconfig takes them; empty: none.
+Bytes zk_reconfig(std::string_view joining, std::string_view leaving, std::string_view members,
+                  std::int64_t from);
 // Opcodes and bodies; also of a multiRead.
 Bytes zk_multi(const std::vector<std::pair<std::int32_t, Bytes>>& parts);
 

@@ -15,9 +15,11 @@
 #include <vector>
 
 #include "sim/finding.h"
+#include "sim/landlord.h"
 #include "sim/linearizability.h"
 #include "sim/workloads/kinds.h"
 #include "sim/workloads/zookeeper_actor.h"
+#include "sim/workloads/zookeeper_admin.h"
 
 namespace conclave::sim {
 namespace {
@@ -29,9 +31,10 @@ constexpr Duration kLooks = milliseconds(500);
 // Reads everything once more, again and again until no ephemeral is left.
 class LastLook {
  public:
-  LastLook(Site& site, std::uint64_t seed, ZkLedger& ledger, std::function<void()> over)
+  LastLook(Site& site, std::uint64_t seed, ZkShared& shared, std::function<void()> over)
       : site_(site),
-        ledger_(ledger),
+        ledger_(shared.ledger),
+        configs_(shared.configs),
         over_(std::move(over)),
         client_({.seed = seed, .members = &site.members, .timeout_ms = 4'000}, site.clock,
                 site.fabric.host("zlast"),
@@ -101,17 +104,22 @@ class LastLook {
     std::vector<std::string> paths;
     std::vector<std::pair<std::int32_t, Bytes>> wanted;
     for (const auto& [path, data] : ZkTree::nodes()) {
-      if (data.empty()) continue;
-      paths.push_back(path);
-      wanted.emplace_back(ZkOp::kGetData, zk_watched(path, false));
+      if (!data.empty()) paths.push_back(path);
     }
+    paths.push_back(ZkConfigs::kPath);
+    for (const std::string& path : paths)
+      wanted.emplace_back(ZkOp::kGetData, zk_watched(path, false));
     ask(ZkOp::kMultiRead, zk_multi(wanted), [this, paths](const Bytes& body, const ZkMoment& at) {
       const std::vector<ZkPart> parts = read_parts(body, paths.size());
       for (std::size_t i = 0; i < paths.size(); ++i) {
         const ZkPart& part = parts[i];
         if (part.opcode != ZkOp::kGetData)
           found("znode reads", fmt::format("{} is {} in the end", paths[i], part.code));
-        ledger_.saw(paths[i], part.stat, part.data, at);
+        if (paths[i] == ZkConfigs::kPath) {
+          configs_.saw(part.stat, part.data, at);
+        } else {
+          ledger_.saw(paths[i], part.stat, part.data, at);
+        }
       }
       client_.close([this](const Reply&) {
         client_.vanish();
@@ -122,6 +130,7 @@ class LastLook {
 
   Site& site_;
   ZkLedger& ledger_;
+  ZkConfigs& configs_;
   std::function<void()> over_;
   ZooKeeperClient client_;
   std::int64_t since_ns_ = 0;
@@ -131,8 +140,15 @@ class LastLook {
 class ZooKeeper final : public Crowd<ZkActor, ZkShared> {
  public:
   ZooKeeper(Site& site, const WorkloadPlan& plan)
-      : Crowd(site, plan), last_(site, plan.seed, shared().ledger, [this] { over(); }) {
+      : Crowd(site, plan), site_(site), last_(site, plan.seed, shared(), [this] { over(); }) {
     site.has_znodes = true;
+    constexpr std::uint64_t kPurpose = 0x61646d696e;
+    Rng rng(plan.seed ^ kPurpose);
+    if (site.landlord == nullptr || rng.one_in(2)) return;
+    for (std::size_t count = rng.between(1, 3); count > 0; --count) {
+      admins_.push_back(
+          std::make_unique<ZkAdmin>(site, rng.next(), count, shared().ledger, shared().configs));
+    }
   }
 
   std::uint64_t answered() const override {
@@ -144,6 +160,7 @@ class ZooKeeper final : public Crowd<ZkActor, ZkShared> {
   std::optional<Finding> judge() const override {
     try {
       shared().ledger.close_books();
+      judge_members();
     } catch (Finding& finding) {
       return std::move(finding);
     }
@@ -160,12 +177,28 @@ class ZooKeeper final : public Crowd<ZkActor, ZkShared> {
   std::string history() const override { return to_json_lines(shared().history); }
 
  private:
+  void judge_members() const {
+    if (site_.landlord == nullptr) return;
+    shared().configs.close_books([this](std::int64_t id) {
+      return site_.landlord->has_asked_to_remove({static_cast<std::uint64_t>(id)});
+    });
+    const std::optional<Tenants> now = site_.landlord->members_now();
+    if (!now) return;
+    ZkServers members;
+    for (const auto& [id, peer, is_learner] : now->members)
+      members.emplace(static_cast<std::int64_t>(id.value), ZkServer{peer, is_learner});
+    shared().configs.judge_truth(now->version, members);
+  }
+
   void last_look(Caller&) override {
     for (const auto& client : clients()) client->leave();
+    for (const auto& admin : admins_) admin->leave();
     last_.begin();
   }
 
+  Site& site_;
   LastLook last_;
+  std::vector<std::unique_ptr<ZkAdmin>> admins_;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "sim/history.h"
 #include "sim/workloads/caller.h"
+#include "sim/workloads/zookeeper_config.h"
 #include "sim/workloads/zookeeper_ledger.h"
 #include "sim/workloads/zookeeper_mirror.h"
 #include "sim/zookeeper_client.h"
@@ -38,6 +39,7 @@ struct ZkShared {
   explicit ZkShared(const WorkloadPlan&) {}
 
   ZkLedger ledger;
+  ZkConfigs configs{ledger};
   History history;  // of the registers
   // Of sessions' own nodes: some, those of which a write was refused, and those in which one seems
   // to be missing.

@@ -73,7 +73,11 @@ void ZkActor::create_tree() {
 
 void ZkActor::learn(const std::string& path, const ZkStat& stat, const std::string& data,
                     const ZkMoment& at, bool leaves_watch) {
-  ledger().saw(path, stat, data, at);
+  if (path == ZkConfigs::kPath) {
+    shared_.configs.saw(stat, data, at);
+  } else {
+    ledger().saw(path, stat, data, at);
+  }
   mirror_->on_node(path, &stat, leaves_watch);
   known_[path] = {stat.version, data};
   if (path.starts_with(ZkTree::kOwn)) judge_own(path, stat, data);
@@ -96,8 +100,8 @@ void ZkActor::look_at_data(Kind kind) {
   const std::uint64_t dice = rng().below(8);
   std::string path = dice < 5   ? ZkTree::register_path(rng().below(ZkTree::kRegisters))
                      : dice < 7 ? ZkTree::token_path(rng().below(ZkTree::kTokens))
-                                : ZkTree::register_path(0);
-  if (dice == 7 && !shared_.own_paths.empty())
+                                : ZkConfigs::kPath;
+  if (dice == 7 && rng().one_in(2) && !shared_.own_paths.empty())
     path = shared_.own_paths[rng().below(shared_.own_paths.size())];
   if (kind == Kind::kRead) return get(path, kind);
   behind_sync([this, path] { get(path, Kind::kFreshRead); });

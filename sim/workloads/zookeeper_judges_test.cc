@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "sim/finding.h"
+#include "sim/workloads/zookeeper_config.h"
 #include "sim/workloads/zookeeper_ledger.h"
 #include "sim/workloads/zookeeper_mirror.h"
 
@@ -314,6 +315,143 @@ TEST_F(ZkMirrorTest, WhatIsPersistentIsNotToldOfWhatItsClientHasMissed) {
   listed(recursive_, {"a"}, 1);
   recursive_.reconnected();
   EXPECT_EQ(listed(recursive_, {"a", "b"}, 2), "");
+}
+
+// --- who the members are ---------------------------------------------------------------
+
+class ZkConfigsTest : public testing::Test {
+ protected:
+  static std::string text(std::int64_t zxid, const ZkServers& servers) {
+    std::string text;
+    for (const auto& [id, server] : servers)
+      text += fmt::format("server.{}={}:2381:{};m:2181\n", id, server.peer,
+                          server.is_observer ? "observer" : "participant");
+    return text + fmt::format("version={:x}", zxid);
+  }
+  std::string saw(std::int32_t number, std::int64_t zxid, const std::string& data) {
+    return lie([&] { configs_.saw(version(number, zxid, data.size()), data, at(zxid)); });
+  }
+  std::string saw(std::int32_t number, std::int64_t zxid, const ZkServers& servers) {
+    return saw(number, zxid, text(zxid, servers));
+  }
+  // What the answer to `change` is.
+  std::string done(const ZkReconfig& change, std::int32_t number, std::int64_t zxid,
+                   const ZkServers& now) {
+    const std::size_t asked = configs_.asked(change);
+    const std::string data = text(zxid, now);
+    return lie(
+        [&] { configs_.done(asked, version(number, zxid, data.size()), data, at(zxid + 9)); });
+  }
+  std::string refused(const ZkReconfig& change, std::int32_t code, std::int64_t zxid) {
+    const std::size_t asked = configs_.asked(change);
+    return lie([&] { configs_.refused(asked, code, at(zxid)); });
+  }
+  std::string close_books(std::int64_t removed_by_others = 0) {
+    return lie([&] {
+      ledger_.close_books();
+      configs_.close_books([&](std::int64_t id) { return id == removed_by_others; });
+    });
+  }
+
+  const ZkServers two_{{1, {"m0:2380"}}, {2, {"m1:2380"}}};
+  const ZkServers three_{{1, {"m0:2380"}}, {2, {"m1:2380"}}, {3, {"m2:2380"}}};
+  // The third comes.
+  ZkReconfig addition_{
+      .from = ZkConfig{10, 1, two_}, .joining = {{3, {"m2:2380"}}}, .newcomers = {3}};
+  ZkLedger ledger_;
+  ZkConfigs configs_{ledger_};
+};
+
+TEST_F(ZkConfigsTest, ItsTextSaysWhoIsThereAndSinceWhen) {
+  EXPECT_EQ(saw(0, 0, ""), "");
+  EXPECT_EQ(saw(1, 10, two_), "");
+  EXPECT_EQ(saw(2, 12, text(11, two_)), "znode config") << "another version than its zxid";
+  std::int32_t next = 3;
+  for (const char* data : {"version=x", "nonsense\nversion=d", "server.x=a:1:2:observer\nversion=d",
+                           "server.1=a:1:2:king\nversion=d", "server.1=a:1\nversion=d",
+                           "server.1=a:1:2:observer\nserver.1=a:1:2:observer\nversion=d"}) {
+    ZkLedger ledger;
+    ZkConfigs configs(ledger);
+    EXPECT_EQ(lie([&] {
+                const std::string text = data;
+                configs.saw(version(next++, 13, text.size()), text, at(13));
+              }),
+              "znode config")
+        << data;
+  }
+  EXPECT_EQ(saw(1, 10, three_), "znode versions") << "of one version another text";
+}
+
+TEST_F(ZkConfigsTest, WhatIsDoneIsWhatThereIs) {
+  saw(1, 10, two_);
+  EXPECT_EQ(done(addition_, 2, 20, three_), "");
+  EXPECT_EQ(done({.from = ZkConfig{20, 2, three_}, .leaving = {2}}, 3, 30, three_), "znode config");
+  const ZkServers others{{1, {"m0:2380"}}};
+  EXPECT_EQ(done({.from = ZkConfig{20, 2, three_}, .leaving = {2}}, 4, 40, others), "znode config")
+      << "the third as well";
+}
+
+TEST_F(ZkConfigsTest, ItReplacesTheOneThatWasAskedFor) {
+  saw(1, 10, two_);
+  EXPECT_EQ(done(addition_, 3, 20, three_), "znode config") << "version 2 came in between";
+  addition_.from.reset();
+  EXPECT_EQ(done(addition_, 3, 20, three_), "") << "whichever there is";
+  const ZkReconfig nothing{.from = ZkConfig{10, 1, two_}, .joining = {{2, {"m1:2380"}}}};
+  EXPECT_EQ(done(nothing, 1, 10, two_), "");
+}
+
+TEST_F(ZkConfigsTest, WhoHasNoRightIsRefused) {
+  saw(1, 10, two_);
+  addition_.is_allowed = false;
+  EXPECT_EQ(refused(addition_, ZkCode::kNoAuth, 11), "");
+  addition_.joining = {{4, {"m2:2380"}}};
+  addition_.newcomers = {4};
+  EXPECT_EQ(done(addition_, 2, 20, {two_.begin(), two_.end()}), "znode config");
+  addition_.is_allowed = true;
+  EXPECT_EQ(refused(addition_, ZkCode::kNoAuth, 30), "znode config");
+}
+
+TEST_F(ZkConfigsTest, WhatIsRefusedIsNeverSeen) {
+  saw(1, 10, two_);
+  EXPECT_EQ(refused(addition_, ZkCode::kNewConfigNoQuorum, 12), "");
+  EXPECT_EQ(saw(2, 20, three_), "znode config");
+}
+
+TEST_F(ZkConfigsTest, AVersionIsAnotherOnlyIfItIs) {
+  saw(1, 10, two_);
+  EXPECT_EQ(refused(addition_, ZkCode::kBadVersion, 25), "");
+  saw(2, 20, {{1, {"m0:2380"}}, {2, {"m1:2380"}}, {9, {"m5:2380"}}});
+  EXPECT_EQ(close_books(), "");
+  EXPECT_EQ(refused(addition_, ZkCode::kBadVersion, 15), "");
+  EXPECT_EQ(close_books(), "znode versions");
+  addition_.from.reset();
+  EXPECT_EQ(refused(addition_, ZkCode::kBadVersion, 25), "znode config");
+  EXPECT_EQ(refused(addition_, ZkCode::kNoNode, 25), "znode config");
+}
+
+TEST_F(ZkConfigsTest, WhoIsGoneDoesNotComeBack) {
+  saw(1, 10, three_);
+  EXPECT_EQ(done({.leaving = {3}}, 2, 20, two_), "");
+  EXPECT_EQ(close_books(), "");
+  EXPECT_EQ(saw(3, 30, three_), "znode config");
+}
+
+TEST_F(ZkConfigsTest, ItSaysWhoTheMembersAre) {
+  saw(1, 10, two_);
+  EXPECT_EQ(lie([&] { configs_.judge_truth(1, two_); }), "");
+  EXPECT_EQ(lie([&] { configs_.judge_truth(1, three_); }), "znode config");
+  EXPECT_EQ(lie([&] { configs_.judge_truth(2, three_); }), "") << "nobody has read that";
+}
+
+TEST_F(ZkConfigsTest, NobodyGoesUnasked) {
+  saw(1, 10, three_);
+  saw(2, 20, two_);
+  EXPECT_EQ(close_books(3), "");
+  EXPECT_EQ(close_books(), "znode config");
+  EXPECT_EQ(refused({.leaving = {3}}, ZkCode::kBadArguments, 15), "");
+  EXPECT_EQ(close_books(), "znode config");
+  configs_.asked({.leaving = {3}});
+  EXPECT_EQ(close_books(), "") << "it may have been done";
 }
 
 }  // namespace

@@ -61,12 +61,17 @@ void ZkLedger::refused(const std::string& id) {
 
 void ZkLedger::saw(const std::string& path, const ZkStat& stat, const std::string& data,
                    const ZkMoment& at) {
+  wrote(write_of(data), stat.mzxid);
+  saw_theirs(path, stat, data, at);
+}
+
+void ZkLedger::saw_theirs(const std::string& path, const ZkStat& stat, const std::string& data,
+                          const ZkMoment& at) {
   if (stat.mzxid > at.zxid)
     wrong("znode reads", "{} is of zxid {} in an answer as of {}", path, stat.mzxid, at.zxid);
   if (static_cast<std::size_t>(stat.data_bytes) != data.size())
     wrong("znode reads", "{} has {} bytes and is told to have {}", path, data.size(),
           stat.data_bytes);
-  wrote(write_of(data), stat.mzxid);
   DataNode& node = data_[path];
   const auto [version, is_new] = node.versions.emplace(stat.version, Version{stat.mzxid, data});
   const Version& known = version->second;
@@ -82,7 +87,7 @@ void ZkLedger::saw(const std::string& path, const ZkStat& stat, const std::strin
 }
 
 void ZkLedger::judge_order(const std::string& path, const DataNode& node) const {
-  std::int64_t last = 0;
+  std::int64_t last = -1;  // what is there from the beginning is of zxid 0
   for (const auto& [version, known] : node.versions) {
     if (known.zxid <= last)
       wrong("znode versions", "version {} of {} is of zxid {}, and an earlier one of {}", version,

@@ -62,6 +62,9 @@ class ZkLedger {
 
   void saw(const std::string& path, const ZkStat& stat, const std::string& data,
            const ZkMoment& at);
+  // The same of a node that members write by themselves.
+  void saw_theirs(const std::string& path, const ZkStat& stat, const std::string& data,
+                  const ZkMoment& at);
   // The version that a write asked for is not the node's.
   void saw_other_version(const std::string& path, std::int32_t version, const ZkMoment& at);
   // The zxid of the first known version after `version`.
