@@ -150,9 +150,9 @@ struct FirstKey {
 
 // A few commands of a batch. The keys that they look for first are looked for together before any
 // is applied, and each one's search is told what was found. The outcome is the same, only sooner.
-class Group {
+class CommandGroup {
  public:
-  explicit Group(const Mvcc& mvcc)
+  explicit CommandGroup(const Mvcc& mvcc)
       : index_(mvcc.index(Keyspace::kEtcd)),
         most_(index_.size() < kManyKeys ? 1 : KeyIndex::kTogether) {
     commands_.reserve(most_);
@@ -330,7 +330,7 @@ Result<ApplyResult> Store::apply(LogIndex index, BytesView entry, NodeId self,
   if (batch.header().epoch >= state.applied_epoch) {
     state.applied_epoch = batch.header().epoch;
     state.stamp = std::max(state.stamp, batch.header().stamp);
-    Group group(state.mvcc);
+    CommandGroup group(state.mvcc);
     while (!batch.at_end()) {
       TRY(group.read(batch));
       for (const Command& command : group.commands()) {
