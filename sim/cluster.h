@@ -33,7 +33,7 @@ struct ClusterOptions {
   std::vector<std::size_t> witnesses = {};  // of the first members, by number
   std::uint64_t snapshot_entries = 0;
   std::uint64_t snapshot_log_bytes = 64 << 20;
-  std::uint64_t keep_entries = 5'000;  // in memory after a snapshot
+  std::uint64_t keep_entries = 5'000;  // in memory after they are applied
   std::uint64_t segment_bytes = 1 << 20;
   // Of the engine; small ones make it cut what a test is too short to make large.
   std::size_t max_append_bytes = 1 << 20;

@@ -26,8 +26,10 @@ consensus::EngineConfig engine_config(GroupId id, const Options& options) {
   };
 }
 
-// Of entries kept in memory (Options::keep_entries), at most.
-constexpr std::size_t kKeepBytes = 16 * limits::kMiB;
+// Of entries kept in memory (Options::keep_entries), at most: so much, or this part of the store. A
+// follower that lacks more may have to get all of the store in their place.
+constexpr std::uint64_t kKeepBytes = 16 * limits::kMiB;
+constexpr std::uint64_t kKeepPart = 8;
 // A disk that takes one so soon is not one that hangs now and then.
 constexpr Duration kQuickAppend = milliseconds(250);
 
@@ -280,7 +282,8 @@ void Group::after_apply(LogIndex index, std::size_t bytes) {
   bytes_since_snapshot_ += bytes;
   recent_bytes_ += bytes;
   recent_entries_.emplace_back(index, bytes);
-  while (recent_bytes_ > kKeepBytes || recent_entries_.size() > shared_.options.keep_entries) {
+  const std::uint64_t keep_bytes = std::max(kKeepBytes, store_.size_bytes() / kKeepPart);
+  while (recent_bytes_ > keep_bytes || recent_entries_.size() > shared_.options.keep_entries) {
     recent_bytes_ -= recent_entries_.front().second;
     recent_entries_.pop_front();
   }

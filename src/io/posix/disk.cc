@@ -195,7 +195,7 @@ std::string holder(const Descriptor& fd) {
 PosixDisk::PosixDisk(Loop& loop)
     : log_lane_(loop, "disk-log", LaneThread::Share::kEqual),
       snapshot_lane_(loop, "disk-snapshot", LaneThread::Share::kTenth),
-      password_lane_(loop, "passwords", LaneThread::Share::kTenth) {}
+      password_lane_(loop, "passwords", LaneThread::Share::kEqual) {}
 
 PosixDisk::~PosixDisk() = default;
 

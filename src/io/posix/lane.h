@@ -18,7 +18,7 @@ class LaneThread {
   // What a lane's jobs get of a processor that others want as well.
   enum class Share : std::uint8_t {
     kEqual,
-    kTenth,  // about: nobody waits for them who could not wait longer
+    kTenth,  // about
   };
 
   // `name` is the thread's, at most 15 characters. REQUIRES: `loop` outlives the lane.
