@@ -101,7 +101,8 @@ class Cluster {
   Result<void> start(std::size_t member);
   // Another host with an empty disk, not started: the number of a member to be.
   std::size_t add_host();
-  static std::string peer_url(std::size_t member) { return "http://" + host(member) + ":2380"; }
+  static std::string peer_address(std::size_t member) { return host(member) + ":2380"; }
+  static std::string peer_url(std::size_t member) { return "http://" + peer_address(member); }
   // Whether its disk makes it some member already, if that can be read.
   Result<bool> has_data(std::size_t member) const;
   // Starts it as `--initial-cluster-state existing` does: with an empty disk it first asks the

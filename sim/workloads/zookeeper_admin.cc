@@ -15,8 +15,6 @@ namespace {
 constexpr std::int32_t kTimeoutMs = 5'000;
 constexpr std::int64_t kAnyConfig = -1;
 
-std::string peer_of(std::size_t host) { return Cluster::host(host) + ":2380"; }
-
 // As a member writes it: where clients reach it is known by its host.
 std::string line_of(std::int64_t id, const ZkServer& server) {
   const std::string host = server.peer.substr(0, server.peer.find(':'));
@@ -175,7 +173,7 @@ void ZkAdmin::draw_leaving(const ZkConfig& base, ZkReconfig& change) {
 void ZkAdmin::draw_joining(const ZkConfig& base, ZkReconfig& change) {
   const std::size_t hosts = site_.landlord->provide_hosts();
   for (std::size_t count = rng_.below(3); count > 0; --count) {
-    const std::string peer = peer_of(rng_.below(hosts));
+    const std::string peer = Cluster::peer_address(rng_.below(hosts));
     const bool is_observer = rng_.one_in(4);
     const auto id = static_cast<std::int64_t>(rng_.next() >> 2);
     const auto has_it = [&](const auto& entry) { return entry.second.peer == peer; };

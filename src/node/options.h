@@ -111,7 +111,8 @@ struct Options {
   std::uint64_t quota_bytes = 0;                         // of the store; 0: none
   std::uint64_t snapshot_entries = 0;                    // 0: by size only
   std::uint64_t snapshot_log_bytes = 64 * limits::kMiB;  // at least; a quarter of a larger store
-  // Entries kept in memory after they are applied, for followers that are a little behind.
+  // Entries kept in memory after they are applied, for followers that are a little behind; fewer
+  // if they are large.
   std::uint64_t keep_entries = 100'000;
   // The leader compacts by itself: history older than the period goes, or all but the newest
   // revisions. 0: not.

@@ -210,8 +210,9 @@ std::int64_t Group::snapshot_percent(std::uint64_t bytes, LogIndex since) const 
 // Of that, when the next one is taken. Members whose log begins at the same place would take all
 // of theirs in the same moment, again and again: the first comes earlier, on each at another time.
 std::int64_t Group::percent_of_next_snapshot() const {
+  if (!is_first_snapshot_) return 100;
   const std::vector<NodeId> all = applied_membership_.all();
-  if (!is_first_snapshot_ || all.size() < 2) return 100;
+  if (all.size() < 2) return 100;
   const auto before =
       std::ranges::count_if(all, [&](NodeId id) { return id < shared_.options.self; });
   return 50 * (2 * before + 1) / std::max<std::int64_t>(std::ssize(all), before + 1);
